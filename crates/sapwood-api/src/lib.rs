@@ -1,0 +1,1 @@
+//! The state of trees over REST, described by OpenAPI.

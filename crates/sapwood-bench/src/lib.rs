@@ -1,0 +1,1 @@
+//! Measures trees a second beside bare batched SQL; a program, never a test.

@@ -1,0 +1,204 @@
+//! Typed errors of functions and steps: transient or terminal by their type, not by how they were wrapped (F3).
+
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::OnceLock;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::limits::LimitError;
+
+/// An error that a function or a step returns. It is recorded, so it survives serialization.
+///
+/// ```ignore
+/// #[derive(Debug, thiserror::Error, Serialize, Deserialize, JsonSchema, Failure)]
+/// pub enum PaymentError {
+///     #[error("card declined: {reason}")] Declined { reason: String },   // terminal
+///     #[error("payment gateway unavailable")] #[retry] Unavailable,       // transient
+/// }
+/// ```
+pub trait Failure:
+    fmt::Display + fmt::Debug + Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static
+{
+    /// Whether trying again may help. A terminal error settles at once.
+    fn is_transient(&self) -> bool;
+}
+
+/// Why a call gave no result, besides the callee's own error: it says which child, after how many attempts, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, thiserror::Error)]
+#[error("{function} at {path} {kind} (attempt {attempts})")]
+pub struct CallFailure {
+    /// The callee, as `name@version`.
+    pub function: String,
+    /// The callee's path within its tree.
+    pub path: String,
+    /// Attempts the callee made.
+    pub attempts: u32,
+    /// How it ended.
+    pub kind: CallFailureKind,
+}
+
+/// How a call ended without a result and without an error of the callee's own type.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum CallFailureKind {
+    /// Its deadline passed.
+    TimedOut,
+    /// It was cancelled on its own.
+    Cancelled,
+    /// It met a bound of its tree.
+    Limit {
+        /// What was met, in words.
+        message: String,
+    },
+    /// Its recorded error is none that this build can read.
+    Unreadable {
+        /// What the decoder says.
+        message: String,
+    },
+}
+
+impl fmt::Display for CallFailureKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TimedOut => f.write_str("timed out"),
+            Self::Cancelled => f.write_str("was cancelled"),
+            Self::Limit { message } => write!(f, "met a limit: {message}"),
+            Self::Unreadable { message } => write!(f, "failed with an error this build cannot read: {message}"),
+        }
+    }
+}
+
+/// What awaiting a call may give instead of the callee's result.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CallError<E> {
+    /// The callee returned an error that settled it.
+    #[error("{function} at {path} failed (attempt {attempts})")]
+    Failed {
+        /// The callee, as `name@version`.
+        function: String,
+        /// The callee's path within its tree.
+        path: String,
+        /// Attempts the callee made.
+        attempts: u32,
+        /// The callee's error.
+        #[source]
+        error: E,
+    },
+    /// The callee ended without an error of its own.
+    #[error(transparent)]
+    Ended(CallFailure),
+}
+
+/// An error for who wants no enum. Any error converts into it by `?` and is transient, unless its own type is a
+/// [`Failure`] that says otherwise.
+///
+/// Like a boxed error it is deliberately no `std::error::Error` itself: only so can every error convert into it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Error {
+    message: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    sources: Vec<String>,
+    transient: bool,
+}
+
+impl Error {
+    /// An error that settles at once.
+    #[must_use]
+    pub fn terminal(message: impl Into<String>) -> Self {
+        Self { message: message.into(), sources: Vec::new(), transient: false }
+    }
+
+    /// An error that is worth another try.
+    #[must_use]
+    pub fn transient(message: impl Into<String>) -> Self {
+        Self { message: message.into(), sources: Vec::new(), transient: true }
+    }
+}
+
+impl<E: std::error::Error + Send + Sync + 'static> From<E> for Error {
+    fn from(error: E) -> Self {
+        let mut sources = Vec::new();
+        let mut source = error.source();
+        while let Some(next) = source {
+            sources.push(next.to_string());
+            source = next.source();
+        }
+        let transient = FailureType::classify(&error).unwrap_or(true);
+        Self { message: error.to_string(), sources, transient }
+    }
+}
+
+impl Failure for Error {
+    fn is_transient(&self) -> bool {
+        self.transient
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        self.sources.iter().try_for_each(|source| write!(f, ": {source}"))
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A failure's entry in the link-time register by which [`Error`] keeps the class of a typed error it wraps.
+///
+/// `#[derive(Failure)]` writes it; a wrapped `CallError` is terminal, for a settled child's error is never retried (F5).
+#[doc(hidden)]
+pub struct FailureType {
+    id: fn() -> TypeId,
+    transient: fn(&dyn Any) -> bool,
+}
+
+impl FailureType {
+    #[doc(hidden)]
+    pub const fn of<F: Failure>() -> Self {
+        Self { id: TypeId::of::<F>, transient: |any| any.downcast_ref::<F>().is_none_or(Failure::is_transient) }
+    }
+
+    #[doc(hidden)]
+    pub const fn of_call<F: Failure>() -> Self {
+        Self { id: TypeId::of::<CallError<F>>, transient: |_| false }
+    }
+
+    fn classify<E: Any>(error: &E) -> Option<bool> {
+        static REGISTER: OnceLock<HashMap<TypeId, fn(&dyn Any) -> bool>> = OnceLock::new();
+        let register =
+            REGISTER.get_or_init(|| inventory::iter::<Self>().map(|entry| ((entry.id)(), entry.transient)).collect());
+        register.get(&error.type_id()).map(|transient| transient(error))
+    }
+}
+
+inventory::collect!(FailureType);
+inventory::submit! { FailureType { id: TypeId::of::<CallFailure>, transient: |_| false } }
+inventory::submit! { FailureType::of_call::<Error>() }
+
+impl From<LimitError> for CallFailureKind {
+    fn from(error: LimitError) -> Self {
+        Self::Limit { message: error.to_string() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_foreign_error_is_transient_and_a_settled_child_s_error_is_not() {
+        let io = std::io::Error::other("down");
+        assert!(Error::from(io).is_transient());
+        let call =
+            CallFailure { function: "f@1".into(), path: "/0".into(), attempts: 1, kind: CallFailureKind::Cancelled };
+        assert!(!Error::from(call).is_transient());
+    }
+}

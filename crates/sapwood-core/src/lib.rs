@@ -1,0 +1,42 @@
+//! The words of the domain and the two ports, `Store` and `Broker`; no I/O, no runtime.
+//!
+//! Everything else in Sapwood names this crate; this crate names nothing of Sapwood but its derives. A contract
+//! crate of a bounded context depends on it alone (feature `macros`).
+//!
+//! | room | what is there |
+//! |---|---|
+//! | [`context`], [`event`], [`failure`] | what authors declare: bounded contexts, domain events, typed errors |
+//! | [`id`], [`retry`], [`limits`], [`canonical`] | identities, policies, bounds, the comparison of inputs |
+//! | [`tree`], [`journal`] | the records of a tree and of its invocations |
+//! | [`store`], [`broker`] | the two ports |
+//! | [`clock`] | where time comes from |
+
+pub mod broker;
+pub mod canonical;
+pub mod clock;
+pub mod context;
+pub mod event;
+pub mod failure;
+pub mod id;
+pub mod journal;
+pub mod limits;
+pub mod retry;
+pub mod store;
+pub mod tree;
+
+pub use context::{BoundedContext, Dependencies};
+pub use event::{EmittableFrom, Event};
+pub use failure::{CallError, CallFailure, Error, Failure};
+pub use id::{EventId, Path, Position, TreeId, WorkerId};
+
+#[cfg(feature = "macros")]
+pub use sapwood_macros::{BoundedContext, Event, Failure};
+
+/// What the derives expand to; not part of the API.
+#[doc(hidden)]
+pub mod __private {
+    pub use inventory;
+    pub use schemars;
+    pub use serde;
+    pub use serde_json;
+}

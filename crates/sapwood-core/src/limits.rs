@@ -1,0 +1,45 @@
+//! Bounds on a tree, so that one that grew by mistake fails by name instead of taking its worker down (SEMANTICS A2).
+
+/// The bounds of one context. Past one the offending operation fails by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Levels of calls below a root.
+    pub depth: usize,
+    /// Invocations of one tree.
+    pub nodes: usize,
+    /// Calls of one invocation.
+    pub fan_out: usize,
+    /// Journal entries of one invocation.
+    pub entries: usize,
+    /// Bytes of one recorded value: an input, a result, an error.
+    pub payload_bytes: usize,
+    /// Bytes of one event with its headers; below the 1 MB that a Kafka broker takes by default.
+    pub event_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            depth: 16,
+            nodes: 10_000,
+            fan_out: 1_000,
+            entries: 10_000,
+            payload_bytes: 1024 * 1024,
+            event_bytes: 900 * 1024,
+        }
+    }
+}
+
+/// A bound was met.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
+#[error("{operation}: {what} would be {found}, the limit is {limit}")]
+pub struct LimitError {
+    /// The operation that met it, as `call reserve` or `step gateway`.
+    pub operation: String,
+    /// What is bounded: `depth`, `nodes`, `fan-out`, `entries`, `payload bytes`, `event bytes`.
+    pub what: String,
+    /// The size met.
+    pub found: usize,
+    /// The size allowed.
+    pub limit: usize,
+}

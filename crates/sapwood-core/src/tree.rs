@@ -1,0 +1,353 @@
+//! The records of a tree and of its invocations, as stores keep them and as readers see them.
+
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use crate::journal::Entry;
+use crate::{Path, Position, TreeId, WorkerId};
+
+/// Where a tree stands. Stored by code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(i16)]
+pub enum TreeState {
+    /// Something in it runs, or is waiting to be claimed.
+    Running = 0,
+    /// Everything in it waits; it holds nothing.
+    Suspended = 1,
+    /// Nothing can go on before an operator or a deploy mends an invocation.
+    Parked = 2,
+    /// Its root returned a result.
+    Resolved = 3,
+    /// Its root gave up with an error.
+    Rejected = 4,
+    /// Its root was cancelled.
+    Cancelled = 5,
+    /// Its root's deadline passed.
+    TimedOut = 6,
+}
+
+impl TreeState {
+    /// All states, in the order of their codes.
+    pub const ALL: [Self; 7] =
+        [Self::Running, Self::Suspended, Self::Parked, Self::Resolved, Self::Rejected, Self::Cancelled, Self::TimedOut];
+
+    /// The stored code.
+    #[must_use]
+    pub const fn code(self) -> i16 {
+        self as i16
+    }
+
+    /// The state of a stored code.
+    #[must_use]
+    pub fn from_code(code: i16) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.code() == code)
+    }
+
+    /// The state's name on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Suspended => "suspended",
+            Self::Parked => "parked",
+            Self::Resolved => "resolved",
+            Self::Rejected => "rejected",
+            Self::Cancelled => "cancelled",
+            Self::TimedOut => "timed_out",
+        }
+    }
+
+    /// Whether the tree has its outcome, which never changes after that.
+    #[must_use]
+    pub const fn is_settled(self) -> bool {
+        match self {
+            Self::Running | Self::Suspended | Self::Parked => false,
+            Self::Resolved | Self::Rejected | Self::Cancelled | Self::TimedOut => true,
+        }
+    }
+}
+
+/// Where an invocation's promise stands. Stored by code.
+///
+/// ```text
+/// Pending ──► Returned ──► Resolved | Rejected        (Returned: decided, children still open; N1)
+/// Pending ───────────────► Resolved | Rejected | Cancelled | TimedOut
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(i16)]
+pub enum Phase {
+    /// No outcome yet.
+    Pending = 0,
+    /// The body returned `Ok`; the promise settles once all children are closed.
+    ReturnedOk = 1,
+    /// The body gave up with an error; the promise settles once all children are closed.
+    ReturnedErr = 2,
+    /// Settled with a result.
+    Resolved = 3,
+    /// Settled with an error.
+    Rejected = 4,
+    /// Settled by cancellation.
+    Cancelled = 5,
+    /// Settled by its deadline.
+    TimedOut = 6,
+}
+
+impl Phase {
+    /// All phases, in the order of their codes.
+    pub const ALL: [Self; 7] = [
+        Self::Pending,
+        Self::ReturnedOk,
+        Self::ReturnedErr,
+        Self::Resolved,
+        Self::Rejected,
+        Self::Cancelled,
+        Self::TimedOut,
+    ];
+
+    /// The stored code.
+    #[must_use]
+    pub const fn code(self) -> i16 {
+        self as i16
+    }
+
+    /// The phase of a stored code.
+    #[must_use]
+    pub fn from_code(code: i16) -> Option<Self> {
+        Self::ALL.into_iter().find(|phase| phase.code() == code)
+    }
+
+    /// The phase's name on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::ReturnedOk | Self::ReturnedErr => "closing",
+            Self::Resolved => "resolved",
+            Self::Rejected => "rejected",
+            Self::Cancelled => "cancelled",
+            Self::TimedOut => "timed_out",
+        }
+    }
+
+    /// Whether the promise has its outcome.
+    #[must_use]
+    pub const fn is_settled(self) -> bool {
+        match self {
+            Self::Pending | Self::ReturnedOk | Self::ReturnedErr => false,
+            Self::Resolved | Self::Rejected | Self::Cancelled | Self::TimedOut => true,
+        }
+    }
+}
+
+/// Compensation's progress after an outcome. Stored by code; only `None` is written until compensation exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[repr(i16)]
+pub enum Closing {
+    /// Nothing to undo.
+    #[default]
+    None = 0,
+}
+
+/// What led to a tree; carried on by the events it emits.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Cause {
+    /// The same for everything that one beginning led to. A tree nobody caused takes its own id.
+    pub correlation: String,
+    /// The event, or the invocation of a consumer, that began the tree.
+    pub causation: Option<String>,
+    /// The W3C trace context of the beginning.
+    pub traceparent: Option<String>,
+}
+
+/// The row of a tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TreeRow {
+    /// The tree.
+    pub id: TreeId,
+    /// The root's function.
+    pub function: String,
+    /// The root's version.
+    pub version: u32,
+    /// Where it stands.
+    pub state: TreeState,
+    /// Who may commit progress, while something is runnable or a step is in flight.
+    pub owner: Option<WorkerId>,
+    /// Goes from n to n+1 with every commit of the tree.
+    pub revision: u64,
+    /// Moved by whoever governs the tree from outside (cancel, kill, pause).
+    pub control: u32,
+    /// Moved by whoever settles something the tree waits for from outside.
+    pub inbox: u32,
+    /// The last completion number given.
+    pub number: u32,
+    /// When an unowned tree is to be claimed; `None` while nothing is due ever.
+    pub ready_at: Option<Timestamp>,
+    /// The `name@version` it waits for, where the last worker lacked it.
+    pub needs: Option<String>,
+    /// What led to it.
+    pub cause: Cause,
+    /// When it was started.
+    pub created_at: Timestamp,
+    /// When its root settled.
+    pub settled_at: Option<Timestamp>,
+}
+
+/// The part of an invocation that changes; always written as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvocationState {
+    /// The attempt it is in, counted from 1.
+    pub attempt: u32,
+    /// Where its promise stands.
+    pub phase: Phase,
+    /// Compensation's progress.
+    pub closing: Closing,
+    /// The completion number its parent sees it settle under; `None` until then, and for a root.
+    pub number: Option<u32>,
+    /// It waits, and has been offered every completion up to this number: only a later one makes it runnable. `None`
+    /// while it runs, or has not begun.
+    pub seen: Option<u32>,
+    /// The result or the error, once the body has returned.
+    pub outcome: Option<Bytes>,
+    /// Why it is parked: JSON that names what was recorded and what was asked for.
+    pub parked: Option<Bytes>,
+}
+
+impl InvocationState {
+    /// An invocation that has not begun.
+    #[must_use]
+    pub const fn fresh() -> Self {
+        Self {
+            attempt: 1,
+            phase: Phase::Pending,
+            closing: Closing::None,
+            number: None,
+            seen: None,
+            outcome: None,
+            parked: None,
+        }
+    }
+}
+
+/// An invocation as it is inserted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invocation {
+    /// Its place in the tree.
+    pub path: Path,
+    /// Its function.
+    pub function: String,
+    /// The version, fixed when it was created (V1).
+    pub version: u32,
+    /// Its input: a JSON object of the parameters.
+    pub input: Bytes,
+    /// What changes.
+    pub state: InvocationState,
+}
+
+/// An invocation as it is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvocationRow {
+    /// The invocation.
+    pub invocation: Invocation,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When its promise settled.
+    pub settled_at: Option<Timestamp>,
+}
+
+/// Something due at a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Timer {
+    /// Whose it is.
+    pub path: Path,
+    /// The operation it belongs to; [`Entry::NO_POSITION`] for the backoff of the function itself.
+    pub position: Position,
+    /// What happens then.
+    pub kind: TimerKind,
+    /// When.
+    pub due_at: Timestamp,
+}
+
+/// What a timer does. Stored by code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(i16)]
+pub enum TimerKind {
+    /// Ends a sleep.
+    Sleep = 1,
+    /// Begins the next try of a step.
+    StepRetry = 2,
+    /// Begins the next attempt of a function.
+    FunctionRetry = 3,
+}
+
+impl TimerKind {
+    /// The stored code.
+    #[must_use]
+    pub const fn code(self) -> i16 {
+        self as i16
+    }
+
+    /// The kind of a stored code.
+    #[must_use]
+    pub const fn from_code(code: i16) -> Option<Self> {
+        Some(match code {
+            1 => Self::Sleep,
+            2 => Self::StepRetry,
+            3 => Self::FunctionRetry,
+            _ => return None,
+        })
+    }
+}
+
+/// What a worker needs of a tree that it has claimed and does not hold in memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TreeImage {
+    /// The tree's row, as claimed.
+    pub row: TreeRow,
+    /// Its invocations that are not settled, parents before children.
+    pub open: Vec<OpenInvocation>,
+    /// Its timers.
+    pub timers: Vec<Timer>,
+    /// Invocations in all, settled ones included (for the limit).
+    pub nodes: usize,
+}
+
+/// The head of an unsettled invocation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenInvocation {
+    /// Its place in the tree.
+    pub path: Path,
+    /// Its function.
+    pub function: String,
+    /// Its version.
+    pub version: u32,
+    /// What changes. The outcome is there only where the body has returned.
+    pub state: InvocationState,
+    /// The highest completion number recorded for it, 0 without one: of its journal entries and of its children.
+    pub latest: u32,
+}
+
+/// All that the activation of one invocation reads, once (R11).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvocationImage {
+    /// The invocation.
+    pub invocation: Invocation,
+    /// Its journal, in order.
+    pub entries: Vec<Entry>,
+    /// Its direct children, by position.
+    pub children: Vec<Invocation>,
+    /// Its own timers.
+    pub timers: Vec<Timer>,
+}
+
+/// A whole tree, for a reader.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TreeRecord {
+    /// The tree's row.
+    pub row: TreeRow,
+    /// Every invocation, parents before children.
+    pub invocations: Vec<InvocationRow>,
+    /// Every journal entry with the path of its invocation and when it was recorded, in order.
+    pub entries: Vec<(Path, Timestamp, Entry)>,
+    /// Every timer.
+    pub timers: Vec<Timer>,
+}

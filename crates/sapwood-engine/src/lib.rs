@@ -1,0 +1,1 @@
+//! Replays, suspends, resumes and retries trees; knows no HTTP, Kafka or SQL.

@@ -1,0 +1,1 @@
+//! Choreography: relay, intake, consumers and the log of a store as a broker.

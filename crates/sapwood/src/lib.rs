@@ -1,0 +1,1 @@
+//! Durable function trees and domain events: what an application depends on.

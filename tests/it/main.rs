@@ -1,0 +1,1 @@
+//! Every test that opens a socket, a database or a process.

@@ -54,6 +54,11 @@ pub enum CallFailureKind {
         /// What was met, in words.
         message: String,
     },
+    /// The caller's id of a start belongs to a root with another function or input.
+    Conflict {
+        /// What is in conflict, in words.
+        message: String,
+    },
     /// Its recorded error is none that this build can read.
     Unreadable {
         /// What the decoder says.
@@ -67,6 +72,7 @@ impl fmt::Display for CallFailureKind {
             Self::TimedOut => f.write_str("timed out"),
             Self::Cancelled => f.write_str("was cancelled"),
             Self::Limit { message } => write!(f, "met a limit: {message}"),
+            Self::Conflict { message } => write!(f, "was not started: {message}"),
             Self::Unreadable { message } => write!(f, "failed with an error this build cannot read: {message}"),
         }
     }

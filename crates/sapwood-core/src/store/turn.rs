@@ -29,7 +29,7 @@ pub struct Turn {
     pub changes: Vec<InvocationChange>,
     /// New journal entries.
     pub entries: Vec<(Path, Entry)>,
-    /// New timers.
+    /// New timers; one that is there under its path and position is replaced.
     pub timers_set: Vec<Timer>,
     /// Timers that are done.
     pub timers_cleared: Vec<(Path, Position)>,

@@ -1,0 +1,99 @@
+//! Consumers: functions whose trigger is an event.
+
+use std::ops::{Deref, DerefMut};
+
+use jiff::Timestamp;
+use sapwood_core::retry::RetryPolicy;
+use sapwood_core::{Dependencies, Event, EventId, Failure};
+use serde::{Deserialize, Serialize};
+
+use crate::{Call, CallableFrom, Cx, StartHandle};
+
+/// A consumer, implemented by a type of its function's name.
+///
+/// `#[sapwood::consumer]` writes it; authors meet it only in bounds.
+pub trait Consumer: Send + Sync + 'static {
+    /// The dependencies it takes, and by them its bounded context.
+    type App: Dependencies;
+    /// The event it consumes.
+    type Event: Event;
+    /// Its error.
+    type Error: Failure;
+    /// Its stable name.
+    const NAME: &'static str;
+    /// Its version.
+    const VERSION: u32;
+    /// Its doc comment.
+    const DESCRIPTION: &'static str;
+    /// The group that gets each event once.
+    const GROUP: &'static str;
+    /// How often it is tried before the event is a dead letter.
+    const RETRY: RetryPolicy;
+
+    /// Runs its body.
+    fn run<'a>(
+        event: Delivered<Self::Event>,
+        cx: &'a mut ConsumerCx<Self::App>,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send + 'a;
+}
+
+/// An event as its consumer gets it; derefs to the event itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Delivered<E> {
+    /// The event's identity, unique within its source.
+    #[schemars(with = "String")]
+    pub id: EventId,
+    /// Who emitted it.
+    pub source: String,
+    /// What its order is kept by.
+    pub key: String,
+    /// When it was emitted, where the producer says.
+    #[schemars(with = "Option<String>")]
+    pub time: Option<Timestamp>,
+    /// The event itself.
+    pub content: E,
+}
+
+impl<E> Deref for Delivered<E> {
+    type Target = E;
+
+    fn deref(&self) -> &E {
+        &self.content
+    }
+}
+
+/// The context of a consumer: all that a function's [`Cx`] has, and `start`.
+pub struct ConsumerCx<A: Dependencies> {
+    cx: Cx<A>,
+}
+
+impl<A: Dependencies> ConsumerCx<A> {
+    pub(crate) fn new(cx: Cx<A>) -> Self {
+        Self { cx }
+    }
+
+    /// Starts a new root of this context: a boundary of its own, linked to this event (H9).
+    ///
+    /// The root runs on by itself; what is awaited is only that it durably exists.
+    ///
+    /// # Errors
+    /// The handle gives a `CallFailure` where the call's id belongs to a root with another function or input.
+    #[track_caller]
+    pub fn start<F: CallableFrom<A>>(&mut self, call: Call<F>) -> StartHandle {
+        crate::cx::start(&mut self.cx, call)
+    }
+}
+
+impl<A: Dependencies> Deref for ConsumerCx<A> {
+    type Target = Cx<A>;
+
+    fn deref(&self) -> &Cx<A> {
+        &self.cx
+    }
+}
+
+impl<A: Dependencies> DerefMut for ConsumerCx<A> {
+    fn deref_mut(&mut self) -> &mut Cx<A> {
+        &mut self.cx
+    }
+}

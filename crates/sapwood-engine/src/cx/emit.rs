@@ -1,0 +1,29 @@
+//! `cx.emit`: a domain event, committed with the function's own progress (E2).
+
+use std::panic::Location;
+
+use sapwood_core::{Dependencies, EmittableFrom};
+
+use super::Cx;
+use crate::activation::Fresh;
+use crate::registry::encode;
+use crate::replay::{Asked, OpKind};
+
+impl<A: Dependencies> Cx<A> {
+    /// Emits a domain event of this context.
+    ///
+    /// It commits with what the function records next, at the latest with its completion, and is published after
+    /// that. The function learns nothing of its consumers.
+    #[track_caller]
+    pub fn emit<E: EmittableFrom<A::Context>>(&mut self, event: E) {
+        let location = Location::caller();
+        let cloud_type = E::cloud_type();
+        let content = encode(&event);
+        let asked = Asked { kind: OpKind::Emit, name: &cloud_type, input: Some(&content), location };
+        let (position, recorded) = self.cell.ask(&asked);
+        if recorded.is_none() {
+            let event = self.cell.envelope(position, E::topic(), event.key(), &cloud_type, content);
+            self.cell.fresh(Fresh::Emit { position, event: Box::new(event) });
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Errors of the engine, with codes that clients may rely on.
+
+use sapwood_core::TreeId;
+use sapwood_core::store::StoreError;
+
+use crate::registry::RegistryError;
+
+/// Why an engine did not launch.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The context's functions contradict each other.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The store did not take the worker.
+    #[error("the store did not take this worker")]
+    Store(#[from] StoreError),
+    /// The thread of the heartbeat did not start.
+    #[error("the heartbeat's thread did not start")]
+    Heartbeat(#[source] std::io::Error),
+}
+
+/// Why a tree was not started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The context has no such function.
+    #[error("this context has no function `{name}`{}", nearest.as_ref().map(|near| format!("; did you mean `{near}`?")).unwrap_or_default())]
+    UnknownFunction {
+        /// The name asked for.
+        name: String,
+        /// The nearest name there is.
+        nearest: Option<String>,
+    },
+    /// The function is a consumer; only its event starts it.
+    #[error("`{name}` is a consumer: only its event starts it")]
+    NotStartable {
+        /// The consumer.
+        name: String,
+    },
+    /// The input is none that the function can read.
+    #[error("the input does not fit `{function}`: {message}")]
+    InvalidInput {
+        /// The function.
+        function: String,
+        /// What the decoder says.
+        message: String,
+    },
+    /// The id belongs to a tree with another function or input.
+    #[error("the id belongs to tree {tree}, {message}")]
+    Conflict {
+        /// The tree that holds the id.
+        tree: TreeId,
+        /// What differs.
+        message: String,
+    },
+    /// The input is larger than a recorded value may be.
+    #[error("the input has {bytes} bytes, the limit is {limit}")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The id is empty, too long, or has characters that do not print.
+    #[error("an id has 1 to {MAX_ID_CHARS} visible ASCII characters")]
+    InvalidId,
+    /// The worker is shutting down.
+    #[error("this worker is shutting down and starts nothing more")]
+    Draining,
+    /// The store failed.
+    #[error("the store did not take the start")]
+    Store(#[source] StoreError),
+}
+
+/// The longest id a caller may give.
+pub const MAX_ID_CHARS: usize = 200;
+
+impl StartError {
+    /// The stable code.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::UnknownFunction { .. } => "unknown_function",
+            Self::NotStartable { .. } => "not_startable",
+            Self::InvalidInput { .. } => "invalid_input",
+            Self::Conflict { .. } => "id_conflict",
+            Self::TooLarge { .. } => "payload_too_large",
+            Self::InvalidId => "invalid_id",
+            Self::Draining => "draining",
+            Self::Store(_) => "store_unavailable",
+        }
+    }
+}
+
+/// Why an outcome could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// There is no such tree.
+    #[error("there is no tree {0}")]
+    Unknown(TreeId),
+    /// The store failed.
+    #[error("the store could not be read")]
+    Store(#[from] StoreError),
+}

@@ -1,0 +1,19 @@
+//! Replay: journal in, decision out. Pure: not async, no clock, no random, no store.
+//!
+//! A [`Script`] is one activation's reading of its journal. The body *asks* for operations in program order; the
+//! script answers from the record or says that the operation is new, and names a [`Violation`] where the two differ
+//! (R8). Completions are *offered* one a poll, in the order of their numbers, to handles that are awaited (R7).
+//!
+//! ```text
+//!   ask(op) ──► position            polled(position) ──► ready or not
+//!   complete(position, number)      offer() ──► the position the next poll makes ready
+//!   end_of_poll()                   unasked() ──► what the record has and the body never asked for
+//! ```
+
+mod recording;
+mod script;
+mod violation;
+
+pub(crate) use recording::{Replayed, RetriedPayload, causation_of, versioned};
+pub(crate) use script::{Asked, Completion, OpKind, Recorded, Recording, Script};
+pub(crate) use violation::Violation;

@@ -1,0 +1,369 @@
+//! One activation's reading of its journal.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::Location;
+
+use bytes::Bytes;
+use sapwood_core::Position;
+use sapwood_core::canonical::covers_bytes;
+use sapwood_core::tree::Phase;
+
+use super::Violation;
+
+/// The kinds of operations that take a position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OpKind {
+    Step,
+    Call,
+    Sleep,
+    Emit,
+    Value,
+    Start,
+}
+
+impl OpKind {
+    /// The kind as messages name it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Step => "step",
+            Self::Call => "call",
+            Self::Sleep => "sleep",
+            Self::Emit => "emit",
+            Self::Value => "value",
+            Self::Start => "start",
+        }
+    }
+
+    /// Whether the record has a trace of the operation as soon as the poll that wrote it ended. Steps and starts leave
+    /// one only when they complete.
+    const fn is_recorded_when_written(self) -> bool {
+        match self {
+            Self::Call | Self::Sleep | Self::Emit | Self::Value => true,
+            Self::Step | Self::Start => false,
+        }
+    }
+
+    /// Whether there is a handle to await.
+    const fn has_handle(self) -> bool {
+        match self {
+            Self::Step | Self::Call | Self::Sleep | Self::Start => true,
+            Self::Emit | Self::Value => false,
+        }
+    }
+}
+
+/// How an operation ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Completion {
+    /// A step's result.
+    StepOk(Bytes),
+    /// A step's last error.
+    StepErr(Bytes),
+    /// A child's promise settled.
+    Call { phase: Phase, attempts: u32, outcome: Bytes },
+    /// A sleep is over.
+    SleepEnded,
+    /// A root was started, or was there: the record says which tree.
+    Started(Bytes),
+}
+
+/// What the journal has of one operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Recorded {
+    pub(crate) kind: OpKind,
+    /// A step's name, a call's `name@version`, an event's type; empty where there is none.
+    pub(crate) name: String,
+    /// The recorded input, where the kind has one.
+    pub(crate) input: Option<Bytes>,
+    /// The value, for kinds without a handle.
+    pub(crate) value: Option<Bytes>,
+    /// Its completion.
+    pub(crate) completion: Option<(u32, Completion)>,
+}
+
+/// All that a journal has, after what retries forgot is left out.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Recording {
+    pub(crate) operations: BTreeMap<Position, Recorded>,
+    pub(crate) dropped: BTreeSet<Position>,
+}
+
+/// An operation as the body asks for it.
+pub(crate) struct Asked<'a> {
+    pub(crate) kind: OpKind,
+    pub(crate) name: &'a str,
+    pub(crate) input: Option<&'a [u8]>,
+    pub(crate) location: &'static Location<'static>,
+}
+
+impl Asked<'_> {
+    fn words(&self) -> String {
+        words(self.kind, self.name, self.input)
+    }
+}
+
+/// Where an activation stood when a completion was delivered: what is recorded later is seen by comparing marks (F5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mark {
+    highest_number: u32,
+    asked: Position,
+    drops: usize,
+}
+
+/// One live operation.
+#[derive(Debug)]
+struct Op {
+    name: String,
+    completion: Option<(u32, Completion)>,
+    /// Polled at least once.
+    awaited: bool,
+    /// Offered in a poll that did not take it, and not polled since.
+    passed_over: bool,
+    /// Its result was taken, or its handle dropped.
+    done: bool,
+}
+
+/// One activation's reading of its journal.
+#[derive(Debug, Default)]
+pub(crate) struct Script {
+    record: Recording,
+    ops: Vec<Op>,
+    /// Completions not delivered yet, by number.
+    undelivered: BTreeMap<u32, Position>,
+    offered: Option<Position>,
+    highest_number: u32,
+    /// Handles dropped so far, in polls before this one.
+    drops: BTreeSet<Position>,
+    /// Positions asked for before this poll began.
+    asked_before: Position,
+    /// Failed steps with where the activation stood when each was delivered.
+    failed_steps: Vec<(Position, Mark)>,
+}
+
+impl Script {
+    /// A script of what is recorded.
+    pub(crate) fn new(record: Recording) -> Self {
+        let numbers = record.operations.values().filter_map(|op| op.completion.as_ref().map(|(number, _)| *number));
+        Self { highest_number: numbers.max().unwrap_or(0), record, ..Self::default() }
+    }
+
+    /// The position the next operation takes.
+    pub(crate) fn cursor(&self) -> Position {
+        self.ops.len() as Position
+    }
+
+    /// Whether the record has operations that the body has not asked for yet.
+    pub(crate) fn is_replaying(&self) -> bool {
+        !self.record.operations.is_empty()
+    }
+
+    /// Takes the next position for an operation. `Some` is the recorded value of a kind without a handle; a kind with
+    /// a handle, or a new operation, gives `None`. The flag says whether the record knows the operation.
+    ///
+    /// # Errors
+    /// The violation, where the record has something else at this position.
+    pub(crate) fn ask(&mut self, asked: &Asked<'_>) -> Result<(Position, Option<Recorded>), Violation> {
+        let position = self.cursor();
+        let recorded = self.record.operations.remove(&position);
+        match &recorded {
+            Some(recorded) if !recorded.matches(asked) => {
+                return Err(Violation {
+                    position,
+                    recorded: words(recorded.kind, &recorded.name, recorded.input.as_deref()),
+                    asked: asked.words(),
+                    location: asked.location.to_string(),
+                });
+            }
+            // Everything that is recorded when written and comes before a recorded operation is recorded too.
+            None if asked.kind.is_recorded_when_written() && self.is_replaying() => {
+                return Err(Violation {
+                    position,
+                    recorded: "a step without a result, or nothing".to_owned(),
+                    asked: asked.words(),
+                    location: asked.location.to_string(),
+                });
+            }
+            _ => {}
+        }
+        let completion = recorded.as_ref().and_then(|recorded| recorded.completion.clone());
+        if let Some((number, _)) = &completion {
+            self.undelivered.insert(*number, position);
+        }
+        self.ops.push(Op {
+            name: asked.name.to_owned(),
+            completion,
+            awaited: false,
+            passed_over: false,
+            done: !asked.kind.has_handle(),
+        });
+        Ok((position, recorded))
+    }
+
+    /// Records that an operation ended. Numbers only grow, so what was offered before keeps its place.
+    pub(crate) fn complete(&mut self, position: Position, number: u32, completion: Completion) {
+        self.highest_number = self.highest_number.max(number);
+        let Some(op) = self.ops.get_mut(position as usize) else {
+            // Not asked for yet: the completion came while the activation was elsewhere; it joins the record.
+            if let Some(recorded) = self.record.operations.get_mut(&position) {
+                recorded.completion.get_or_insert((number, completion));
+            }
+            return;
+        };
+        if op.completion.is_none() {
+            op.completion = Some((number, completion));
+            if !op.done {
+                self.undelivered.insert(number, position);
+            }
+        }
+    }
+
+    /// A handle was polled: its completion, if this poll makes it the ready one.
+    pub(crate) fn polled(&mut self, position: Position) -> Option<Completion> {
+        let mark = self.mark();
+        let op = self.ops.get_mut(position as usize)?;
+        op.passed_over = false;
+        // The first poll is never ready (R7).
+        if !std::mem::replace(&mut op.awaited, true) || self.offered != Some(position) || op.done {
+            return None;
+        }
+        let (number, completion) = op.completion.clone()?;
+        op.done = true;
+        self.offered = None;
+        self.undelivered.remove(&number);
+        if matches!(completion, Completion::StepErr(_)) {
+            self.failed_steps.push((position, mark));
+        }
+        Some(completion)
+    }
+
+    /// A handle was dropped while the body goes on. Says whether that is news to the record.
+    pub(crate) fn dropped(&mut self, position: Position) -> bool {
+        let Some(op) = self.ops.get_mut(position as usize) else { return false };
+        if op.done {
+            return false;
+        }
+        op.done = true;
+        if let Some((number, _)) = &op.completion {
+            self.undelivered.remove(number);
+        }
+        if self.offered == Some(position) {
+            self.offered = None;
+        }
+        self.drops.insert(position);
+        !self.record.dropped.remove(&position)
+    }
+
+    /// Chooses what the next poll makes ready: of the handles alive and awaited the one with the lowest number.
+    pub(crate) fn offer(&mut self) -> Option<Position> {
+        self.asked_before = self.cursor();
+        let ops = &self.ops;
+        let open = |position: &&Position| {
+            ops.get(**position as usize).is_some_and(|op| op.awaited && !op.passed_over && !op.done)
+        };
+        self.offered = self.undelivered.values().find(open).copied();
+        self.offered
+    }
+
+    /// Begins a poll that makes nothing ready.
+    pub(crate) fn offer_nothing(&mut self) {
+        self.asked_before = self.cursor();
+        self.offered = None;
+    }
+
+    /// Whether a poll would make something ready.
+    pub(crate) fn has_offer(&self) -> bool {
+        self.undelivered.values().any(|position| {
+            self.ops.get(*position as usize).is_some_and(|op| op.awaited && !op.passed_over && !op.done)
+        })
+    }
+
+    /// Ends a poll: an offer that was not taken is passed over until its handle is polled again.
+    pub(crate) fn end_of_poll(&mut self) {
+        if let Some(position) = self.offered.take()
+            && let Some(op) = self.ops.get_mut(position as usize)
+        {
+            op.passed_over = true;
+        }
+    }
+
+    /// What the record has and the body, now waiting or returned, never asked for.
+    pub(crate) fn unasked(&self) -> Option<Violation> {
+        if let Some((position, recorded)) = self.record.operations.first_key_value() {
+            return Some(Violation {
+                position: *position,
+                recorded: words(recorded.kind, &recorded.name, recorded.input.as_deref()),
+                asked: "nothing".to_owned(),
+                location: String::new(),
+            });
+        }
+        let position = *self.record.dropped.first()?;
+        Some(Violation {
+            position,
+            recorded: "a dropped handle".to_owned(),
+            asked: "the handle, still".to_owned(),
+            location: String::new(),
+        })
+    }
+
+    /// Whether the operation at `position` has ended.
+    pub(crate) fn is_complete(&self, position: Position) -> bool {
+        self.ops.get(position as usize).is_some_and(|op| op.completion.is_some())
+    }
+
+    /// Whether nobody waits for the operation at `position` any more.
+    pub(crate) fn is_done(&self, position: Position) -> bool {
+        self.ops.get(position as usize).is_some_and(|op| op.done)
+    }
+
+    /// Whether something durable is open that could wake the body.
+    pub(crate) fn has_open(&self) -> bool {
+        self.ops.iter().any(|op| !op.done && op.completion.is_none())
+    }
+
+    /// Positions the last poll asked for: what a retry forgets without a trace.
+    pub(crate) fn asked_in_last_poll(&self) -> bool {
+        self.cursor() > self.asked_before
+    }
+
+    /// Failed steps after whose delivery nothing was recorded: a retry runs them again (F5).
+    pub(crate) fn forgettable(&self) -> Vec<Position> {
+        let now = Mark { highest_number: self.highest_number, asked: self.asked_before, drops: self.drops.len() };
+        self.failed_steps.iter().filter(|(_, mark)| *mark == now).map(|(position, _)| *position).collect()
+    }
+
+    /// The name of the operation at `position`.
+    pub(crate) fn name(&self, position: Position) -> &str {
+        self.ops.get(position as usize).map_or("", |op| &op.name)
+    }
+
+    fn mark(&self) -> Mark {
+        Mark { highest_number: self.highest_number, asked: self.asked_before, drops: self.drops.len() }
+    }
+}
+
+impl Recorded {
+    fn matches(&self, asked: &Asked<'_>) -> bool {
+        self.kind == asked.kind
+            && self.name == asked.name
+            && match (&self.input, asked.input) {
+                (Some(recorded), Some(now)) => covers_bytes(recorded, now),
+                (None, _) => true,
+                (Some(_), None) => false,
+            }
+    }
+}
+
+/// An operation in words: `call reserve@1 {"sku":1}`, long inputs cut.
+fn words(kind: OpKind, name: &str, input: Option<&[u8]>) -> String {
+    const INPUT_CHARS: usize = 200;
+    let mut words = kind.name().to_owned();
+    if !name.is_empty() {
+        words.push(' ');
+        words.push_str(name);
+    }
+    if let Some(input) = input {
+        words.push(' ');
+        words.extend(String::from_utf8_lossy(input).chars().take(INPUT_CHARS));
+    }
+    words
+}

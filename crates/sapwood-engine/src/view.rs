@@ -1,0 +1,276 @@
+//! A whole tree for a reader: every node with what it waits on (G1, G2). Pure: rows in, view out.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use sapwood_core::journal::{Entry, EntryKind};
+use sapwood_core::tree::{Closing, InvocationRow, Phase, Timer, TimerKind, TreeRecord, TreeRow};
+use sapwood_core::{EventId, Path, Position, TreeId, WorkerId};
+
+use crate::replay::{RetriedPayload, versioned};
+use crate::tree::StepRetriedPayload;
+
+/// A whole tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TreeView {
+    /// Its row.
+    pub row: TreeRow,
+    /// Its invocations, parents before children.
+    pub nodes: Vec<NodeView>,
+}
+
+/// One invocation of a tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeView {
+    /// Its place in the tree.
+    pub path: Path,
+    /// Its function.
+    pub function: String,
+    /// Its version.
+    pub version: u32,
+    /// Where its promise stands.
+    pub phase: Phase,
+    /// Compensation's progress.
+    pub closing: Closing,
+    /// The attempt it is in, or ended in.
+    pub attempt: u32,
+    /// Its input: JSON.
+    pub input: Bytes,
+    /// Its result, or its rejection: JSON.
+    pub outcome: Option<Bytes>,
+    /// Why it is parked: JSON.
+    pub parked: Option<Bytes>,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When its promise settled.
+    pub settled_at: Option<Timestamp>,
+    /// What it waits on; empty once it is settled, and never before.
+    pub waits_on: Vec<WaitsOn>,
+    /// The events it emitted.
+    pub events: Vec<EmittedView>,
+    /// Its journal, with when each entry was recorded.
+    pub timeline: Vec<(Timestamp, Entry)>,
+}
+
+/// An event that an invocation emitted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EmittedView {
+    /// The place in program order.
+    pub position: Position,
+    /// The event.
+    pub id: EventId,
+    /// Its CloudEvents type.
+    pub cloud_type: String,
+}
+
+/// What an invocation waits on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WaitsOn {
+    /// A child.
+    Call {
+        /// The child's place.
+        path: Path,
+        /// Its function.
+        function: String,
+        /// Its version.
+        version: u32,
+    },
+    /// A sleep.
+    Sleep {
+        /// The place in program order.
+        position: Position,
+        /// Its end.
+        until: Timestamp,
+    },
+    /// The next try of a step.
+    StepRetry {
+        /// The place in program order.
+        position: Position,
+        /// The step.
+        name: String,
+        /// When.
+        until: Timestamp,
+        /// Tries made.
+        attempt: u32,
+        /// What the last one ended with.
+        error: String,
+    },
+    /// Its own next attempt.
+    FunctionRetry {
+        /// When.
+        until: Timestamp,
+        /// Attempts made.
+        attempt: u32,
+        /// What the last one ended with.
+        error: String,
+    },
+    /// Nothing: it runs, or a step of it is in flight, on this worker.
+    Running {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// A worker that claims its tree.
+    Claim {
+        /// Since when.
+        since: Option<Timestamp>,
+    },
+    /// A worker that has this version.
+    Version {
+        /// `name@version`.
+        needs: String,
+    },
+    /// Children that are still open; its outcome is decided.
+    Children {
+        /// How many.
+        open: usize,
+    },
+    /// An operator, or a deploy.
+    Operator {
+        /// What is wrong, in words.
+        violation: String,
+    },
+}
+
+impl TreeView {
+    /// The view of a tree's rows.
+    pub(crate) fn of(record: TreeRecord) -> Self {
+        let TreeRecord { row, invocations, entries, timers } = record;
+        let mut timelines: BTreeMap<Path, Vec<(Timestamp, Entry)>> = BTreeMap::new();
+        for (path, at, entry) in entries {
+            timelines.entry(path).or_default().push((at, entry));
+        }
+        let open: Vec<(Path, String, u32)> = invocations
+            .iter()
+            .filter(|node| !node.invocation.state.phase.is_settled())
+            .map(|node| (node.invocation.path.clone(), node.invocation.function.clone(), node.invocation.version))
+            .collect();
+        let nodes = invocations
+            .into_iter()
+            .map(|node| {
+                let timeline = timelines.remove(&node.invocation.path).unwrap_or_default();
+                node_view(&row, node, timeline, &open, &timers)
+            })
+            .collect();
+        Self { row, nodes }
+    }
+}
+
+fn node_view(
+    tree: &TreeRow,
+    node: InvocationRow,
+    timeline: Vec<(Timestamp, Entry)>,
+    open: &[(Path, String, u32)],
+    timers: &[Timer],
+) -> NodeView {
+    let waits_on = waits_on(tree, &node, &timeline, open, timers);
+    let InvocationRow { invocation, created_at, settled_at } = node;
+    NodeView {
+        events: events(tree.id, &invocation.path, &timeline),
+        path: invocation.path,
+        function: invocation.function,
+        version: invocation.version,
+        phase: invocation.state.phase,
+        closing: invocation.state.closing,
+        attempt: invocation.state.attempt,
+        input: invocation.input,
+        outcome: invocation.state.outcome,
+        parked: invocation.state.parked,
+        created_at,
+        settled_at,
+        waits_on,
+        timeline,
+    }
+}
+
+fn events(tree: TreeId, path: &Path, timeline: &[(Timestamp, Entry)]) -> Vec<EmittedView> {
+    timeline
+        .iter()
+        .filter(|(_, entry)| entry.kind == EntryKind::Emitted)
+        .map(|(_, entry)| EmittedView {
+            position: entry.position,
+            id: EventId::of(tree, path, entry.position),
+            cloud_type: entry.name.clone(),
+        })
+        .collect()
+}
+
+fn waits_on(
+    tree: &TreeRow,
+    node: &InvocationRow,
+    timeline: &[(Timestamp, Entry)],
+    open: &[(Path, String, u32)],
+    timers: &[Timer],
+) -> Vec<WaitsOn> {
+    let (path, state) = (&node.invocation.path, &node.invocation.state);
+    if state.phase.is_settled() {
+        return Vec::new();
+    }
+    if let Some(parked) = &state.parked {
+        let violation = String::from_utf8_lossy(parked).into_owned();
+        return vec![WaitsOn::Operator { violation }];
+    }
+    let children = open.iter().filter(|(child, ..)| child.parent().as_ref() == Some(path));
+    if matches!(state.phase, Phase::ReturnedOk | Phase::ReturnedErr) {
+        return vec![WaitsOn::Children { open: children.count() }];
+    }
+    let calls = children.map(|(path, function, version)| WaitsOn::Call {
+        path: path.clone(),
+        function: function.clone(),
+        version: *version,
+    });
+    let timers =
+        timers.iter().filter(|timer| timer.path == *path).map(|timer| timer_view(timer, state.attempt, timeline));
+    let mut waits: Vec<WaitsOn> = calls.chain(timers).collect();
+    // An owned tree's rows may be behind what its worker holds in memory; where they show nothing, it runs.
+    if state.seen.is_none() || waits.is_empty() {
+        waits.push(runs(tree));
+    }
+    waits
+}
+
+/// A node that is runnable: on the worker that has the tree, or once one has.
+fn runs(tree: &TreeRow) -> WaitsOn {
+    match (&tree.needs, tree.owner) {
+        (Some(needs), _) => WaitsOn::Version { needs: needs.clone() },
+        (None, Some(worker)) => WaitsOn::Running { worker },
+        (None, None) => WaitsOn::Claim { since: tree.ready_at },
+    }
+}
+
+fn timer_view(timer: &Timer, attempt: u32, timeline: &[(Timestamp, Entry)]) -> WaitsOn {
+    let last = |kind: EntryKind| {
+        timeline
+            .iter()
+            .rev()
+            .map(|(_, entry)| entry)
+            .find(|entry| entry.kind == kind && entry.position == timer.position)
+    };
+    let (position, until) = (timer.position, timer.due_at);
+    match timer.kind {
+        TimerKind::Sleep => WaitsOn::Sleep { position, until },
+        TimerKind::StepRetry => {
+            let entry = last(EntryKind::StepRetried);
+            let error = entry.and_then(|entry| serde_json::from_slice::<StepRetriedPayload>(&entry.payload).ok());
+            WaitsOn::StepRetry {
+                position,
+                name: entry.map(|entry| entry.name.clone()).unwrap_or_default(),
+                until,
+                attempt: entry.map_or(0, |entry| entry.attempt),
+                error: error.map(|payload| payload.message).unwrap_or_default(),
+            }
+        }
+        TimerKind::FunctionRetry => {
+            let entry = last(EntryKind::Retried);
+            let error = entry.and_then(|entry| serde_json::from_slice::<RetriedPayload>(&entry.payload).ok());
+            let error = error.map(|payload| payload.message).unwrap_or_default();
+            WaitsOn::FunctionRetry { until, attempt: attempt.saturating_sub(1), error }
+        }
+    }
+}
+
+impl std::fmt::Display for NodeView {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {} {}", self.path, versioned(&self.function, self.version), self.phase.name())
+    }
+}

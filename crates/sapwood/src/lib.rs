@@ -4,26 +4,30 @@
 //! use sapwood::prelude::*;
 //! ```
 
+pub use sapwood_core::context::{BoundedContext, Dependencies};
+pub use sapwood_core::event::{EmittableFrom, Event};
+pub use sapwood_core::failure::{CallError, CallFailure, Error, Failure};
 pub use sapwood_core::limits::{LimitError, Limits};
 pub use sapwood_core::retry::RetryPolicy;
-pub use sapwood_core::{
-    BoundedContext, CallError, CallFailure, Dependencies, EmittableFrom, Error, Event, EventId, Failure, Path, TreeId,
-};
+pub use sapwood_core::{EventId, Path, TreeId};
 pub use sapwood_engine::{
     CachePolicy, Call, CallHandle, CallableFrom, Consumer, ConsumerCx, Cx, Definition, Delivered, Engine, EngineOptions,
     Function, ReadError, Registry, ResultError, SleepHandle, StartError, StartHandle, StartReply, StepHandle,
     TreeHandle, TreeView,
 };
-pub use sapwood_macros::{Dependencies, consumer, function};
+pub use sapwood_macros::{
+    AppBoundedContext as BoundedContext, AppEvent as Event, AppFailure as Failure, Dependencies, consumer, function,
+};
 
 /// What an app's modules want in scope.
 pub mod prelude {
-    pub use sapwood_core::retry::RetryPolicy;
-    pub use sapwood_core::{BoundedContext, CallError, CallFailure, Dependencies, Event, Failure, TreeId};
-    pub use sapwood_engine::{Call, ConsumerCx, Cx, Delivered, Engine};
-    pub use sapwood_macros::Dependencies;
     pub use schemars::JsonSchema;
     pub use serde::{Deserialize, Serialize};
+
+    pub use crate::{
+        BoundedContext, Call, CallError, CallFailure, ConsumerCx, Cx, Delivered, Dependencies, Engine, Event, Failure,
+        RetryPolicy, TreeId,
+    };
 }
 
 /// What the attributes expand to; not part of the API.

@@ -90,7 +90,13 @@ impl Driver {
     /// Of a tree that this worker owns; `born` is told when the tree's first turn is durable.
     pub(crate) fn new(tree: Box<Tree>, engine: Arc<Inner>, born: Option<oneshot::Sender<()>>) -> Self {
         let mailbox = Arc::clone(&tree.mailbox);
-        let ready = tree.nodes.iter().filter(|(_, node)| node.status == Status::Runnable).map(|(id, _)| *id).collect();
+        let mut tree = tree;
+        let mut ready = VecDeque::new();
+        for (id, node) in &mut tree.nodes {
+            // A cached tree may still have the mark of a queue that is gone.
+            node.queued = node.status == Status::Runnable;
+            ready.extend(node.queued.then_some(*id));
+        }
         Self {
             tree,
             engine,

@@ -1,0 +1,189 @@
+//! `#[derive(Failure)]`: which errors are worth another try, decided by their type.
+
+use proc_macro2::{Span, TokenStream};
+use quote::{quote, quote_spanned};
+use syn::parse::ParseStream;
+use syn::spanned::Spanned;
+use syn::{Attribute, Data, DataEnum, DeriveInput, Field, Fields, Ident, Member, Meta, Type, Variant};
+
+use crate::arguments::Keys;
+use crate::home::{Home, at};
+
+const KEYS: Keys = Keys { attribute: "#[failure]", known: &["call"] };
+
+pub(crate) fn failure(input: &DeriveInput, home: Home) -> syn::Result<TokenStream> {
+    if let Some(parameter) = input.generics.params.first() {
+        return Err(syn::Error::new_spanned(parameter, "a failure is recorded as one type: it takes no generics"));
+    }
+    let (ident, core) = (&input.ident, home.core());
+    let (is_transient, conversions) = match &input.data {
+        Data::Enum(data) => of_enum(input, data, &core)?,
+        Data::Struct(data) => (of_struct(input, &data.fields, &core)?, TokenStream::new()),
+        Data::Union(data) => {
+            return Err(syn::Error::new_spanned(data.union_token, "a failure is an enum or a struct"));
+        }
+    };
+    Ok(quote! {
+        #[automatically_derived]
+        impl #core::failure::Failure for #ident {
+            fn is_transient(&self) -> bool {
+                #is_transient
+            }
+        }
+        #conversions
+        #core::__private::inventory::submit! { #core::failure::FailureType::of::<#ident>() }
+        #core::__private::inventory::submit! { #core::failure::FailureType::of_call::<#ident>() }
+    })
+}
+
+fn of_enum(input: &DeriveInput, data: &DataEnum, core: &TokenStream) -> syn::Result<(TokenStream, TokenStream)> {
+    if let Some(retry) = retry_attribute(&input.attrs)? {
+        return Err(syn::Error::new_spanned(retry, "`#[retry]` marks the variants that are worth another try"));
+    }
+    let (mut arms, mut call): (Vec<TokenStream>, Option<&Ident>) = (Vec::new(), None);
+    for variant in &data.variants {
+        let name = &variant.ident;
+        if is_call(variant)? {
+            if call.replace(name).is_some() {
+                let message =
+                    "one variant takes what a call can end with; this is the second marked `#[failure(call)]`";
+                return Err(syn::Error::new(name.span(), message));
+            }
+            arms.push(quote!(Self::#name { .. } => false));
+            continue;
+        }
+        arms.push(match Class::of(&variant.attrs, &variant.fields)? {
+            Class::Terminal => quote!(Self::#name { .. } => false),
+            Class::Transient => quote!(Self::#name { .. } => true),
+            Class::Inner(member, ty) => {
+                let inner = inner_class(core, ty, quote!(inner));
+                quote!(Self::#name { #member: inner, .. } => #inner)
+            }
+        });
+    }
+    let conversions = call.map(|variant| call_conversions(&input.ident, variant, core)).unwrap_or_default();
+    if arms.is_empty() {
+        return Ok((quote!(match *self {}), conversions));
+    }
+    Ok((quote!(match self { #(#arms,)* }), conversions))
+}
+
+fn of_struct(input: &DeriveInput, fields: &Fields, core: &TokenStream) -> syn::Result<TokenStream> {
+    if let Some(attribute) = input.attrs.iter().find(|attribute| attribute.path().is_ident("failure")) {
+        return Err(syn::Error::new_spanned(attribute, "`#[failure(call)]` marks a variant of an enum"));
+    }
+    Ok(match Class::of(&input.attrs, fields)? {
+        Class::Terminal => quote!(false),
+        Class::Transient => quote!(true),
+        Class::Inner(member, ty) => inner_class(core, ty, quote!(&self.#member)),
+    })
+}
+
+/// What decides whether trying again may help.
+enum Class<'a> {
+    Terminal,
+    Transient,
+    /// The error it was converted from.
+    Inner(Member, &'a Type),
+}
+
+impl<'a> Class<'a> {
+    /// `#[retry]` is explicit, so it wins over what an inner error says.
+    fn of(attributes: &[Attribute], fields: &'a Fields) -> syn::Result<Self> {
+        if retry_attribute(attributes)?.is_some() {
+            return Ok(Self::Transient);
+        }
+        let Some((member, field)) = fields.members().zip(fields).find(|(_, field)| from_attribute(field).is_some())
+        else {
+            return Ok(Self::Terminal);
+        };
+        if matches!(&field.ty, Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == "CallFailure"))
+        {
+            let message = "mark the variant `#[failure(call)]` instead: it then takes every way in which a call can end \
+                           without a result";
+            return Err(syn::Error::new_spanned(from_attribute(field), message));
+        }
+        Ok(Self::Inner(member, &field.ty))
+    }
+}
+
+fn inner_class(core: &TokenStream, ty: &Type, inner: TokenStream) -> TokenStream {
+    // Where the inner type is no failure, the error points at it.
+    quote_spanned!(at(ty.span())=> <#ty as #core::failure::Failure>::is_transient(#inner))
+}
+
+fn retry_attribute(attributes: &[Attribute]) -> syn::Result<Option<&Attribute>> {
+    let Some(retry) = attributes.iter().find(|attribute| attribute.path().is_ident("retry")) else {
+        return Ok(None);
+    };
+    match &retry.meta {
+        Meta::Path(_) => Ok(Some(retry)),
+        other => {
+            let message = "`#[retry]` takes nothing: it says that an error is worth another try; how often is the policy \
+                           of the step or function";
+            Err(syn::Error::new_spanned(other, message))
+        }
+    }
+}
+
+fn from_attribute(field: &Field) -> Option<&Attribute> {
+    field.attrs.iter().find(|attribute| attribute.path().is_ident("from"))
+}
+
+/// Whether the variant is marked `#[failure(call)]`, and shaped as such a variant must be.
+fn is_call(variant: &Variant) -> syn::Result<bool> {
+    let Some(attribute) = variant.attrs.iter().find(|attribute| attribute.path().is_ident("failure")) else {
+        return Ok(false);
+    };
+    let mut call = false;
+    attribute.parse_args_with(|input: ParseStream<'_>| {
+        KEYS.read(input, |_, _| {
+            call = true;
+            Ok(())
+        })
+    })?;
+    if !call {
+        return Err(syn::Error::new_spanned(attribute, "write `#[failure(call)]`"));
+    }
+    let Fields::Unnamed(fields) = &variant.fields else {
+        return Err(misshapen_call(variant.ident.span()));
+    };
+    let [field] = &fields.unnamed.iter().collect::<Vec<_>>()[..] else {
+        return Err(misshapen_call(variant.ident.span()));
+    };
+    if let Some(from) = from_attribute(field) {
+        return Err(syn::Error::new_spanned(from, "`#[failure(call)]` writes the conversion: remove `#[from]`"));
+    }
+    if let Some(retry) = retry_attribute(&variant.attrs)? {
+        let message = "a call that has ended is never tried again: remove `#[retry]`";
+        return Err(syn::Error::new_spanned(retry, message));
+    }
+    Ok(true)
+}
+
+fn misshapen_call(span: Span) -> syn::Error {
+    syn::Error::new(span, "`#[failure(call)]` marks a variant that holds what happened: `Call(CallFailure)`")
+}
+
+fn call_conversions(ident: &Ident, variant: &Ident, core: &TokenStream) -> TokenStream {
+    quote! {
+        #[automatically_derived]
+        impl ::core::convert::From<#core::failure::CallFailure> for #ident {
+            fn from(failure: #core::failure::CallFailure) -> Self {
+                Self::#variant(failure)
+            }
+        }
+        #[automatically_derived]
+        impl<E> ::core::convert::From<#core::failure::CallError<E>> for #ident
+        where
+            Self: ::core::convert::From<E>,
+        {
+            fn from(error: #core::failure::CallError<E>) -> Self {
+                match error {
+                    #core::failure::CallError::Failed { error, .. } => <Self as ::core::convert::From<E>>::from(error),
+                    #core::failure::CallError::Ended(failure) => Self::#variant(failure),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! Inputs, results and errors are journaled.
+
+mod contexts;
+use contexts::*;
+
+pub struct Gateway;
+
+#[derive(Debug, thiserror::Error)]
+#[error("plain")]
+pub struct PlainError;
+
+#[sapwood::function] //~ `Gateway: serde::Serialize` is not satisfied
+pub async fn takes(
+    cx: &mut Cx<OrdersApp>,
+    gateway: Gateway, //~ `Gateway: serde::Deserialize<'de>` is not satisfied
+) -> Result<(), PaymentError> {
+    let (_, _) = (cx, gateway);
+    Ok(())
+}
+
+#[sapwood::function]
+pub async fn gives(_: &mut Cx<OrdersApp>) -> Result<Gateway, PaymentError> { //~ `Gateway: serde::Serialize` is not satisfied
+    Ok(Gateway)
+}
+
+#[sapwood::function]
+pub async fn fails(_: &mut Cx<OrdersApp>) -> Result<(), PlainError> { //~ `PlainError: sapwood::Failure` is not satisfied
+    Ok(())
+}
+
+#[sapwood::function]
+pub async fn steps(cx: &mut Cx<OrdersApp>) -> Result<(), PaymentError> {
+    let _gateway = cx.step("build", async || Ok::<_, PaymentError>(Gateway)).await?; //~ `Gateway: serde::Serialize` is not satisfied
+    Ok(())
+}
+
+fn main() {}

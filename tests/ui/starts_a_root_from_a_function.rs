@@ -1,0 +1,12 @@
+//! Only a consumer starts roots.
+
+mod contexts;
+use contexts::*;
+
+#[sapwood::function]
+pub async fn place_order(cx: &mut Cx<OrdersApp>) -> Result<(), OrderError> {
+    let _ = cx.start(charge("card".to_owned(), 3)).await; //~ no method named `start`
+    Ok(())
+}
+
+fn main() {}

@@ -1,0 +1,117 @@
+//! A membership as async code sees it.
+//!
+//! It remembers which assignment of each partition its reader has been told of, so that a `begin` that crosses a revoke
+//! is not taken for the next assignment's.
+
+use std::collections::HashMap;
+use std::sync::{Arc, mpsc};
+
+use async_trait::async_trait;
+use sapwood_core::broker::{BrokerError, Delivery, Subscription};
+use sapwood_core::store::TopicPartition;
+use tokio::sync::oneshot;
+
+use crate::KafkaOptions;
+use crate::admin::Admin;
+use crate::deliveries::{Assignment, Deliveries, Partition, Waiting};
+use crate::error::fatal;
+use crate::poll_thread::{self, Beginning, Command, From};
+
+/// A membership in a group; dropping it leaves.
+pub(crate) struct KafkaSubscription {
+    admin: Arc<Admin>,
+    deliveries: Deliveries,
+    /// The poll thread leaves the group once this is gone.
+    commands: mpsc::Sender<Command>,
+    /// The assignments the reader knows of, by their numbers.
+    known: HashMap<Partition, u64>,
+}
+
+impl KafkaSubscription {
+    /// Starts the thread that joins `group`.
+    pub(crate) fn join(
+        options: &KafkaOptions,
+        admin: Arc<Admin>,
+        group: &str,
+        topics: &[String],
+    ) -> Result<Self, BrokerError> {
+        let deliveries = Deliveries::default();
+        let (commands, received) = mpsc::channel();
+        poll_thread::start(options, group, topics, deliveries.clone(), received)?;
+        Ok(Self { admin, deliveries, commands, known: HashMap::new() })
+    }
+
+    fn told(&mut self, assigned: Vec<Assignment>) -> Vec<TopicPartition> {
+        let tell = |Assignment { partition, topic_id, number }: Assignment| {
+            let (topic, index) = partition.clone();
+            self.known.insert(partition, number);
+            TopicPartition { topic, partition: index, topic_id }
+        };
+        assigned.into_iter().map(tell).collect()
+    }
+
+    fn untold(&mut self, revoked: Vec<Partition>) -> Vec<TopicPartition> {
+        let untell = |partition: Partition| {
+            self.known.remove(&partition);
+            TopicPartition { topic: partition.0, partition: partition.1, topic_id: None }
+        };
+        revoked.into_iter().map(untell).collect()
+    }
+
+    /// Where to begin, checked against what the broker has.
+    async fn beginning(&self, of: &TopicPartition, offset: Option<i64>) -> Result<Option<Beginning>, BrokerError> {
+        let partition = (of.topic.clone(), of.partition);
+        // Revoked meanwhile, or never assigned: there is nothing to begin.
+        let Some(number) = self.known.get(&partition).copied() else { return Ok(None) };
+        let Some(offset) = offset else { return Ok(Some(Beginning { partition, number, from: From::Oldest })) };
+        let (topic, index) = partition.clone();
+        let (oldest, next) = self.admin.ask(move |admin| admin.bounds_blocking(&topic, index)).await?;
+        if !(oldest..=next).contains(&offset) {
+            return Err(out_of_range(&partition, offset, (oldest, next)));
+        }
+        Ok(Some(Beginning { partition, number, from: From::Offset(offset) }))
+    }
+}
+
+#[async_trait]
+impl Subscription for KafkaSubscription {
+    async fn next(&mut self) -> Result<Delivery, BrokerError> {
+        Ok(match self.deliveries.take().await? {
+            Waiting::Assigned(assigned) => Delivery::Assigned(self.told(assigned)),
+            Waiting::Revoked(revoked) => Delivery::Revoked(self.untold(revoked)),
+            Waiting::Batch(batch) => Delivery::Batch(batch),
+        })
+    }
+
+    async fn begin(&mut self, partitions: &[(TopicPartition, Option<i64>)]) -> Result<(), BrokerError> {
+        let mut beginnings = Vec::with_capacity(partitions.len());
+        for (partition, offset) in partitions {
+            beginnings.extend(self.beginning(partition, *offset).await?);
+        }
+        let (done, wait) = oneshot::channel();
+        let sent = self.commands.send(Command::Begin(beginnings, done));
+        let gone = || fatal("the thread that reads from Kafka has ended");
+        sent.map_err(|_| gone())?;
+        wait.await.map_err(|_| gone())
+    }
+
+    async fn advise(&mut self, positions: &[(TopicPartition, i64)]) -> Result<(), BrokerError> {
+        let held = |(of, offset): &(TopicPartition, i64)| {
+            let partition = (of.topic.clone(), of.partition);
+            self.known.contains_key(&partition).then_some((partition, *offset))
+        };
+        let positions: Vec<_> = positions.iter().filter_map(held).collect();
+        // Advice for nobody is no error: `next` tells why the thread has ended.
+        _ = self.commands.send(Command::Advise(positions));
+        Ok(())
+    }
+}
+
+/// The records between the position and what is there are gone, or were never there (SEMANTICS H8).
+pub(crate) fn out_of_range(partition: &Partition, offset: i64, (oldest, next): (i64, i64)) -> BrokerError {
+    let (topic, index) = partition;
+    fatal(format!(
+        "`{topic}` [{index}] should be read on from offset {offset}, but the broker has {oldest} to {next}: records \
+         were dropped before they were read, or the topic is another one"
+    ))
+}

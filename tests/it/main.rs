@@ -1,1 +1,12 @@
-//! Every test that opens a socket, a database or a process.
+//! Every test that opens a socket, a database or a process: one binary, a module each subject.
+
+mod api;
+mod events;
+mod floors;
+mod kafka;
+mod log_broker;
+mod migrations;
+mod plans;
+mod store;
+mod store_locks;
+mod ui;

@@ -1,1 +1,20 @@
-//! The harness.
+//! The harness: real databases and a real broker for each test, a clock that tests move, and what both ports promise.
+//!
+//! | room | what is there |
+//! |---|---|
+//! | [`store`] | a store of its own for a test, on either database, and `on_both_stores!` |
+//! | [`postgres`], [`sqlite`] | a schema, a file, for one test |
+//! | [`clock`] | the clock that tests move |
+//! | [`conformance`] | the cases that every store and every broker passes |
+//!
+//! The tests are in `it/`. Those that need a server are ignored by a plain `cargo test`; `./test` brings the servers
+//! and ignores none.
+
+// The cases of `it/ui.rs` are compiled against the crates that this library refers to. These no module here names.
+use {sapwood as _, schemars as _, serde as _, thiserror as _};
+
+pub mod clock;
+pub mod conformance;
+pub mod postgres;
+pub mod sqlite;
+pub mod store;

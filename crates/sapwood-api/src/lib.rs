@@ -1,1 +1,43 @@
 //! The state of trees over REST, described by OpenAPI.
+//!
+//! One router serves every context of a process, each under `/v1/{context}/`. It starts trees, attaches to them,
+//! lists and shows them; it knows an [`Engine`](sapwood_engine::Engine) and nothing of databases or brokers.
+//!
+//! | room | what is there |
+//! |---|---|
+//! | [`context`] | what a served context is: its engine, and who else speaks of its health |
+//! | [`problem`] | errors: one table of stable codes, told as RFC 9457 problems |
+//! | `routes` | the handlers, by noun: functions, trees, health, docs |
+//! | `model` | what goes over the wire; deliberately not the types of the core |
+//! | `request` | what is taken from a request: names, ids, bodies, waits; each with its bounds |
+//! | `page` | cursors |
+//! | `edge` | what every request passes: the access log, panics, the framework's own errors |
+//! | [`mod@openapi`] | the OpenAPI document, with the functions of the contexts in it |
+
+pub mod context;
+mod edge;
+mod model;
+mod nearest;
+pub mod openapi;
+mod page;
+pub mod problem;
+mod request;
+mod routes;
+
+pub use context::{ContextApi, HealthPart, HealthSource, HealthState};
+pub use openapi::openapi;
+
+/// Everything that is served: the contexts under `/v1/`, and beside them health, the OpenAPI document and its browser.
+///
+/// Contexts keep their names apart; of two with one name the later is served.
+///
+/// ```no_run
+/// # async fn serve(orders: sapwood_engine::Engine) -> std::io::Result<()> {
+/// let router = sapwood_api::router(vec![sapwood_api::ContextApi::new(orders)]);
+/// let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
+/// axum::serve(listener, router).await
+/// # }
+/// ```
+pub fn router(contexts: Vec<ContextApi>) -> axum::Router {
+    routes::router(context::Contexts::new(contexts))
+}

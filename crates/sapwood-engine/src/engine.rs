@@ -389,6 +389,12 @@ impl Inner {
         &self.outbox_signal
     }
 
+    /// Events of this process were committed.
+    pub(crate) fn emitted(&self) {
+        self.outbox_signal.notify_one();
+        self.hinter.emitted();
+    }
+
     /// Sends a turn to its committer.
     pub(crate) fn submit(&self, turn: Turn, mailbox: Arc<Mailbox>) {
         // Any spread does; the low bits of a version 7 UUID are random.

@@ -17,6 +17,7 @@ const GATHER: Duration = Duration::from_millis(50);
 #[derive(Default)]
 pub(crate) struct Hinter {
     settled: AtomicBool,
+    emitted: AtomicBool,
     raised: Notify,
 }
 
@@ -26,6 +27,19 @@ impl Hinter {
         if !self.settled.swap(true, Ordering::AcqRel) {
             self.raised.notify_one();
         }
+    }
+
+    /// Events were committed here: whoever publishes their lanes may be elsewhere.
+    pub(crate) fn emitted(&self) {
+        if !self.emitted.swap(true, Ordering::AcqRel) {
+            self.raised.notify_one();
+        }
+    }
+
+    fn take(&self) -> Vec<Hint> {
+        let settled = self.settled.swap(false, Ordering::AcqRel).then_some(Hint::Settled);
+        let emitted = self.emitted.swap(false, Ordering::AcqRel).then_some(Hint::Outbox);
+        settled.into_iter().chain(emitted).collect()
     }
 }
 
@@ -47,11 +61,12 @@ pub(crate) async fn tell(engine: Arc<Inner>) {
     loop {
         engine.hinter.raised.notified().await;
         tokio::time::sleep(GATHER).await;
-        if engine.hinter.settled.swap(false, Ordering::AcqRel)
-            && let Err(error) = engine.store().hint(&[Hint::Settled]).await
+        let hints = engine.hinter.take();
+        // A hint that is not told costs others a poll.
+        if !hints.is_empty()
+            && let Err(error) = engine.store().hint(&hints).await
         {
-            // A hint that is not told costs others a poll.
-            tracing::debug!("a hint was not told: {error}");
+            tracing::debug!("hints were not told: {error}");
         }
     }
 }

@@ -3,7 +3,24 @@
 //! ```ignore
 //! use sapwood::prelude::*;
 //! ```
+//!
+//! | room | what is there |
+//! |---|---|
+//! | [`App`], [`Running`] | one process: its contexts, launched and drained |
+//! | [`Config`], [`StartupError`] | settings, and what is wrong with them |
+//! | [`shutdown`], [`telemetry`] | what a program with a main of its own needs besides |
 
+mod app;
+mod cli;
+mod config;
+mod error;
+pub mod shutdown;
+mod stores;
+pub mod telemetry;
+
+pub use app::{App, Running};
+pub use config::{BrokerUrl, Config, StoreUrl};
+pub use error::{Result, StartupError};
 pub use sapwood_core::context::{BoundedContext, Dependencies};
 pub use sapwood_core::event::{EmittableFrom, Event};
 pub use sapwood_core::failure::{CallError, CallFailure, Error, Failure};
@@ -25,7 +42,7 @@ pub mod prelude {
     pub use serde::{Deserialize, Serialize};
 
     pub use crate::{
-        BoundedContext, Call, CallError, CallFailure, ConsumerCx, Cx, Delivered, Dependencies, Engine, Event, Failure,
+        App, BoundedContext, Call, CallError, CallFailure, ConsumerCx, Cx, Delivered, Dependencies, Engine, Event, Failure,
         RetryPolicy, TreeId,
     };
 }

@@ -203,7 +203,7 @@ impl Driver {
             let _ = born.send(());
         }
         if in_flight.has_events {
-            self.engine.outbox_signal().notify_one();
+            self.engine.emitted();
         }
         if let Some(ready_at) = in_flight.releases {
             let empty = Box::new(Tree::empty(Arc::clone(&self.tree.facts)));

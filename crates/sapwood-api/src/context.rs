@@ -1,0 +1,111 @@
+//! What a served context is: its engine, and who else speaks of its health.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use sapwood_engine::Engine;
+
+/// One bounded context, as it is served.
+#[derive(Clone)]
+pub struct ContextApi {
+    engine: Engine,
+    health: Vec<HealthSource>,
+}
+
+impl ContextApi {
+    /// A context whose health is that of its engine.
+    #[must_use]
+    pub fn new(engine: Engine) -> Self {
+        Self { engine, health: Vec::new() }
+    }
+
+    /// Adds someone who speaks of the context's health besides the engine, such as its relay and intake.
+    #[must_use]
+    pub fn health(mut self, source: impl Fn() -> Vec<HealthPart> + Send + Sync + 'static) -> Self {
+        self.health.push(HealthSource(Arc::new(source)));
+        self
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        self.engine.context()
+    }
+
+    /// The parts of the context's health: the engine's own first, then those of the sources.
+    pub(crate) fn parts(&self) -> Vec<HealthPart> {
+        let health = self.engine.health();
+        let part = |name: &str, trouble: Option<String>| HealthPart {
+            name: name.to_owned(),
+            state: if trouble.is_some() { HealthState::Down } else { HealthState::Up },
+            detail: trouble,
+        };
+        let lease = (!health.lease_is_good).then(|| "the worker's lease is not renewed; it starts nothing".to_owned());
+        let work = match (health.is_stopped, health.is_draining) {
+            (true, _) => Some("stopped".to_owned()),
+            (false, true) => Some("draining: no tree is started or claimed any more".to_owned()),
+            (false, false) => None,
+        };
+        let own = [part("store", health.store_error), part("lease", lease), part("work", work)];
+        let more = self.health.iter().flat_map(|source| (source.0)());
+        own.into_iter().chain(more).collect()
+    }
+}
+
+/// Someone who speaks of a context's health. Asked at each request, so it must answer from memory.
+#[derive(Clone)]
+pub struct HealthSource(Arc<dyn Fn() -> Vec<HealthPart> + Send + Sync>);
+
+impl fmt::Debug for HealthSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HealthSource")
+    }
+}
+
+/// What is said of one part of a context.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthPart {
+    /// The part: `store`, `relay`, `intake shipping` ...
+    pub name: String,
+    /// How it is.
+    pub state: HealthState,
+    /// In words, where it is not up. Nothing secret: anybody may read it.
+    pub detail: Option<String>,
+}
+
+/// How a part of a context is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HealthState {
+    /// As it should be.
+    Up,
+    /// It waits for something, and the context goes on meanwhile: a broker that is away fails no tree (E4), so taking
+    /// the process out of service for it would turn a small outage into a large one.
+    Degraded,
+    /// The context cannot serve.
+    Down,
+}
+
+/// The contexts that are served, by name.
+#[derive(Clone)]
+pub(crate) struct Contexts(Arc<BTreeMap<&'static str, ContextApi>>);
+
+impl Contexts {
+    pub(crate) fn new(contexts: Vec<ContextApi>) -> Self {
+        Self(Arc::new(contexts.into_iter().map(|context| (context.name(), context)).collect()))
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Option<&ContextApi> {
+        self.0.get(name)
+    }
+
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.0.keys().copied()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &ContextApi> {
+        self.0.values()
+    }
+}

@@ -1,0 +1,398 @@
+//! Trees: rows of a list, and whole.
+
+use jiff::Timestamp;
+use sapwood_core::TreeId;
+use sapwood_core::journal::Entry as JournalEntry;
+use sapwood_core::tree::{Phase, TreeRow};
+use sapwood_engine::{EmittedView, NodeView, TreeView, WaitsOn};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use super::outcome::Rejection;
+use super::raw;
+
+/// A page of trees, newest first.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct TreeList {
+    /// The trees.
+    pub(crate) trees: Vec<TreeSummary>,
+    /// The cursor of the next page; null on the last.
+    #[schema(required = true)]
+    pub(crate) next_cursor: Option<String>,
+}
+
+/// A tree, without its nodes.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct TreeSummary {
+    /// Its id; ids ascend with the time of creation.
+    #[schema(value_type = uuid::Uuid)]
+    id: TreeId,
+    /// The root's function.
+    #[schema(example = "place_order")]
+    function: String,
+    /// The root's version.
+    #[schema(example = 1)]
+    version: u32,
+    /// Where it stands.
+    state: TreeState,
+    /// When it was started.
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    /// When its root settled; null before.
+    #[schema(value_type = Option<String>, format = DateTime, required = true)]
+    settled_at: Option<Timestamp>,
+    /// The same for everything that one beginning led to, across contexts.
+    correlation: String,
+    /// The event, or the invocation of a consumer, that began it; null where a caller did.
+    #[schema(required = true)]
+    causation: Option<String>,
+    /// Where to go on.
+    urls: Urls,
+}
+
+/// Where to go on with a tree: paths on this process.
+#[derive(Serialize, ToSchema)]
+#[schema(as = TreeUrls)]
+pub(crate) struct Urls {
+    /// The whole tree.
+    #[schema(format = "uri-reference", example = "/v1/orders/trees/01980000-0000-7000-8000-000000000001")]
+    tree: String,
+    /// Its outcome; `?wait=30s` waits for it.
+    #[schema(format = "uri-reference", example = "/v1/orders/trees/01980000-0000-7000-8000-000000000001/result")]
+    result: String,
+}
+
+/// A whole tree: its row, and every invocation in one flat list.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Tree {
+    #[serde(flatten)]
+    summary: TreeSummary,
+    /// Every invocation, parents before children; the first is the root. `path` and `parent` make it a tree.
+    nodes: Vec<Node>,
+}
+
+/// Where a tree stands: `running` (something in it runs, or waits to be claimed), `suspended` (everything in it
+/// waits; it holds nothing), `parked` (needs an operator or a deploy), or its root's outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum TreeState {
+    Running,
+    Suspended,
+    Parked,
+    Resolved,
+    Rejected,
+    Cancelled,
+    TimedOut,
+}
+
+/// One invocation of a function.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Node {
+    /// Its identity within the tree: the positions of the calls from the root down; `/` is the root.
+    #[schema(example = "/3/0")]
+    path: String,
+    /// Its caller's path; null for the root.
+    #[schema(example = "/3", required = true)]
+    parent: Option<String>,
+    /// Its function.
+    #[schema(example = "charge")]
+    function: String,
+    /// Its version, fixed when it was created.
+    #[schema(example = 1)]
+    version: u32,
+    /// Where its promise stands.
+    state: NodeState,
+    /// What it still does after its outcome.
+    closing: Closing,
+    /// The attempt it is in, or ended in; counted from 1.
+    #[schema(example = 1, minimum = 1)]
+    attempt: u32,
+    /// Its input: an object of the parameters.
+    #[schema(value_type = Object)]
+    input: Box<RawValue>,
+    /// Its result, once it returned one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<serde_json::Value>, nullable = false)]
+    value: Option<Box<RawValue>>,
+    /// Why it gave no result, once it gave up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    error: Option<Rejection>,
+    /// When it was called.
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    /// When its promise settled; null before.
+    #[schema(value_type = Option<String>, format = DateTime, required = true)]
+    settled_at: Option<Timestamp>,
+    /// What it waits on; empty once it is settled, never before.
+    waits_on: Vec<NodeWait>,
+    /// The domain events it emitted.
+    events: Vec<NodeEvent>,
+    /// Its journal; only with `?timeline=true`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    timeline: Option<Vec<TimelineEntry>>,
+}
+
+/// Where an invocation's promise stands: `pending`; `closing` (its outcome is decided, its children are not closed);
+/// or its outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum NodeState {
+    Pending,
+    Closing,
+    Resolved,
+    Rejected,
+    Cancelled,
+    TimedOut,
+}
+
+/// What an invocation with an outcome still does: `none`.
+#[derive(Serialize, ToSchema)]
+#[schema(as = NodeClosing)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Closing {
+    None,
+}
+
+/// Something that an invocation waits on.
+#[derive(Serialize, ToSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub(crate) enum NodeWait {
+    /// A call: another node of the tree.
+    Call {
+        /// The node.
+        path: String,
+        /// Its function.
+        function: String,
+        /// Its version.
+        version: u32,
+    },
+    /// A sleep.
+    Sleep {
+        /// The operation's place in the function.
+        position: u32,
+        /// When it ends.
+        #[schema(value_type = String, format = DateTime)]
+        until: Timestamp,
+    },
+    /// The next try of a step.
+    StepRetry {
+        /// The operation's place in the function.
+        position: u32,
+        /// The step's name.
+        name: String,
+        /// When it is tried again.
+        #[schema(value_type = String, format = DateTime)]
+        until: Timestamp,
+        /// Tries made.
+        attempt: u32,
+        /// Why the last try failed.
+        error: String,
+    },
+    /// The next attempt of the function.
+    FunctionRetry {
+        /// When it is tried again.
+        #[schema(value_type = String, format = DateTime)]
+        until: Timestamp,
+        /// Attempts made.
+        attempt: u32,
+        /// Why the last attempt failed.
+        error: String,
+    },
+    /// Its own code: it runs, or a step is in flight.
+    Running {
+        /// The worker it runs on.
+        worker: i64,
+    },
+    /// A worker that claims the tree.
+    Claim {
+        /// When it became ready.
+        #[schema(value_type = Option<String>, format = DateTime, required = true)]
+        since: Option<Timestamp>,
+    },
+    /// A worker whose build has a version that the last one lacked.
+    Version {
+        /// What is needed, as `name@version`.
+        #[schema(example = "charge@2")]
+        needs: String,
+    },
+    /// Its children: it has returned, and settles once they are closed.
+    Children {
+        /// Children not closed.
+        open: u64,
+    },
+    /// An operator or a deploy: its code asks for something else than what is recorded.
+    Operator {
+        /// What was recorded, what was asked for, and where.
+        #[schema(value_type = serde_json::Value)]
+        violation: Box<RawValue>,
+    },
+}
+
+/// A domain event that an invocation emitted.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct NodeEvent {
+    /// The operation's place in the function.
+    position: u32,
+    /// The event's id, unique within its source.
+    id: String,
+    /// Its CloudEvents type.
+    #[schema(example = "orders.order-completed.v1")]
+    r#type: String,
+}
+
+/// A journal entry.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct TimelineEntry {
+    /// When it was recorded.
+    #[schema(value_type = String, format = DateTime)]
+    at: Timestamp,
+    /// What it records.
+    #[schema(example = "step_resolved")]
+    kind: &'static str,
+    /// The operation's place in the function; null where the entry tells of the invocation itself.
+    #[schema(required = true)]
+    position: Option<u32>,
+    /// The completion's number within its tree; null where the entry completes nothing.
+    #[schema(required = true)]
+    number: Option<u32>,
+    /// The try it tells of; null where there is none.
+    #[schema(required = true)]
+    attempt: Option<u32>,
+    /// A step's name, an event's type, a started function; null where there is none.
+    #[schema(required = true)]
+    name: Option<String>,
+    /// What the kind says.
+    #[schema(value_type = serde_json::Value)]
+    payload: Box<RawValue>,
+}
+
+/// The path of a tree.
+pub(crate) fn tree_url(context: &str, tree: TreeId) -> String {
+    format!("/v1/{context}/trees/{tree}")
+}
+
+impl Urls {
+    pub(crate) fn of(context: &str, tree: TreeId) -> Self {
+        let tree = tree_url(context, tree);
+        Self { result: format!("{tree}/result"), tree }
+    }
+}
+
+impl TreeSummary {
+    pub(crate) fn of(context: &str, row: TreeRow) -> Self {
+        Self {
+            id: row.id,
+            function: row.function,
+            version: row.version,
+            state: row.state.into(),
+            created_at: row.created_at,
+            settled_at: row.settled_at,
+            correlation: row.cause.correlation,
+            causation: row.cause.causation,
+            urls: Urls::of(context, row.id),
+        }
+    }
+}
+
+impl Tree {
+    pub(crate) fn of(context: &str, view: TreeView, timeline: bool) -> Self {
+        let nodes = view.nodes.into_iter().map(|node| Node::of(node, timeline)).collect();
+        Self { summary: TreeSummary::of(context, view.row), nodes }
+    }
+}
+
+impl Node {
+    fn of(view: NodeView, timeline: bool) -> Self {
+        let resolved = matches!(view.phase, Phase::ReturnedOk | Phase::Resolved);
+        let pending = matches!(view.phase, Phase::Pending);
+        let bytes = view.outcome.unwrap_or_default();
+        Self {
+            parent: view.path.parent().map(|parent| parent.to_string()),
+            path: view.path.to_string(),
+            function: view.function,
+            version: view.version,
+            state: view.phase.into(),
+            closing: match view.closing {
+                sapwood_core::tree::Closing::None => Closing::None,
+            },
+            attempt: view.attempt,
+            input: raw(&view.input),
+            value: resolved.then(|| raw(&bytes)),
+            error: (!resolved && !pending).then(|| Rejection::of(&bytes, view.phase.name(), view.attempt)),
+            created_at: view.created_at,
+            settled_at: view.settled_at,
+            waits_on: view.waits_on.into_iter().map(NodeWait::from).collect(),
+            events: view.events.into_iter().map(NodeEvent::from).collect(),
+            timeline: timeline.then(|| view.timeline.into_iter().map(TimelineEntry::from).collect()),
+        }
+    }
+}
+
+impl From<sapwood_core::tree::TreeState> for TreeState {
+    fn from(state: sapwood_core::tree::TreeState) -> Self {
+        use sapwood_core::tree::TreeState as Core;
+        match state {
+            Core::Running => Self::Running,
+            Core::Suspended => Self::Suspended,
+            Core::Parked => Self::Parked,
+            Core::Resolved => Self::Resolved,
+            Core::Rejected => Self::Rejected,
+            Core::Cancelled => Self::Cancelled,
+            Core::TimedOut => Self::TimedOut,
+        }
+    }
+}
+
+impl From<Phase> for NodeState {
+    fn from(phase: Phase) -> Self {
+        match phase {
+            Phase::Pending => Self::Pending,
+            Phase::ReturnedOk | Phase::ReturnedErr => Self::Closing,
+            Phase::Resolved => Self::Resolved,
+            Phase::Rejected => Self::Rejected,
+            Phase::Cancelled => Self::Cancelled,
+            Phase::TimedOut => Self::TimedOut,
+        }
+    }
+}
+
+impl From<WaitsOn> for NodeWait {
+    fn from(waits_on: WaitsOn) -> Self {
+        match waits_on {
+            WaitsOn::Call { path, function, version } => Self::Call { path: path.to_string(), function, version },
+            WaitsOn::Sleep { position, until } => Self::Sleep { position, until },
+            WaitsOn::StepRetry { position, name, until, attempt, error } => {
+                Self::StepRetry { position, name, until, attempt, error }
+            }
+            WaitsOn::FunctionRetry { until, attempt, error } => Self::FunctionRetry { until, attempt, error },
+            WaitsOn::Running { worker } => Self::Running { worker: worker.0 },
+            WaitsOn::Claim { since } => Self::Claim { since },
+            WaitsOn::Version { needs } => Self::Version { needs },
+            WaitsOn::Children { open } => Self::Children { open: open as u64 },
+            WaitsOn::Operator { violation } => Self::Operator { violation: raw(&violation.into()) },
+        }
+    }
+}
+
+impl From<EmittedView> for NodeEvent {
+    fn from(view: EmittedView) -> Self {
+        Self { position: view.position, id: view.id.to_string(), r#type: view.cloud_type }
+    }
+}
+
+impl From<(Timestamp, JournalEntry)> for TimelineEntry {
+    fn from((at, entry): (Timestamp, JournalEntry)) -> Self {
+        Self {
+            at,
+            kind: entry.kind.name(),
+            position: (entry.position != JournalEntry::NO_POSITION).then_some(entry.position),
+            number: entry.number,
+            attempt: (entry.attempt > 0).then_some(entry.attempt),
+            name: (!entry.name.is_empty()).then_some(entry.name),
+            payload: raw(&entry.payload),
+        }
+    }
+}

@@ -1,0 +1,441 @@
+//! Errors, told as problems (RFC 9457): one table of stable codes, each with its status and what to do about it.
+//!
+//! A client may rely on `code` and `status`; titles and details are for people. What caused an error on our side goes
+//! to the log and never to the client.
+
+use std::fmt::Write as _;
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use sapwood_core::TreeId;
+use sapwood_core::store::{StoreError, StoreErrorKind};
+use sapwood_engine::{ReadError, StartError};
+use serde_json::{Map, Value, json};
+
+/// A stable code. A code is never given a second meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Code {
+    /// The body is no JSON.
+    MalformedJson,
+    /// The request's path or headers cannot be read.
+    MalformedRequest,
+    /// A parameter of the query is unknown, or its value is none that is taken.
+    InvalidQuery,
+    /// The cursor is none of this list.
+    InvalidCursor,
+    /// The caller's id is none that is taken.
+    InvalidId,
+    /// There is nothing at this path.
+    UnknownRoute,
+    /// The process serves no such context.
+    UnknownContext,
+    /// The context has no such function.
+    UnknownFunction,
+    /// The context has no such tree.
+    UnknownTree,
+    /// The path does not take this method.
+    MethodNotAllowed,
+    /// The body did not arrive in time.
+    RequestTimeout,
+    /// The id is held by a tree of another function or input.
+    IdConflict,
+    /// The body, or a value in it, is larger than is taken.
+    PayloadTooLarge,
+    /// The body's content type is not JSON.
+    UnsupportedMediaType,
+    /// The input is not what the function takes.
+    InvalidInput,
+    /// The function is started by an event, not by a request.
+    NotStartable,
+    /// Something went wrong on this side.
+    Internal,
+    /// The store cannot be reached, or not now.
+    StoreUnavailable,
+    /// The process is about to end and starts nothing more.
+    Draining,
+    /// A part of the process is not ready to serve.
+    NotReady,
+}
+
+/// A row of the table of codes.
+struct Meaning {
+    name: &'static str,
+    status: StatusCode,
+    title: &'static str,
+    help: &'static str,
+}
+
+impl Code {
+    /// All codes, by status.
+    pub const ALL: [Self; 20] = [
+        Self::MalformedJson,
+        Self::MalformedRequest,
+        Self::InvalidQuery,
+        Self::InvalidCursor,
+        Self::InvalidId,
+        Self::UnknownRoute,
+        Self::UnknownContext,
+        Self::UnknownFunction,
+        Self::UnknownTree,
+        Self::MethodNotAllowed,
+        Self::RequestTimeout,
+        Self::IdConflict,
+        Self::PayloadTooLarge,
+        Self::UnsupportedMediaType,
+        Self::InvalidInput,
+        Self::NotStartable,
+        Self::Internal,
+        Self::StoreUnavailable,
+        Self::Draining,
+        Self::NotReady,
+    ];
+
+    /// The code on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        self.meaning().name
+    }
+
+    /// The status it is told with.
+    #[must_use]
+    pub const fn status(self) -> StatusCode {
+        self.meaning().status
+    }
+
+    /// What it is, in a few words that do not change from one occurrence to the next.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        self.meaning().title
+    }
+
+    /// Why it happens, and what to do about it.
+    #[must_use]
+    pub const fn help(self) -> &'static str {
+        self.meaning().help
+    }
+
+    /// The code of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.name() == name)
+    }
+
+    /// The URI reference that identifies the type of the problem; this process serves its description there.
+    #[must_use]
+    pub fn uri(self) -> String {
+        format!("/problems/{}", self.name())
+    }
+
+    const fn meaning(self) -> Meaning {
+        const fn row(name: &'static str, status: StatusCode, title: &'static str, help: &'static str) -> Meaning {
+            Meaning { name, status, title, help }
+        }
+        match self {
+            Self::MalformedJson => row(
+                "malformed_json",
+                StatusCode::BAD_REQUEST,
+                "The body is no JSON",
+                "The body could not be parsed; the detail names line and column. Send one JSON object of the \
+                 function's parameters, `{}` where it has none.",
+            ),
+            Self::MalformedRequest => row(
+                "malformed_request",
+                StatusCode::BAD_REQUEST,
+                "The request cannot be read",
+                "The path or a header is not what HTTP allows, such as a percent-encoding that gives no UTF-8.",
+            ),
+            Self::InvalidQuery => row(
+                "invalid_query",
+                StatusCode::BAD_REQUEST,
+                "A parameter of the query is not taken",
+                "A parameter is unknown, repeated, or has a value out of its bounds; the detail names it and what is \
+                 taken. Unknown parameters are refused, for a filter with a typing error would answer with everything.",
+            ),
+            Self::InvalidCursor => row(
+                "invalid_cursor",
+                StatusCode::BAD_REQUEST,
+                "The cursor is none of this list",
+                "A cursor is taken by the list that gave it only: same context, same filters. Send `next_cursor` of \
+                 the page before unchanged, or begin again without a cursor.",
+            ),
+            Self::InvalidId => row(
+                "invalid_id",
+                StatusCode::BAD_REQUEST,
+                "The id is not taken",
+                "A caller's id (`Idempotency-Key`) is 1 to 200 visible ASCII characters without spaces, sent once. \
+                 A tree's id is a UUID.",
+            ),
+            Self::UnknownRoute => row(
+                "unknown_route",
+                StatusCode::NOT_FOUND,
+                "There is nothing at this path",
+                "The paths that are served are in `/openapi.json`, to be read at `/docs`.",
+            ),
+            Self::UnknownContext => row(
+                "unknown_context",
+                StatusCode::NOT_FOUND,
+                "No such context",
+                "This process serves other contexts; the detail names the nearest. A context that runs as its own \
+                 process has its own address.",
+            ),
+            Self::UnknownFunction => row(
+                "unknown_function",
+                StatusCode::NOT_FOUND,
+                "No such function",
+                "The context has no function of this name in this build; `GET /v1/{context}/functions` lists them.",
+            ),
+            Self::UnknownTree => row(
+                "unknown_tree",
+                StatusCode::NOT_FOUND,
+                "No such tree",
+                "The context has no tree of this id: it was never started, belongs to another context, or its \
+                 retention has passed.",
+            ),
+            Self::MethodNotAllowed => row(
+                "method_not_allowed",
+                StatusCode::METHOD_NOT_ALLOWED,
+                "The path does not take this method",
+                "The header `Allow` names the methods it takes.",
+            ),
+            Self::RequestTimeout => row(
+                "request_timeout",
+                StatusCode::REQUEST_TIMEOUT,
+                "The body did not arrive in time",
+                "A body has to be complete within 30 seconds. Nothing was started.",
+            ),
+            Self::IdConflict => row(
+                "id_conflict",
+                StatusCode::CONFLICT,
+                "The id is held by another start",
+                "The same `Idempotency-Key` was used before with another function or other input; the member `tree` \
+                 is the tree that holds it. Nothing was started. Use another id for another piece of work.",
+            ),
+            Self::PayloadTooLarge => row(
+                "payload_too_large",
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "The body is too large",
+                "An input is bounded by the context's limit of payload bytes (1 MiB unless set). Store large data \
+                 elsewhere and send where it is.",
+            ),
+            Self::UnsupportedMediaType => row(
+                "unsupported_media_type",
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "The body's content type is not JSON",
+                "Send `Content-Type: application/json`.",
+            ),
+            Self::InvalidInput => row(
+                "invalid_input",
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "The input is not what the function takes",
+                "The body is JSON, but no object of the function's parameters; the detail names the place and what was \
+                 expected there. The function's schema is in `GET /v1/{context}/functions`.",
+            ),
+            Self::NotStartable => row(
+                "not_startable",
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "The function is not started by requests",
+                "A consumer is started by the event it is subscribed to. Publish that event, or start a function.",
+            ),
+            Self::Internal => row(
+                "internal",
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "Something went wrong on this side",
+                "The cause is in the log of the process. A start with an `Idempotency-Key` can be sent again safely.",
+            ),
+            Self::StoreUnavailable => row(
+                "store_unavailable",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The store cannot be reached",
+                "The context's database does not answer, or not now; trees wait and go on when it does. Whether a \
+                 start was recorded is unknown: send it again with the same `Idempotency-Key`.",
+            ),
+            Self::Draining => row(
+                "draining",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The process is about to end",
+                "Nothing was started. Send the request again; another process, or the next one, takes it.",
+            ),
+            Self::NotReady => row(
+                "not_ready",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Not ready to serve",
+                "The member `parts` names each part of each context and how it is.",
+            ),
+        }
+    }
+}
+
+/// The reference of all codes, in Markdown: a section each.
+#[must_use]
+pub fn reference() -> String {
+    let mut text = String::new();
+    for code in Code::ALL {
+        let _ = write!(
+            text,
+            "### `{}`\n\n{} {}.\n\n{}\n\n",
+            code.name(),
+            code.status().as_u16(),
+            code.title(),
+            code.help()
+        );
+    }
+    text
+}
+
+/// An error on its way to a client.
+#[derive(Debug, Clone)]
+pub(crate) struct Problem {
+    code: Code,
+    detail: String,
+    retry_after: bool,
+    members: Map<String, Value>,
+}
+
+/// The result of a handler.
+pub(crate) type Answer<T> = Result<T, Problem>;
+
+impl Problem {
+    /// The content type of problems.
+    pub(crate) const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/problem+json");
+
+    pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), retry_after: false, members: Map::new() }
+    }
+
+    /// Its code.
+    #[cfg(test)]
+    pub(crate) fn code(&self) -> Code {
+        self.code
+    }
+
+    /// A further member of the body.
+    pub(crate) fn with(mut self, member: &str, value: Value) -> Self {
+        self.members.insert(member.to_owned(), value);
+        self
+    }
+
+    /// Tells the client to come again in a moment.
+    pub(crate) fn worth_retrying(mut self) -> Self {
+        self.retry_after = true;
+        self
+    }
+
+    pub(crate) fn unknown_tree(context: &str, id: impl std::fmt::Display) -> Self {
+        Self::new(Code::UnknownTree, format!("context `{context}` has no tree `{id}`"))
+    }
+
+    /// What the framework answered without us: its status decides.
+    pub(crate) fn of_status(status: StatusCode) -> Self {
+        let code = match status {
+            StatusCode::NOT_FOUND => Code::UnknownRoute,
+            StatusCode::METHOD_NOT_ALLOWED => Code::MethodNotAllowed,
+            StatusCode::REQUEST_TIMEOUT => Code::RequestTimeout,
+            StatusCode::PAYLOAD_TOO_LARGE => Code::PayloadTooLarge,
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => Code::UnsupportedMediaType,
+            status if status.is_client_error() => Code::MalformedRequest,
+            _ => Code::Internal,
+        };
+        Self::new(code, code.title())
+    }
+
+    /// The response, with the path it was an answer to.
+    pub(crate) fn respond(self, instance: Option<&str>) -> Response {
+        let mut body = self.members.clone();
+        body.insert("type".into(), json!(self.code.uri()));
+        body.insert("title".into(), json!(self.code.title()));
+        body.insert("status".into(), json!(self.code.status().as_u16()));
+        body.insert("code".into(), json!(self.code.name()));
+        body.insert("detail".into(), json!(self.detail));
+        if let Some(instance) = instance {
+            body.insert("instance".into(), json!(instance));
+        }
+        let mut response = (self.code.status(), Value::Object(body).to_string()).into_response();
+        response.headers_mut().insert(header::CONTENT_TYPE, Self::CONTENT_TYPE);
+        if self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+impl IntoResponse for Problem {
+    /// The response without its instance; the problem rides along, so that the edge, which knows the path, adds it.
+    fn into_response(self) -> Response {
+        let mut response = self.clone().respond(None);
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match error.kind() {
+            StoreErrorKind::Connection | StoreErrorKind::Transient => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "a request met a store that does not answer");
+                Self::new(Code::StoreUnavailable, "the store does not answer; try again").worth_retrying()
+            }
+            StoreErrorKind::Fenced => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "a request met a worker that was declared dead"
+                );
+                Self::new(Code::Draining, "this worker has ended; try again").worth_retrying()
+            }
+            StoreErrorKind::Permanent | StoreErrorKind::Refused => {
+                tracing::error!(error = &error as &dyn std::error::Error, "a request met an error of the store");
+                Self::new(Code::Internal, "the store refused the request; its reason is in the log")
+            }
+        }
+    }
+}
+
+impl Problem {
+    /// Why a start was refused.
+    pub(crate) fn of_start(context: &str, error: StartError) -> Self {
+        let detail = error.to_string();
+        match error {
+            StartError::UnknownFunction { .. } => Self::new(Code::UnknownFunction, detail),
+            StartError::NotStartable { .. } => Self::new(Code::NotStartable, detail),
+            StartError::InvalidInput { .. } => Self::new(Code::InvalidInput, detail),
+            StartError::InvalidId => Self::new(Code::InvalidId, detail),
+            StartError::TooLarge { .. } => Self::new(Code::PayloadTooLarge, detail),
+            StartError::Conflict { tree, .. } => Self::new(Code::IdConflict, detail)
+                .with("tree", json!(tree))
+                .with("url", json!(crate::model::tree::tree_url(context, tree))),
+            StartError::Draining => Self::new(Code::Draining, detail).worth_retrying(),
+            StartError::Store(error) => error.into(),
+        }
+    }
+
+    /// Why a tree could not be read.
+    pub(crate) fn of_read(context: &str, tree: TreeId, error: ReadError) -> Self {
+        match error {
+            ReadError::Unknown(_) => Self::unknown_tree(context, tree),
+            ReadError::Store(error) => error.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_has_a_name_of_its_own_and_an_error_status() {
+        let names: std::collections::BTreeSet<_> = Code::ALL.iter().map(|code| code.name()).collect();
+        assert_eq!(names.len(), Code::ALL.len());
+        for code in Code::ALL {
+            assert_eq!(Code::from_name(code.name()), Some(code));
+            assert!(code.status().is_client_error() || code.status().is_server_error());
+            assert!(code.help().ends_with('.') && !code.title().ends_with('.'), "{}", code.name());
+        }
+    }
+
+    #[test]
+    fn what_the_framework_answers_without_us_has_a_code_too() {
+        assert_eq!(Problem::of_status(StatusCode::NOT_FOUND).code, Code::UnknownRoute);
+        assert_eq!(Problem::of_status(StatusCode::URI_TOO_LONG).code, Code::MalformedRequest);
+        assert_eq!(Problem::of_status(StatusCode::BAD_GATEWAY).code, Code::Internal);
+    }
+}

@@ -1,0 +1,97 @@
+//! Functions: what can be started, and starting it.
+
+use axum::Json;
+use axum::body::Body;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use crate::model::function::FunctionList;
+use crate::model::outcome::Started;
+use crate::model::tree::{Urls, tree_url};
+use crate::problem::{Answer, Code, Problem};
+use crate::request::{self, Name, Within};
+
+/// The functions of a context
+///
+/// Every version that this build holds, consumers included, with the JSON Schemas of input, result and error.
+#[utoipa::path(
+    get,
+    path = "/v1/{context}/functions",
+    operation_id = "function_list",
+    tag = "functions",
+    params(("context" = String, Path, description = "The context's name.")),
+    responses(
+        (status = 200, description = "The functions, by name and version.", body = FunctionList),
+        (status = 404, description = "`unknown_context`"),
+    )
+)]
+pub(super) async fn list(Within(context): Within) -> Json<FunctionList> {
+    Json(FunctionList::of(context.name(), context.engine().registry()))
+}
+
+/// Start a function
+///
+/// Begins a tree whose root is the newest version of the function, and answers once that is durable; the outcome is
+/// fetched apart. With an `Idempotency-Key` the same request can be sent any number of times, from several processes
+/// at once, and begins one tree.
+#[utoipa::path(
+    post,
+    path = "/v1/{context}/functions/{name}",
+    operation_id = "function_start",
+    tag = "functions",
+    params(
+        ("context" = String, Path, description = "The context's name."),
+        ("name" = String, Path, description = "The function's name.", example = "place_order"),
+        (
+            "Idempotency-Key" = Option<String>, Header, nullable = false,
+            min_length = 1, max_length = 200, pattern = "^[!-~]{1,200}$",
+            description = "The caller's id of this start. One id begins one tree; another function or input under it \
+                           is a conflict. Without it every request begins a tree.",
+            example = "order-42"
+        ),
+    ),
+    request_body(
+        content = Object, description = "An object of the function's parameters.", content_type = "application/json"
+    ),
+    responses(
+        (
+            status = 201, description = "A tree was begun.", body = Started,
+            headers(("Location" = String, description = "The path of the tree."))
+        ),
+        (
+            status = 200, description = "The same start was made before; this is its tree.", body = Started,
+            headers(("Location" = String, description = "The path of the tree."))
+        ),
+        (status = 400, description = "`malformed_json`, `malformed_request`, `invalid_id`"),
+        (status = 404, description = "`unknown_context`, `unknown_function`"),
+        (status = 408, description = "`request_timeout`"),
+        (status = 409, description = "`id_conflict`"),
+        (status = 413, description = "`payload_too_large`"),
+        (status = 415, description = "`unsupported_media_type`"),
+        (status = 422, description = "`invalid_input`, `not_startable`"),
+        (status = 503, description = "`store_unavailable`, `draining`"),
+    )
+)]
+pub(super) async fn start(
+    Within(context): Within,
+    Name(function): Name,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<Response> {
+    let engine = context.engine();
+    let id = request::caller_id(&headers)?;
+    let input = request::json_body(&headers, body, engine.limits().payload_bytes).await?;
+
+    if !input.is_object() {
+        // The decoder would take an array for the parameters in their order, which is no promise of ours.
+        return Err(Problem::new(Code::InvalidInput, "the body has to be an object of the function's parameters"));
+    }
+    let reply = request::answered(engine.start_json(&function, input, id, None))
+        .await?
+        .map_err(|error| Problem::of_start(context.name(), error))?;
+
+    let status = if reply.created { StatusCode::CREATED } else { StatusCode::OK };
+    let location = [(header::LOCATION, tree_url(context.name(), reply.tree))];
+    let urls = Urls::of(context.name(), reply.tree);
+    Ok((status, location, Json(Started { tree: reply.tree, created: reply.created, urls })).into_response())
+}

@@ -1,0 +1,233 @@
+//! A reader of logs: owns the partitions of its group that are free, and reads each from its offset on.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::future::select_all;
+use futures::stream::BoxStream;
+use sapwood_core::broker::{BrokerError, BrokerErrorKind, Consumed, Delivery, Subscription};
+use sapwood_core::store::{Hint, LogRecord, LoggedRecord, Store, TopicPartition};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::sleep;
+
+use crate::pace;
+
+/// Records read at once.
+const ROWS: usize = 250;
+/// The one partition of a log.
+const PARTITION: i32 = 0;
+
+/// A membership of a group on some topics.
+pub(super) struct LogSubscription {
+    /// In the order in which they are looked at; the one that was read last goes to the end.
+    seats: VecDeque<Seat>,
+    period: Duration,
+}
+
+/// A place of a group at a topic's log.
+pub(super) struct Seat {
+    topic: String,
+    store: Arc<dyn Store>,
+    hints: BoxStream<'static, Hint>,
+    appended: watch::Receiver<()>,
+    free: Arc<Semaphore>,
+    state: State,
+}
+
+enum State {
+    /// Another member has the partition.
+    Waiting,
+    /// Ours, and said so; where to begin is not known yet.
+    Assigned { _permit: OwnedSemaphorePermit },
+    /// Ours; `offset` is read next, and `look` says that there may be something.
+    Reading { _permit: OwnedSemaphorePermit, offset: i64, look: bool },
+}
+
+/// What one wait came to.
+enum Woken {
+    Freed(usize, OwnedSemaphorePermit),
+    News(usize),
+    /// The store's hints have ended.
+    Silence(usize),
+    Period,
+}
+
+impl Seat {
+    pub(super) fn new(
+        topic: String,
+        store: Arc<dyn Store>,
+        appended: watch::Receiver<()>,
+        free: Arc<Semaphore>,
+    ) -> Self {
+        let hints = store.hints();
+        Self { topic, store, hints, appended, free, state: State::Waiting }
+    }
+
+    fn partition(&self) -> TopicPartition {
+        TopicPartition { topic: self.topic.clone(), partition: PARTITION, topic_id: None }
+    }
+
+    /// Takes the partition where it is free.
+    fn take_free(&mut self) -> Option<TopicPartition> {
+        let State::Waiting = self.state else { return None };
+        let permit = Arc::clone(&self.free).try_acquire_owned().ok()?;
+        self.state = State::Assigned { _permit: permit };
+        Some(self.partition())
+    }
+
+    /// Waits for something that concerns this seat.
+    async fn woken(&mut self, at: usize) -> Woken {
+        let Self { topic, hints, appended, free, state, .. } = self;
+        match state {
+            State::Waiting => match Arc::clone(free).acquire_owned().await {
+                Ok(permit) => Woken::Freed(at, permit),
+                // Nobody closes the semaphore.
+                Err(_) => std::future::pending().await,
+            },
+            State::Assigned { .. } => std::future::pending().await,
+            State::Reading { .. } => loop {
+                tokio::select! {
+                    Ok(()) = appended.changed() => return Woken::News(at),
+                    hint = hints.next() => match hint {
+                        Some(Hint::Log(of)) if of == *topic => return Woken::News(at),
+                        Some(_) => {}
+                        None => return Woken::Silence(at),
+                    },
+                }
+            },
+        }
+    }
+
+    fn consumed(&self, logged: LoggedRecord) -> Consumed {
+        let LoggedRecord { offset, record: LogRecord { topic, key, headers, content }, .. } = logged;
+        Consumed { topic, partition: PARTITION, offset, key: Some(Bytes::from(key)), headers, content }
+    }
+
+    /// Reads on; `None` where there is nothing. Changes nothing before the store has answered.
+    async fn read(&mut self) -> Result<Option<Vec<Consumed>>, BrokerError> {
+        let State::Reading { offset, look: true, .. } = self.state else { return Ok(None) };
+        // Seen before the read: an append after it wakes again.
+        self.appended.borrow_and_update();
+        let logged = self.store.log_read(&self.topic, offset, ROWS).await.map_err(super::broker_error)?;
+        let last = logged.last().map(|logged| logged.offset);
+        if let State::Reading { offset, look, .. } = &mut self.state {
+            *look = logged.len() == ROWS;
+            *offset = last.map_or(*offset, |last| last + 1);
+        }
+        if logged.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(logged.into_iter().map(|logged| self.consumed(logged)).collect()))
+    }
+}
+
+impl LogSubscription {
+    pub(super) fn new(seats: Vec<Seat>, period: Duration) -> Self {
+        Self { seats: seats.into(), period }
+    }
+
+    async fn read(&mut self) -> Result<Option<Vec<Consumed>>, BrokerError> {
+        for at in 0..self.seats.len() {
+            if let Some(records) = self.seats[at].read().await? {
+                self.seats.rotate_left(at + 1);
+                return Ok(Some(records));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn woken(&mut self) -> Woken {
+        let seats = self.seats.iter_mut().enumerate().map(|(at, seat)| Box::pin(seat.woken(at)));
+        let seats: Vec<_> = seats.collect();
+        tokio::select! {
+            (woken, ..) = select_all_or_pending(seats) => woken,
+            () = sleep(pace::jittered(self.period)) => Woken::Period,
+        }
+    }
+
+    fn wake(&mut self, woken: Woken) -> Option<TopicPartition> {
+        let look = |seat: &mut Seat| {
+            if let State::Reading { look, .. } = &mut seat.state {
+                *look = true;
+            }
+        };
+        match woken {
+            Woken::Freed(at, permit) => {
+                self.seats[at].state = State::Assigned { _permit: permit };
+                return Some(self.seats[at].partition());
+            }
+            Woken::News(at) => look(&mut self.seats[at]),
+            Woken::Silence(at) => self.seats[at].hints = futures::stream::pending().boxed(),
+            Woken::Period => self.seats.iter_mut().for_each(look),
+        }
+        None
+    }
+}
+
+/// Whether the log can be read from `offset` on without skipping anything (H8).
+async fn check(store: &dyn Store, topic: &str, offset: i64) -> Result<(), BrokerError> {
+    let before = offset.saturating_sub(1).max(0);
+    let first = store.log_read(topic, before, 1).await.map_err(super::broker_error)?;
+    let oldest = first.first().map(|logged| logged.offset);
+    // The record before is one that was read; nothing else need be there.
+    if offset == 0 || oldest.is_some_and(|oldest| oldest <= offset) {
+        return Ok(());
+    }
+    let message = format!(
+        "`{topic}` should be read on from offset {offset}, but its log has {}: records were dropped before they were              read, or the log is another one",
+        oldest.map_or_else(|| "ended before".to_owned(), |oldest| format!("nothing before {oldest}")),
+    );
+    Err(BrokerError::new(BrokerErrorKind::Fatal, message))
+}
+
+/// [`select_all`] panics without futures; a membership without topics waits for nothing.
+async fn select_all_or_pending<F: Future<Output = Woken> + Unpin>(futures: Vec<F>) -> (Woken, usize, Vec<F>) {
+    if futures.is_empty() {
+        return std::future::pending().await;
+    }
+    select_all(futures).await
+}
+
+#[async_trait]
+impl Subscription for LogSubscription {
+    /// Cancel safe: what an await gives is put into the seat before the next one.
+    async fn next(&mut self) -> Result<Delivery, BrokerError> {
+        let free: Vec<_> = self.seats.iter_mut().filter_map(Seat::take_free).collect();
+        if !free.is_empty() {
+            return Ok(Delivery::Assigned(free));
+        }
+        loop {
+            if let Some(records) = self.read().await? {
+                return Ok(Delivery::Batch(records));
+            }
+            let woken = self.woken().await;
+            if let Some(partition) = self.wake(woken) {
+                return Ok(Delivery::Assigned(vec![partition]));
+            }
+        }
+    }
+
+    async fn begin(&mut self, partitions: &[(TopicPartition, Option<i64>)]) -> Result<(), BrokerError> {
+        for (partition, from) in partitions {
+            let Some(seat) = self.seats.iter_mut().find(|seat| seat.topic == partition.topic) else { continue };
+            if let Some(from) = from {
+                check(seat.store.as_ref(), &seat.topic, *from).await?;
+            }
+            seat.state = match std::mem::replace(&mut seat.state, State::Waiting) {
+                State::Waiting => State::Waiting,
+                State::Assigned { _permit } | State::Reading { _permit, .. } => {
+                    State::Reading { _permit, offset: from.unwrap_or(0), look: true }
+                }
+            };
+        }
+        Ok(())
+    }
+
+    async fn advise(&mut self, _: &[(TopicPartition, i64)]) -> Result<(), BrokerError> {
+        Ok(())
+    }
+}

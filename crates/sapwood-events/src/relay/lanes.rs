@@ -1,0 +1,450 @@
+//! What the relay does next, decided without I/O: which lanes to read, what to publish, which cursors to write.
+//!
+//! ```text
+//!   cursor                       read_to
+//!     │  in flight, at most one    │
+//!     ▼  flight a lane             ▼
+//! ────●━━━━━━━━━━━━━━●─────────────●──────► seq
+//!      acknowledged  waiting        not read yet
+//! ```
+//!
+//! A lane has one flight at a time, so nothing overtakes within it; the next rows are read meanwhile. The cursor is
+//! the last row before which everything is acknowledged. A lane that was lost and leased again is a new one: what
+//! is under way for the old one is told apart by the epoch.
+//!
+//! Two publishers may work on one lane for a moment, a stale one and its successor. Each publishes without gaps from
+//! a cursor up to which all is acknowledged, so whatever they interleave, the *first* occurrences are in order, and
+//! consumers dedupe the others.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use sapwood_core::broker::{BrokerError, BrokerErrorKind, Record};
+use sapwood_core::store::{LaneLease, LaneMove, OutboxRow};
+use tokio::time::Instant;
+
+use crate::cloud;
+use crate::health::RefusedEvent;
+use crate::pace::Backoff;
+
+/// Rows of a lane read at once, and flown at once. Two times this bounds a lane's memory.
+const ROWS: usize = 200;
+
+/// The lanes this process publishes.
+#[derive(Debug, Default)]
+pub(super) struct Lanes {
+    lanes: BTreeMap<u16, Lane>,
+    published: u64,
+}
+
+#[derive(Debug)]
+struct Lane {
+    epoch: i64,
+    /// The last row before which everything is acknowledged.
+    cursor: i64,
+    /// The cursor as the store has it.
+    written: i64,
+    /// The last row in memory.
+    read_to: i64,
+    /// There may be rows after `read_to`.
+    look: bool,
+    reading: bool,
+    flying: bool,
+    rows: VecDeque<Waiting>,
+    /// Between two tries of what failed.
+    trouble: Option<Trouble>,
+    outage: Backoff,
+    refusal: Backoff,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    row: OutboxRow,
+    acknowledged: bool,
+}
+
+#[derive(Debug)]
+struct Trouble {
+    until: Instant,
+    refused: Option<RefusedEvent>,
+}
+
+/// Rows to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Read {
+    pub(super) lane: u16,
+    pub(super) after: i64,
+    pub(super) limit: usize,
+    epoch: i64,
+}
+
+/// Records to publish in one call.
+#[derive(Debug)]
+pub(super) struct Flight {
+    pub(super) records: Vec<Record>,
+    pub(super) manifest: Vec<Place>,
+}
+
+/// Where a record of a flight comes from; one a record, in order.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    lane: u16,
+    epoch: i64,
+    seq: i64,
+}
+
+impl Lanes {
+    /// These are the lanes leased now.
+    pub(super) fn leased(&mut self, leases: &[LaneLease]) {
+        self.lanes.retain(|lane, _| leases.iter().any(|lease| lease.lane == *lane));
+        for lease in leases {
+            let known = self.lanes.get(&lease.lane).is_some_and(|lane| lane.epoch == lease.epoch);
+            if !known {
+                self.lanes.insert(lease.lane, Lane::new(lease));
+            }
+        }
+    }
+
+    /// Any lane may have new rows.
+    pub(super) fn look(&mut self) {
+        self.lanes.values_mut().for_each(|lane| lane.look = true);
+    }
+
+    /// The reads to begin.
+    pub(super) fn reads(&mut self) -> Vec<Read> {
+        let wanting = self.lanes.iter_mut().filter(|(_, lane)| lane.look && !lane.reading && lane.rows.len() <= ROWS);
+        wanting
+            .map(|(number, lane)| {
+                lane.look = false;
+                lane.reading = true;
+                Read { lane: *number, after: lane.read_to, limit: ROWS, epoch: lane.epoch }
+            })
+            .collect()
+    }
+
+    /// A read gave rows, or failed: then it is to be repeated.
+    pub(super) fn read(&mut self, read: Read, rows: Option<Vec<OutboxRow>>) {
+        let Some(lane) = self.lane(read.lane, read.epoch) else { return };
+        lane.reading = false;
+        let Some(rows) = rows else {
+            lane.look = true;
+            return;
+        };
+        lane.look |= rows.len() >= read.limit;
+        lane.read_to = rows.last().map_or(lane.read_to, |row| row.seq);
+        lane.rows.extend(rows.into_iter().map(|row| Waiting { row, acknowledged: false }));
+    }
+
+    /// The next flight: what waits in every lane that has none and is not resting.
+    pub(super) fn flight(&mut self, now: Instant) -> Option<Flight> {
+        let mut flight = Flight { records: Vec::new(), manifest: Vec::new() };
+        for (number, lane) in &mut self.lanes {
+            if lane.flying || !lane.rested(now) {
+                continue;
+            }
+            // What was refused once is tried alone, so that nothing overtakes it where it is refused again.
+            let most = if lane.refusal_of().is_some() { 1 } else { ROWS };
+            for Waiting { row, .. } in lane.rows.iter().filter(|waiting| !waiting.acknowledged).take(most) {
+                lane.flying = true;
+                flight.records.push(cloud::record_of(row));
+                flight.manifest.push(Place { lane: *number, epoch: lane.epoch, seq: row.seq });
+            }
+        }
+        (!flight.records.is_empty()).then_some(flight)
+    }
+
+    /// A flight has landed: one result a record.
+    pub(super) fn landed(&mut self, manifest: &[Place], results: Vec<Result<(), BrokerError>>, now: Instant) {
+        let mut results = results.into_iter();
+        for flown in manifest.chunk_by(|a, b| a.lane == b.lane) {
+            let results: Vec<_> = results.by_ref().take(flown.len()).collect();
+            self.published += results.iter().filter(|result| result.is_ok()).count() as u64;
+            let Some(lane) = flown.first().and_then(|place| self.lane(place.lane, place.epoch)) else { continue };
+            lane.landed(flown, results, now);
+        }
+    }
+
+    /// Cursors that the store does not have yet.
+    pub(super) fn moves(&self) -> Vec<LaneMove> {
+        let behind = self.lanes.iter().filter(|(_, lane)| lane.written < lane.cursor);
+        behind.map(|(lane, at)| LaneMove { lane: *lane, epoch: at.epoch, cursor: at.cursor }).collect()
+    }
+
+    /// The store has these cursors now, except of lanes that are lost. Says whether any is.
+    pub(super) fn advanced(&mut self, moves: &[LaneMove], lost: &[u16]) -> bool {
+        for LaneMove { lane, epoch, cursor } in moves {
+            let is_lost = lost.contains(lane);
+            let Some(at) = self.lane(*lane, *epoch) else { continue };
+            at.written = *cursor;
+            if is_lost {
+                self.lanes.remove(lane);
+            }
+        }
+        !lost.is_empty()
+    }
+
+    /// When a resting lane tries again.
+    pub(super) fn next_try(&self) -> Option<Instant> {
+        let resting = self.lanes.values().filter(|lane| !lane.flying);
+        resting.filter_map(|lane| lane.trouble.as_ref()).map(|trouble| trouble.until).min()
+    }
+
+    /// Events acknowledged since the start.
+    pub(super) const fn published(&self) -> u64 {
+        self.published
+    }
+
+    /// The lanes held.
+    pub(super) fn numbers(&self) -> Vec<u16> {
+        self.lanes.keys().copied().collect()
+    }
+
+    /// Events at which a lane stands still.
+    pub(super) fn refused(&self) -> Vec<RefusedEvent> {
+        self.lanes.values().filter_map(Lane::refusal_of).cloned().collect()
+    }
+
+    fn lane(&mut self, number: u16, epoch: i64) -> Option<&mut Lane> {
+        self.lanes.get_mut(&number).filter(|lane| lane.epoch == epoch)
+    }
+}
+
+impl Lane {
+    const fn new(lease: &LaneLease) -> Self {
+        Self {
+            epoch: lease.epoch,
+            cursor: lease.cursor,
+            written: lease.cursor,
+            read_to: lease.cursor,
+            look: true,
+            reading: false,
+            flying: false,
+            rows: VecDeque::new(),
+            trouble: None,
+            outage: Backoff::outage(),
+            refusal: Backoff::refusal(),
+        }
+    }
+
+    fn rested(&self, now: Instant) -> bool {
+        self.trouble.as_ref().is_none_or(|trouble| trouble.until <= now)
+    }
+
+    fn refusal_of(&self) -> Option<&RefusedEvent> {
+        self.trouble.as_ref()?.refused.as_ref()
+    }
+
+    fn landed(&mut self, flown: &[Place], results: Vec<Result<(), BrokerError>>, now: Instant) {
+        self.flying = false;
+        let mut failed = None;
+        for (place, result) in flown.iter().zip(results) {
+            match result {
+                Ok(()) => self.acknowledge(place.seq),
+                Err(error) => failed = failed.or(Some((place, error))),
+            }
+        }
+        self.advance();
+        match failed {
+            Some((place, error)) => self.fail(*place, &error, now),
+            None => {
+                self.trouble = None;
+                self.outage.succeeded();
+                self.refusal.succeeded();
+            }
+        }
+    }
+
+    fn acknowledge(&mut self, seq: i64) {
+        if let Ok(at) = self.rows.binary_search_by_key(&seq, |waiting| waiting.row.seq) {
+            self.rows[at].acknowledged = true;
+        }
+    }
+
+    /// Drops what is acknowledged from the front, and moves the cursor behind it.
+    fn advance(&mut self) {
+        while let Some(waiting) = self.rows.pop_front_if(|waiting| waiting.acknowledged) {
+            self.cursor = waiting.row.seq;
+        }
+    }
+
+    /// Rests after a failure.
+    fn fail(&mut self, at: Place, error: &BrokerError, now: Instant) {
+        self.trouble = Some(match error.kind() {
+            BrokerErrorKind::Passing | BrokerErrorKind::Fatal => {
+                // A refusal that was seen before stays in sight: an outage does not mend it.
+                let refused = self.trouble.take().and_then(|trouble| trouble.refused);
+                Trouble { until: now + self.outage.failed(), refused }
+            }
+            BrokerErrorKind::Refused => {
+                let row = self.rows.iter().find(|waiting| waiting.row.seq == at.seq);
+                let refused = row.map(|Waiting { row, .. }| RefusedEvent {
+                    lane: at.lane,
+                    id: row.event.id.to_string(),
+                    cloud_type: row.event.cloud_type.clone(),
+                    topic: row.event.topic.clone(),
+                    why: error.to_string(),
+                });
+                Trouble { until: now + self.refusal.failed(), refused }
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use sapwood_core::store::OutboxEvent;
+    use sapwood_core::{EventId, TreeId};
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(3_600);
+
+    fn lease(lane: u16, epoch: i64, cursor: i64) -> LaneLease {
+        LaneLease { lane, epoch, cursor }
+    }
+
+    fn row(lane: u16, seq: i64) -> OutboxRow {
+        let event = OutboxEvent {
+            id: EventId::from(format!("event-{lane}-{seq}")),
+            topic: "orders.events".to_owned(),
+            key: format!("key-{lane}"),
+            lane,
+            cloud_type: "orders.order-completed.v1".to_owned(),
+            source: "/sapwood/orders".to_owned(),
+            time: jiff::Timestamp::UNIX_EPOCH,
+            tree: TreeId::fresh(),
+            correlation: "c".to_owned(),
+            causation: "i".to_owned(),
+            traceparent: None,
+            content: Bytes::from_static(b"{}"),
+        };
+        OutboxRow { seq, event }
+    }
+
+    /// Reads what the plan wants from an outbox with the given sequences in each lane.
+    fn fill(lanes: &mut Lanes, seqs: &[i64]) {
+        for read in lanes.reads() {
+            let rows = seqs.iter().filter(|seq| **seq > read.after).take(read.limit);
+            let rows = rows.map(|seq| row(read.lane, *seq)).collect();
+            lanes.read(read, Some(rows));
+        }
+    }
+
+    fn ids(flight: &Flight) -> Vec<String> {
+        let id = |record: &Record| record.headers.iter().find(|(name, _)| name == "ce_id").map(|(_, id)| id.clone());
+        flight.records.iter().filter_map(id).collect()
+    }
+
+    fn all_well(flight: &Flight) -> Vec<Result<(), BrokerError>> {
+        flight.records.iter().map(|_| Ok(())).collect()
+    }
+
+    fn error(kind: BrokerErrorKind) -> BrokerError {
+        BrokerError::new(kind, "no")
+    }
+
+    /// E4: per key the order on the broker is the commit order. One flight a lane keeps it.
+    #[test]
+    fn a_lane_reads_ahead_but_has_one_flight_at_a_time() {
+        let now = Instant::now();
+        let mut lanes = Lanes::default();
+        lanes.leased(&[lease(0, 1, 0)]);
+        fill(&mut lanes, &[1, 2]);
+        let first = lanes.flight(now).expect("two rows");
+        lanes.look();
+        fill(&mut lanes, &[1, 2, 5]);
+        assert!(lanes.flight(now).is_none(), "the first is in flight");
+
+        lanes.landed(&first.manifest, all_well(&first), now);
+        assert_eq!(lanes.moves(), [LaneMove { lane: 0, epoch: 1, cursor: 2 }]);
+        assert_eq!(ids(&lanes.flight(now).expect("the row read ahead")), ["event-0-5"]);
+    }
+
+    /// E4: nothing is lost. The cursor never passes a row that is not acknowledged.
+    #[test]
+    fn the_cursor_stops_before_a_refused_event_and_other_lanes_go_on() {
+        let now = Instant::now();
+        let mut lanes = Lanes::default();
+        lanes.leased(&[lease(0, 1, 0), lease(1, 1, 0)]);
+        fill(&mut lanes, &[1, 2, 3]);
+        let flight = lanes.flight(now).expect("rows of both lanes");
+        let mut results = all_well(&flight);
+        results[1] = Err(error(BrokerErrorKind::Refused));
+        lanes.landed(&flight.manifest, results, now);
+
+        let cursors: Vec<_> = lanes.moves().iter().map(|moved| (moved.lane, moved.cursor)).collect();
+        assert_eq!(cursors, [(0, 1), (1, 3)]);
+        assert_eq!(lanes.refused().iter().map(|refused| refused.id.as_str()).collect::<Vec<_>>(), ["event-0-2"]);
+        lanes.look();
+        fill(&mut lanes, &[1, 2, 3, 4]);
+        assert_eq!(ids(&lanes.flight(now).expect("the other lane's")), ["event-1-4"]);
+
+        let probe = lanes.flight(now + LONG).expect("the refused event again");
+        assert_eq!(ids(&probe), ["event-0-2"], "alone");
+        lanes.landed(&probe.manifest, all_well(&probe), now + LONG);
+        assert!(lanes.refused().is_empty());
+        assert_eq!(ids(&lanes.flight(now + LONG).expect("the rest")), ["event-0-4"], "the third was acknowledged");
+        assert_eq!(lanes.moves()[0].cursor, 3);
+    }
+
+    /// E4: events leave after recovery.
+    #[test]
+    fn what_failed_in_an_outage_is_flown_again_in_order() {
+        let now = Instant::now();
+        let mut lanes = Lanes::default();
+        lanes.leased(&[lease(0, 1, 0)]);
+        fill(&mut lanes, &[1, 2]);
+        let flight = lanes.flight(now).expect("rows");
+        let results = vec![Err(error(BrokerErrorKind::Passing)), Err(error(BrokerErrorKind::Passing))];
+        lanes.landed(&flight.manifest, results, now);
+        assert!(lanes.flight(now).is_none(), "it rests");
+        assert!(lanes.next_try().expect("a time") > now);
+        assert_eq!(ids(&lanes.flight(now + LONG).expect("rows")), ["event-0-1", "event-0-2"]);
+        assert_eq!(lanes.moves(), []);
+    }
+
+    #[test]
+    fn what_is_under_way_for_a_lost_lease_changes_nothing_in_the_next() {
+        let now = Instant::now();
+        let mut lanes = Lanes::default();
+        lanes.leased(&[lease(0, 1, 0)]);
+        fill(&mut lanes, &[1, 2]);
+        let flight = lanes.flight(now).expect("rows");
+        lanes.look();
+        let reads = lanes.reads();
+        assert!(lanes.advanced(&[LaneMove { lane: 0, epoch: 1, cursor: 0 }], &[0]));
+        assert_eq!(lanes.numbers(), [0_u16; 0]);
+
+        lanes.leased(&[lease(0, 3, 1)]);
+        lanes.landed(&flight.manifest, all_well(&flight), now);
+        lanes.read(reads[0], Some(vec![row(0, 9)]));
+        assert_eq!(lanes.moves(), []);
+        assert!(lanes.flight(now).is_none());
+        assert_eq!(lanes.reads().iter().map(|read| read.after).collect::<Vec<_>>(), [1]);
+    }
+
+    #[test]
+    fn a_lane_in_trouble_reads_no_more_than_two_flights() {
+        let mut lanes = Lanes::default();
+        lanes.leased(&[lease(0, 1, 0)]);
+        let seqs: Vec<i64> = (1..=5_000).collect();
+        for _ in 0..10 {
+            lanes.look();
+            fill(&mut lanes, &seqs);
+        }
+        assert_eq!(lanes.lanes[&0].rows.len(), 2 * ROWS);
+    }
+
+    #[test]
+    fn a_failed_read_is_repeated() {
+        let mut lanes = Lanes::default();
+        lanes.leased(&[lease(0, 1, 7)]);
+        let reads = lanes.reads();
+        assert_eq!(lanes.reads(), [], "one is under way");
+        lanes.read(reads[0], None);
+        assert_eq!(lanes.reads(), reads);
+        assert_eq!(lanes.lane(0, 1).map(|lane| lane.reading), Some(true));
+    }
+}

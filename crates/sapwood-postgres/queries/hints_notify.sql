@@ -1,0 +1,1 @@
+select pg_notify($1, h.payload) from unnest($2::text[]) as h (payload);

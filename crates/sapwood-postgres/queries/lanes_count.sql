@@ -1,0 +1,1 @@
+select lanes from meta;

@@ -1,0 +1,1 @@
+update lane set publisher = null where publisher = $1;

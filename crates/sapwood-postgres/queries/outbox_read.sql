@@ -1,0 +1,6 @@
+select
+    seq, lane, id, topic, key, cloud_type, source, time, tree_id, correlation, causation, traceparent, content
+from outbox
+where lane = $1 and seq > $2
+order by seq
+limit $3;

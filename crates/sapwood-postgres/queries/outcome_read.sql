@@ -1,0 +1,4 @@
+select t.state, t.function, t.version, i.attempt, case when t.state >= 3 then i.outcome end as value
+from tree t
+left join invocation i on i.tree_id = t.id and i.path = '\x00'
+where t.id = $1;

@@ -1,0 +1,107 @@
+//! The classes of errors: who must act is decided here, so that no loop reads an SQLSTATE.
+
+use sapwood_core::store::{StoreError, StoreErrorKind};
+use sqlx::migrate::MigrateError;
+
+/// What came of something that failed while `doing`: "commit turns", "read a tree".
+pub(crate) fn failed(doing: &str, error: sqlx::Error) -> StoreError {
+    let kind = kind_of(&error);
+    let message = match kind {
+        StoreErrorKind::Connection => format!("the connection to PostgreSQL was lost or not had, to {doing}"),
+        StoreErrorKind::Transient => format!("PostgreSQL could not {doing} just now"),
+        _ => format!("PostgreSQL refused to {doing}"),
+    };
+    StoreError::new(kind, message).caused_by(error)
+}
+
+/// No answer in time: the statement may have been applied, or may be applied yet.
+pub(crate) fn silent(doing: &str) -> StoreError {
+    StoreError::new(StoreErrorKind::Connection, format!("PostgreSQL did not answer in time, to {doing}"))
+}
+
+/// The fence was refused: this worker was declared dead, or left, or another connection took its slot.
+pub(crate) fn fenced(who: impl std::fmt::Display) -> StoreError {
+    StoreError::new(
+        StoreErrorKind::Fenced,
+        format!("{who} is fenced off: it is not alive any more, or another has its slot"),
+    )
+}
+
+/// What came of a migration that failed.
+pub(crate) fn migration_failed(error: MigrateError) -> StoreError {
+    let doing = "migrate the schema";
+    match error {
+        MigrateError::Execute(error) => failed(doing, error),
+        MigrateError::ExecuteMigration(error, number) => failed(&format!("apply migration {number}"), error),
+        MigrateError::VersionMissing(number) => StoreError::new(
+            StoreErrorKind::Permanent,
+            format!("the schema was made by a newer build: it has migration {number}, which this one does not know"),
+        ),
+        other => StoreError::new(StoreErrorKind::Permanent, format!("cannot {doing}")).caused_by(other),
+    }
+}
+
+fn kind_of(error: &sqlx::Error) -> StoreErrorKind {
+    match error {
+        sqlx::Error::Database(database) => {
+            database.code().map_or(StoreErrorKind::Permanent, |code| kind_of_state(&code))
+        }
+        // What a broken connection looks like: nothing arrived, or half of something did.
+        sqlx::Error::Io(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::WorkerCrashed
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::PoolTimedOut => StoreErrorKind::Connection,
+        _ => StoreErrorKind::Permanent,
+    }
+}
+
+/// Whether the connection of a statement that failed with `error` can be used again: the server answered, and goes on.
+pub(crate) fn is_usable_after(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(_)) && kind_of(error) != StoreErrorKind::Connection
+}
+
+/// Classes of SQLSTATE, see appendix A of PostgreSQL's manual.
+fn kind_of_state(state: &str) -> StoreErrorKind {
+    match state {
+        // Serialization, deadlock, lock not had, statement cancelled.
+        "40001" | "40P01" | "55P03" | "57014" => StoreErrorKind::Transient,
+        // The server shuts down, crashed, or cannot take connections yet; an idle session was ended.
+        "57P01" | "57P02" | "57P03" | "57P05" | "25P03" => StoreErrorKind::Connection,
+        // A commit whose outcome is unknown, as the server itself says.
+        "40003" => StoreErrorKind::Connection,
+        // A table was altered under a prepared statement; the next try prepares it again.
+        "0A000" => StoreErrorKind::Transient,
+        // Too many connections, disk full, out of memory: an operator's matter, and the same again may succeed then.
+        _ if state.starts_with("53") => StoreErrorKind::Transient,
+        _ if state.starts_with("08") => StoreErrorKind::Connection,
+        // The machine or the file system fails.
+        _ if state.starts_with("58") => StoreErrorKind::Transient,
+        // Read only: a failover left us on a standby.
+        "25006" => StoreErrorKind::Connection,
+        _ => StoreErrorKind::Permanent,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_class_of_sqlstate_says_who_must_act() {
+        for (state, kind) in [
+            ("40001", StoreErrorKind::Transient),
+            ("40P01", StoreErrorKind::Transient),
+            ("53300", StoreErrorKind::Transient),
+            ("57014", StoreErrorKind::Transient),
+            ("57P01", StoreErrorKind::Connection),
+            ("08006", StoreErrorKind::Connection),
+            ("22021", StoreErrorKind::Permanent),
+            ("23505", StoreErrorKind::Permanent),
+            ("42P01", StoreErrorKind::Permanent),
+        ] {
+            assert_eq!(kind_of_state(state), kind, "{state}");
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Workers: joining, burying, leaving.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sapwood_core::WorkerId;
+use sapwood_core::store::{Lease, Membership, StoreResult};
+
+use crate::PostgresStore;
+use crate::error::{failed, fenced};
+use crate::lease::PostgresLease;
+
+#[async_trait]
+impl Membership for PostgresStore {
+    async fn worker_join(&self, name: &str, slots: u16, lease: Duration) -> StoreResult<WorkerId> {
+        sqlx::query_scalar(include_str!("../queries/worker_join.sql"))
+            .bind(name)
+            .bind(i32::from(slots))
+            .bind(micros(lease))
+            .fetch_one(&self.pool)
+            .await
+            .map(WorkerId)
+            .map_err(|error| failed("register a worker", error))
+    }
+
+    fn lease(&self, worker: WorkerId) -> Box<dyn Lease> {
+        Box::new(PostgresLease::new(self.connector.clone(), worker))
+    }
+
+    async fn worker_bury(&self, by: WorkerId, expired: &[WorkerId]) -> StoreResult<Vec<WorkerId>> {
+        if expired.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: Vec<i64> = expired.iter().map(|worker| worker.0).collect();
+        let buried: Vec<i64> = sqlx::query_scalar(include_str!("../queries/worker_bury.sql"))
+            .bind(by.0)
+            .bind(ids)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(|error| failed("declare workers dead", error))?;
+        if buried.is_empty() {
+            self.check_alive(by).await?;
+        }
+        Ok(buried.into_iter().map(WorkerId).collect())
+    }
+
+    async fn worker_leave(&self, worker: WorkerId) -> StoreResult<()> {
+        sqlx::query(include_str!("../queries/worker_leave.sql"))
+            .bind(worker.0)
+            .execute(&self.pool)
+            .await
+            .map(drop)
+            .map_err(|error| failed("end a worker's life", error))
+    }
+}
+
+impl PostgresStore {
+    /// Tells "nothing to do" from "this worker may do nothing any more".
+    async fn check_alive(&self, worker: WorkerId) -> StoreResult<()> {
+        let alive: Option<bool> = sqlx::query_scalar(include_str!("../queries/worker_alive.sql"))
+            .bind(worker.0)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(|error| failed("read a worker", error))?;
+        if alive == Some(true) { Ok(()) } else { Err(fenced(worker)) }
+    }
+}
+
+/// A length of time, as a parameter.
+pub(crate) fn micros(length: Duration) -> i64 {
+    i64::try_from(length.as_micros()).unwrap_or(i64::MAX)
+}

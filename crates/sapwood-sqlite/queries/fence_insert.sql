@@ -1,0 +1,1 @@
+insert into fence (worker, slot) values (?, ?)

@@ -1,0 +1,2 @@
+delete from fence
+where worker not in (select id from worker)

@@ -1,0 +1,4 @@
+-- Zero rows: another publisher has it. A cursor never goes back.
+update lane
+set cursor = max(cursor, ?)
+where lane = ? and owner = ? and epoch = ?

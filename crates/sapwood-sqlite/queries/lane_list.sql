@@ -1,0 +1,4 @@
+select lane, epoch, cursor
+from lane
+where owner = ?1
+order by lane

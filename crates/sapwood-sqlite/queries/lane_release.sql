@@ -1,0 +1,3 @@
+update lane
+set owner = null
+where owner = ?1

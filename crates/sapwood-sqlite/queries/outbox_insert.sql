@@ -1,0 +1,4 @@
+insert into outbox (
+    lane, seq, event_id, topic, key, cloud_type, source, time, tree, correlation, causation, traceparent, content
+)
+values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)

@@ -1,0 +1,5 @@
+select seq, event_id, topic, key, cloud_type, source, time, tree, correlation, causation, traceparent, content
+from outbox
+where lane = ?1 and seq > ?2
+order by seq
+limit ?3

@@ -1,0 +1,2 @@
+delete from timer
+where tree = ? and path = ? and position = ?

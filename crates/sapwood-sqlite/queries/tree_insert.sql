@@ -1,0 +1,7 @@
+-- Zero rows: the tree is not new.
+insert into tree (
+    id, function, version, state, owner, revision, number, ready_at, needs, correlation, causation, traceparent,
+    created_at, settled_at
+)
+values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+on conflict (id) do nothing

@@ -1,0 +1,6 @@
+select id, function, version, state, owner, revision, control, inbox, number, ready_at, needs, correlation, causation, traceparent,
+    created_at, settled_at
+from tree indexed by tree_by_function
+where function = ?4 and id < ?1 and (?2 is null or state = ?2)
+order by id desc
+limit ?3

@@ -1,0 +1,3 @@
+select count(*)
+from invocation
+where tree = ?1

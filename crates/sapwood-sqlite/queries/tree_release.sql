@@ -1,0 +1,5 @@
+-- A turn that gives its tree up. Zero rows: refused.
+update tree
+set revision = revision + 1, state = ?, number = ?, settled_at = coalesce(settled_at, max(created_at, ?)),
+    owner = null, ready_at = ?, needs = ?
+where id = ? and owner = ? and revision = ? and control = ? and inbox = coalesce(?, inbox)

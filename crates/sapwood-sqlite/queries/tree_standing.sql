@@ -1,0 +1,3 @@
+select revision, owner
+from tree
+where id = ?1

@@ -1,0 +1,3 @@
+select 1
+from worker
+where id = ?1 and state = 0

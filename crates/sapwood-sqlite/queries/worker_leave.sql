@@ -1,0 +1,3 @@
+update worker
+set state = 1
+where id = ?1

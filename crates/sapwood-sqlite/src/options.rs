@@ -1,0 +1,58 @@
+//! Where a store is, and what it takes from its surroundings.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sapwood_core::clock::{Clock, SystemClock};
+
+/// How to open a store.
+///
+/// ```
+/// use sapwood_sqlite::SqliteOptions;
+///
+/// let options = SqliteOptions::file("./.sapwood/orders.db");
+/// ```
+#[derive(Clone)]
+pub struct SqliteOptions {
+    pub(crate) file: Option<PathBuf>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) readers: u32,
+}
+
+impl SqliteOptions {
+    /// A database in a file, which is created with its directory where it is not there.
+    pub fn file(file: impl AsRef<Path>) -> Self {
+        Self { file: Some(file.as_ref().to_owned()), clock: Arc::new(SystemClock), readers: 4 }
+    }
+
+    /// A database in memory, which lives as long as the store and its clones: for tests.
+    #[must_use]
+    pub fn memory() -> Self {
+        Self { file: None, clock: Arc::new(SystemClock), readers: 0 }
+    }
+
+    /// The clock that leases, claims and stamps are judged by; the machine's, unless told otherwise.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// At most so many connections for readers, beside the writer's; 4 unless told otherwise.
+    #[must_use]
+    pub fn readers(mut self, readers: u32) -> Self {
+        self.readers = readers.max(1);
+        self
+    }
+
+    /// The place, as messages name it.
+    pub(crate) fn place(&self) -> String {
+        self.file.as_ref().map_or_else(|| ":memory:".to_owned(), |file| file.display().to_string())
+    }
+}
+
+impl std::fmt::Debug for SqliteOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SqliteOptions").field("place", &self.place()).field("readers", &self.readers).finish()
+    }
+}

@@ -1,0 +1,131 @@
+//! What readers ask: rows, whole trees, lists, keys, outcomes.
+
+use async_trait::async_trait;
+use sapwood_core::TreeId;
+use sapwood_core::store::{KeyScope, Outcome, Reading, StoreResult, TreeFilter};
+use sapwood_core::tree::{TreeRecord, TreeRow, TreeState};
+use uuid::Uuid;
+
+use crate::args::Args;
+use crate::db::Db;
+use crate::fields::Fields;
+use crate::records;
+use crate::store::SqliteStore;
+use crate::work::Work;
+
+#[async_trait]
+impl Reading for SqliteStore {
+    async fn tree_row(&self, tree: TreeId) -> StoreResult<Option<TreeRow>> {
+        self.read(ReadRow(tree)).await
+    }
+
+    async fn tree_read(&self, tree: TreeId) -> StoreResult<Option<TreeRecord>> {
+        self.read(ReadTree(tree)).await
+    }
+
+    async fn tree_list(&self, filter: &TreeFilter) -> StoreResult<Vec<TreeRow>> {
+        self.read(ListTrees(filter.clone())).await
+    }
+
+    async fn key_find(&self, scope: &KeyScope, key: &str) -> StoreResult<Option<TreeId>> {
+        self.read(FindKey { scope: scope.stored(), key: key.to_owned() }).await
+    }
+
+    async fn outcome_read(&self, tree: TreeId) -> StoreResult<Option<Outcome>> {
+        self.read(ReadOutcome(tree)).await
+    }
+}
+
+struct ReadRow(TreeId);
+
+#[async_trait]
+impl Work for ReadRow {
+    type Answer = Option<TreeRow>;
+    const SNAPSHOT: bool = false;
+
+    async fn run(&self, db: &mut Db<'_>) -> StoreResult<Option<TreeRow>> {
+        let row = db.one(include_str!("../queries/tree_read.sql"), Args::of(1).tree(self.0)).await?;
+        row.as_ref().map(records::tree_row).transpose()
+    }
+}
+
+struct ReadTree(TreeId);
+
+#[async_trait]
+impl Work for ReadTree {
+    type Answer = Option<TreeRecord>;
+
+    async fn run(&self, db: &mut Db<'_>) -> StoreResult<Option<TreeRecord>> {
+        let of_tree = || Args::of(1).tree(self.0);
+        let Some(row) = db.one(include_str!("../queries/tree_read.sql"), of_tree()).await? else { return Ok(None) };
+        let invocations = db.all(include_str!("../queries/invocation_list.sql"), of_tree()).await?;
+        let entries = db.all(include_str!("../queries/entry_list.sql"), of_tree()).await?;
+        let timers = db.all(include_str!("../queries/timer_list.sql"), of_tree()).await?;
+        Ok(Some(TreeRecord {
+            row: records::tree_row(&row)?,
+            invocations: invocations.iter().map(records::invocation_row).collect::<StoreResult<_>>()?,
+            entries: entries.iter().map(records::entry_of_tree).collect::<StoreResult<_>>()?,
+            timers: timers.iter().map(records::timer).collect::<StoreResult<_>>()?,
+        }))
+    }
+}
+
+struct ListTrees(TreeFilter);
+
+#[async_trait]
+impl Work for ListTrees {
+    type Answer = Vec<TreeRow>;
+    const SNAPSHOT: bool = false;
+
+    async fn run(&self, db: &mut Db<'_>) -> StoreResult<Vec<TreeRow>> {
+        let filter = &self.0;
+        // No tree has the greatest UUID: its version is not 7.
+        let before = filter.before.unwrap_or_else(|| TreeId::from(Uuid::max()));
+        let args = Args::of(4).tree(before).opt_int(filter.state.map(TreeState::code)).count(filter.limit);
+        let rows = match &filter.function {
+            Some(function) => {
+                db.all(include_str!("../queries/tree_list_by_function.sql"), args.text(function.as_str())).await?
+            }
+            None => db.all(include_str!("../queries/tree_list.sql"), args).await?,
+        };
+        rows.iter().map(records::tree_row).collect()
+    }
+}
+
+struct FindKey {
+    scope: String,
+    key: String,
+}
+
+#[async_trait]
+impl Work for FindKey {
+    type Answer = Option<TreeId>;
+    const SNAPSHOT: bool = false;
+
+    async fn run(&self, db: &mut Db<'_>) -> StoreResult<Option<TreeId>> {
+        let args = Args::of(2).text(self.scope.as_str()).text(self.key.as_str());
+        let row = db.one(include_str!("../queries/start_key_find.sql"), args).await?;
+        row.map(|row| Fields::of(&row).tree()).transpose()
+    }
+}
+
+struct ReadOutcome(TreeId);
+
+#[async_trait]
+impl Work for ReadOutcome {
+    type Answer = Option<Outcome>;
+    const SNAPSHOT: bool = false;
+
+    async fn run(&self, db: &mut Db<'_>) -> StoreResult<Option<Outcome>> {
+        let row = db.one(include_str!("../queries/tree_outcome.sql"), Args::of(1).tree(self.0)).await?;
+        let Some(row) = row else { return Ok(None) };
+        let mut fields = Fields::of(&row);
+        Ok(Some(Outcome {
+            state: fields.code(TreeState::from_code, "tree state")?,
+            function: fields.text()?,
+            version: fields.number()?,
+            attempts: fields.number()?,
+            value: fields.opt_blob()?,
+        }))
+    }
+}

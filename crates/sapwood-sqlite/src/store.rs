@@ -1,0 +1,151 @@
+//! The handle of a store: opens it, and sends work to the writer or to a reader.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_core::stream::BoxStream;
+use sapwood_core::store::{Hint, Store, StoreInfo, StoreResult};
+use sqlx::SqlitePool;
+
+use crate::args::Args;
+use crate::connect;
+use crate::db::Db;
+use crate::error::classify;
+use crate::hints::Hints;
+use crate::lock::FileLock;
+use crate::options::SqliteOptions;
+use crate::schema::{self, BuryAll, SchemaCheck};
+use crate::work::Work;
+use crate::writer::{Writer, stored};
+
+/// A store on SQLite. Clones share it; several workers of one process may.
+///
+/// The database is closed by [`Store::close`], or when the last clone, committer, starter and lease is dropped.
+#[derive(Clone)]
+pub struct SqliteStore {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    options: SqliteOptions,
+    writer: Writer,
+    /// `None` in memory, where the writer reads.
+    readers: Option<SqlitePool>,
+    hints: Hints,
+    durability: Vec<(String, String)>,
+}
+
+impl SqliteStore {
+    /// Opens a store: takes the lock beside the file, creates directory and file where they are not there, and
+    /// declares dead all workers that were registered before, for no process of theirs can be alive. Changes no
+    /// schema; see [`Self::migrate`].
+    ///
+    /// # Errors
+    /// [`Permanent`](sapwood_core::store::StoreErrorKind::Permanent) where another process, or another store of this
+    /// one, has the file open; the message names it.
+    pub async fn open(options: SqliteOptions) -> StoreResult<Self> {
+        let lock = match &options.file {
+            Some(file) => {
+                connect::make_directory(file)?;
+                Some(FileLock::take(file).await?)
+            }
+            None => None,
+        };
+        let mut connection = connect::writer(&options).await?;
+        let durability = connect::durability(&mut connection).await?;
+        let writer = Writer::start(connection, options.clone(), lock)?;
+        let readers = options.file.as_deref().map(|file| connect::readers(file, options.readers));
+        writer.run(BuryAll).await?;
+        let inner = Inner { options, writer, readers, hints: Hints::new(), durability };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Brings the schema up to this build's.
+    ///
+    /// # Errors
+    /// [`Permanent`](sapwood_core::store::StoreErrorKind::Permanent) where the database has a newer schema than this
+    /// build knows.
+    pub async fn migrate(&self) -> StoreResult<()> {
+        self.inner.writer.migrate().await
+    }
+
+    /// Checks that the database has this build's schema.
+    ///
+    /// # Errors
+    /// [`Permanent`](sapwood_core::store::StoreErrorKind::Permanent) where it is older or newer; the message names
+    /// both numbers.
+    pub async fn schema_check(&self) -> StoreResult<()> {
+        self.read(SchemaCheck).await
+    }
+
+    /// The writer, for those who write through it.
+    pub(crate) fn writer(&self) -> &Writer {
+        &self.inner.writer
+    }
+
+    /// Carries work out that only reads.
+    pub(crate) async fn read<W: Work>(&self, work: W) -> StoreResult<W::Answer> {
+        let Some(readers) = &self.inner.readers else { return self.inner.writer.run(work).await };
+        let now = stored(self.inner.options.clock.now());
+        if !W::SNAPSHOT {
+            let mut connection = readers.acquire().await.map_err(classify)?;
+            return work.run(&mut Db::new(&mut connection, now)).await;
+        }
+        let mut transaction = readers.begin().await.map_err(classify)?;
+        let answer = work.run(&mut Db::new(&mut transaction, now)).await?;
+        transaction.commit().await.map_err(classify)?;
+        Ok(answer)
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    fn info(&self) -> StoreInfo {
+        StoreInfo {
+            kind: "sqlite",
+            place: self.inner.options.place(),
+            lanes: schema::LANES,
+            durability: self.inner.durability.clone(),
+        }
+    }
+
+    async fn ping(&self) -> StoreResult<()> {
+        self.read(Ping).await
+    }
+
+    fn hints(&self) -> BoxStream<'static, Hint> {
+        self.inner.hints.listen()
+    }
+
+    async fn hint(&self, hints: &[Hint]) -> StoreResult<()> {
+        self.inner.hints.tell(hints);
+        Ok(())
+    }
+
+    async fn close(&self) {
+        self.inner.hints.close();
+        // Readers first: the last connection to close moves the write-ahead log into the database.
+        if let Some(readers) = &self.inner.readers {
+            readers.close().await;
+        }
+        self.inner.writer.close().await;
+    }
+}
+
+impl std::fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SqliteStore").field("options", &self.inner.options).finish_non_exhaustive()
+    }
+}
+
+struct Ping;
+
+#[async_trait]
+impl Work for Ping {
+    type Answer = ();
+    const SNAPSHOT: bool = false;
+
+    async fn run(&self, db: &mut Db<'_>) -> StoreResult<()> {
+        db.one(include_str!("../queries/store_ping.sql"), Args::of(0)).await.map(|_| ())
+    }
+}

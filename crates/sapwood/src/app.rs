@@ -1,0 +1,279 @@
+//! Assembles bounded contexts into one process: stores, engines, choreography and REST.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sapwood_api::{ContextApi, HealthPart, HealthState};
+use sapwood_core::broker::Broker;
+use sapwood_core::store::Store;
+use sapwood_core::{BoundedContext, Dependencies};
+use sapwood_engine::{Engine, EngineError, EngineOptions, Registry, RegistryError};
+use sapwood_events::{Choreography, LaunchError, LogBroker};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::config::{BrokerUrl, Config};
+use crate::error::{Result, StartupError};
+use crate::stores;
+
+/// How long a broker may take to answer at the start.
+const BROKER_ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+
+/// One process: the contexts it runs. In production one, in development several.
+#[derive(Default)]
+pub struct App {
+    contexts: Vec<Box<dyn Hosted>>,
+}
+
+impl App {
+    /// A process without contexts.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a context, by its dependencies.
+    #[must_use]
+    pub fn context<A: Dependencies>(mut self, app: A) -> Self {
+        self.contexts.push(Box::new(Host { app: Arc::new(app) }));
+        self
+    }
+
+    /// Runs the command line: `serve` (the default), `migrate`, `openapi`; `--help` tells more.
+    ///
+    /// # Errors
+    /// [`StartupError`], each with a stable code, names the setting that is to be mended.
+    pub async fn run(self) -> Result<()> {
+        crate::cli::run(self).await
+    }
+
+    /// Opens the stores, joins them as workers, connects to the broker and listens.
+    ///
+    /// # Errors
+    /// [`StartupError`], each with a stable code, names the setting that is to be mended.
+    pub async fn launch(self, config: &Config) -> Result<Running> {
+        self.check()?;
+        let listener = listen(&config.listen).await?;
+        let mut stores: Vec<(String, Arc<dyn Store>)> = Vec::new();
+        for context in &self.contexts {
+            let store = stores::open(config.store_of(context.name()), context.name(), config.migrate).await?;
+            stores.push((context.name().to_owned(), store));
+        }
+        let broker = broker(&config.broker, &stores).await?;
+        let mut contexts = Vec::new();
+        for (context, (_, store)) in self.contexts.iter().zip(stores) {
+            let options = EngineOptions {
+                name: worker_name(),
+                concurrency: config.concurrency,
+                committers: config.committers,
+                ..EngineOptions::default()
+            };
+            let engine = context.launch(Arc::clone(&store), options).await.map_err(engine_error)?;
+            let choreography = Choreography::launch(&engine, Arc::clone(&broker)).await.map_err(launch_error)?;
+            contexts.push(RunningContext { engine, choreography: Arc::new(choreography), store });
+        }
+        Running::begin(contexts, listener)
+    }
+
+    /// Migrates the stores of all contexts.
+    pub(crate) async fn migrate(&self, config: &Config) -> Result<()> {
+        for context in &self.contexts {
+            let store = stores::open(config.store_of(context.name()), context.name(), true).await?;
+            println!("{}: {} is up to date", context.name(), store.info().place);
+            store.close().await;
+        }
+        Ok(())
+    }
+
+    /// The OpenAPI document of all contexts.
+    pub(crate) fn openapi(&self) -> Result<String> {
+        let registries: Vec<(&str, Registry)> = self
+            .contexts
+            .iter()
+            .map(|context| Ok((context.name(), context.registry().map_err(registry_error)?)))
+            .collect::<Result<_>>()?;
+        let contexts: Vec<(&str, &Registry)> = registries.iter().map(|(name, registry)| (*name, registry)).collect();
+        Ok(sapwood_api::openapi(&contexts))
+    }
+
+    fn check(&self) -> Result<()> {
+        for (index, context) in self.contexts.iter().enumerate() {
+            context.registry().map_err(registry_error)?;
+            if self.contexts[..index].iter().any(|other| other.name() == context.name()) {
+                let message = format!("the context `{}` is added twice", context.name());
+                return Err(StartupError::new("duplicate_context", message));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A context of a process, whatever its dependencies are.
+#[async_trait::async_trait]
+trait Hosted: Send + Sync {
+    fn name(&self) -> &'static str;
+    fn registry(&self) -> std::result::Result<Registry, RegistryError>;
+    async fn launch(&self, store: Arc<dyn Store>, options: EngineOptions) -> std::result::Result<Engine, EngineError>;
+}
+
+struct Host<A> {
+    app: Arc<A>,
+}
+
+#[async_trait::async_trait]
+impl<A: Dependencies> Hosted for Host<A> {
+    fn name(&self) -> &'static str {
+        A::Context::NAME
+    }
+
+    fn registry(&self) -> std::result::Result<Registry, RegistryError> {
+        Registry::of::<A>()
+    }
+
+    async fn launch(&self, store: Arc<dyn Store>, options: EngineOptions) -> std::result::Result<Engine, EngineError> {
+        Engine::launch(Arc::clone(&self.app), store, options).await
+    }
+}
+
+/// A process that runs.
+pub struct Running {
+    contexts: Vec<RunningContext>,
+    address: SocketAddr,
+    hang_up: oneshot::Sender<()>,
+    server: JoinHandle<std::io::Result<()>>,
+}
+
+struct RunningContext {
+    engine: Engine,
+    choreography: Arc<Choreography>,
+    store: Arc<dyn Store>,
+}
+
+impl Running {
+    fn begin(contexts: Vec<RunningContext>, listener: TcpListener) -> Result<Self> {
+        let address = listener
+            .local_addr()
+            .map_err(|error| StartupError::new("invalid_setting", "SAPWOOD_LISTEN is no address").caused_by(error))?;
+        let router = sapwood_api::router(contexts.iter().map(RunningContext::api).collect());
+        let (hang_up, hung_up) = oneshot::channel::<()>();
+        let server = tokio::spawn(async move {
+            // Either somebody hangs up or nobody is left who could.
+            axum::serve(listener, router).with_graceful_shutdown(async { drop(hung_up.await) }).await
+        });
+        Ok(Self { contexts, address, hang_up, server })
+    }
+
+    /// Where REST listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The engine of a context of this process.
+    #[must_use]
+    pub fn engine(&self, context: &str) -> Option<&Engine> {
+        self.contexts.iter().map(|running| &running.engine).find(|engine| engine.context() == context)
+    }
+
+    /// The choreography of a context of this process.
+    #[must_use]
+    pub fn choreography(&self, context: &str) -> Option<&Choreography> {
+        let running = self.contexts.iter().find(|running| running.engine.context() == context)?;
+        Some(&running.choreography)
+    }
+
+    /// Shuts down: answers what was asked, publishes what is under way, lets steps in flight end and gives every tree
+    /// up, so that the next process goes on at once.
+    pub async fn drain(self) {
+        let Self { contexts, hang_up, server, .. } = self;
+        for context in &contexts {
+            context.choreography.drain().await;
+        }
+        for context in &contexts {
+            if let Err(error) = context.engine.drain().await {
+                tracing::warn!("the worker left without saying so; its lease runs out: {error}");
+            }
+        }
+        // A server that is gone already needs no telling. Long polls end when their wait does; we do not wait that long.
+        let _ = hang_up.send(());
+        let _ = tokio::time::timeout(Duration::from_secs(2), server).await;
+        for context in contexts {
+            context.store.close().await;
+        }
+    }
+}
+
+impl RunningContext {
+    fn api(&self) -> ContextApi {
+        let choreography = Arc::clone(&self.choreography);
+        ContextApi::new(self.engine.clone()).health(move || {
+            let trouble = choreography.health().check().err();
+            let state = if trouble.is_some() { HealthState::Degraded } else { HealthState::Up };
+            vec![HealthPart { name: "events".to_owned(), state, detail: trouble }]
+        })
+    }
+}
+
+async fn listen(address: &str) -> Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let (code, message) = match error.kind() {
+            std::io::ErrorKind::AddrInUse => {
+                ("address_in_use", format!("{address} is taken by another process; set SAPWOOD_LISTEN to another port"))
+            }
+            _ => ("invalid_setting", format!("SAPWOOD_LISTEN: cannot listen on {address}")),
+        };
+        StartupError::new(code, message).caused_by(error)
+    })
+}
+
+async fn broker(url: &BrokerUrl, stores: &[(String, Arc<dyn Store>)]) -> Result<Arc<dyn Broker>> {
+    let broker: Arc<dyn Broker> = match url {
+        BrokerUrl::Log => Arc::new(LogBroker::new(stores.iter().cloned())),
+        BrokerUrl::Kafka(url) => kafka(url)?,
+    };
+    let unavailable = |message: String| StartupError::new("broker_unavailable", message);
+    match tokio::time::timeout(BROKER_ANSWERS_WITHIN, broker.ping()).await {
+        Ok(Ok(())) => Ok(broker),
+        Ok(Err(error)) => Err(unavailable(format!("SAPWOOD_BROKER: {} does not answer", broker.describe())).caused_by(error)),
+        Err(_) => Err(unavailable(format!(
+            "SAPWOOD_BROKER: {} does not answer within {} s",
+            broker.describe(),
+            BROKER_ANSWERS_WITHIN.as_secs()
+        ))),
+    }
+}
+
+#[cfg(feature = "kafka")]
+fn kafka(url: &str) -> Result<Arc<dyn Broker>> {
+    let invalid = |error| StartupError::new("invalid_setting", "SAPWOOD_BROKER is not usable").caused_by(error);
+    let options = sapwood_kafka::KafkaOptions::from_url(url).map_err(invalid)?;
+    Ok(Arc::new(sapwood_kafka::KafkaBroker::connect(options).map_err(invalid)?))
+}
+
+#[cfg(not(feature = "kafka"))]
+fn kafka(_: &str) -> Result<Arc<dyn Broker>> {
+    let message = "SAPWOOD_BROKER names Kafka, and this binary was built without it: build with `--features kafka`";
+    Err(StartupError::new("feature_missing", message))
+}
+
+fn worker_name() -> String {
+    let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "worker".to_owned());
+    format!("{host}-{}", std::process::id())
+}
+
+fn registry_error(error: RegistryError) -> StartupError {
+    StartupError::new("invalid_functions", error.to_string())
+}
+
+fn engine_error(error: EngineError) -> StartupError {
+    match error {
+        EngineError::Registry(error) => registry_error(error),
+        error => StartupError::new("store_unavailable", "the store did not take this process as a worker").caused_by(error),
+    }
+}
+
+fn launch_error(error: LaunchError) -> StartupError {
+    StartupError::new("invalid_functions", "the context's events are not set up").caused_by(error)
+}

@@ -1,0 +1,53 @@
+//! The command line of every app.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::app::App;
+use crate::config::Config;
+use crate::error::Result;
+use crate::{shutdown, telemetry};
+
+/// Runs the bounded contexts of this app.
+///
+/// Settings come from `sapwood.toml` and from the environment, which wins: SAPWOOD_STORE (sqlite:DIRECTORY or
+/// postgres://…), SAPWOOD_STORE_<CONTEXT>, SAPWOOD_BROKER (log or kafka://HOST:PORT), SAPWOOD_LISTEN (ADDRESS:PORT),
+/// SAPWOOD_MIGRATE, SAPWOOD_CONCURRENCY, SAPWOOD_COMMITTERS. RUST_LOG sets what is logged.
+#[derive(Parser)]
+#[command(about, long_about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// The configuration file [default: sapwood.toml, if there is one]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run trees, publish events and answer REST until Ctrl-C or SIGTERM (the default)
+    Serve,
+    /// Bring the stores of all contexts up to date, and end
+    Migrate,
+    /// Print the OpenAPI document, and end
+    Openapi,
+}
+
+pub(crate) async fn run(app: App) -> Result<()> {
+    let arguments = Arguments::parse();
+    telemetry::init();
+    match arguments.command.unwrap_or(Command::Serve) {
+        Command::Serve => {
+            let running = app.launch(&Config::load(arguments.config.as_deref())?).await?;
+            let address = running.address();
+            println!("listening on http://{address}; REST is described at http://{address}/docs");
+            shutdown::asked().await;
+            println!("draining; once more ends at once");
+            running.drain().await;
+        }
+        Command::Migrate => app.migrate(&Config::load(arguments.config.as_deref())?).await?,
+        Command::Openapi => println!("{}", app.openapi()?),
+    }
+    Ok(())
+}

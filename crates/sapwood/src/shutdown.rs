@@ -1,0 +1,24 @@
+//! Waits for the wish to end: Ctrl-C or SIGTERM. A second one ends the process at once.
+
+/// The exit code of a process that was told twice.
+const TOLD_TWICE: i32 = 130;
+
+/// Waits for the first; from then on the next one ends the process.
+pub async fn asked() {
+    signal().await;
+    tokio::spawn(async {
+        signal().await;
+        std::process::exit(TOLD_TWICE);
+    });
+}
+
+async fn signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        },
+        Err(_) => drop(tokio::signal::ctrl_c().await),
+    }
+}

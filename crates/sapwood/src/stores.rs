@@ -1,0 +1,44 @@
+//! Opens the store of a context, and says which setting to mend where that fails.
+
+use std::sync::Arc;
+
+use sapwood_core::clock::SystemClock;
+use sapwood_core::store::{Store, StoreError, StoreErrorKind};
+use sapwood_postgres::{PostgresOptions, PostgresStore};
+use sapwood_sqlite::{SqliteOptions, SqliteStore};
+
+use crate::config::StoreUrl;
+use crate::error::{Result, StartupError};
+
+pub(crate) async fn open(url: &StoreUrl, context: &str, migrate: bool) -> Result<Arc<dyn Store>> {
+    let failed = |error| store_error(url, context, error);
+    match url {
+        StoreUrl::Sqlite(directory) => {
+            let file = directory.join(format!("{context}.db"));
+            let options = SqliteOptions::file(file).clock(Arc::new(SystemClock));
+            let store = SqliteStore::open(options).await.map_err(failed)?;
+            if migrate {
+                store.migrate().await.map_err(failed)?;
+            }
+            store.schema_check().await.map_err(failed)?;
+            Ok(Arc::new(store))
+        }
+        StoreUrl::Postgres(url) => {
+            let store = PostgresStore::connect(PostgresOptions::new(url.clone(), context)).await.map_err(failed)?;
+            if migrate {
+                store.migrate().await.map_err(failed)?;
+            }
+            store.schema_check().await.map_err(failed)?;
+            Ok(Arc::new(store))
+        }
+    }
+}
+
+fn store_error(url: &StoreUrl, context: &str, error: StoreError) -> StartupError {
+    let code = match error.kind() {
+        StoreErrorKind::Permanent => "store_refused",
+        _ => "store_unavailable",
+    };
+    let message = format!("SAPWOOD_STORE: the store of `{context}` ({url:?}) cannot be used");
+    StartupError::new(code, message).caused_by(error)
+}

@@ -1,0 +1,11 @@
+//! What is logged: warnings and errors to standard error, or what `RUST_LOG` says.
+
+use tracing_subscriber::EnvFilter;
+
+/// Installs the subscriber, unless the process has one already.
+pub fn init() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // An app that installed its own keeps it.
+    let _ = subscriber.try_init();
+}

@@ -1,0 +1,16 @@
+-- The journal: append only. Its key is its only index, and nothing refers to it.
+
+create table journal (
+    tree_id uuid not null,
+    recorded_at timestamptz not null,
+    path bytea not null,
+    seq integer not null,
+    -- The bits of an unsigned number: -1 is "of the invocation itself".
+    position integer not null,
+    number integer,
+    attempt integer not null,
+    kind smallint not null,
+    name text not null,
+    payload bytea not null,
+    primary key (tree_id, path, seq)
+);

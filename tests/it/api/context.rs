@@ -1,0 +1,129 @@
+//! The context whose API is tested.
+
+use std::time::Duration;
+
+use sapwood::prelude::*;
+use tokio::sync::Semaphore;
+
+/// The parcels context.
+#[derive(BoundedContext)]
+#[context(name = "parcels")]
+pub(crate) struct Parcels;
+
+/// What its functions use.
+#[derive(Dependencies)]
+#[dependencies(of = Parcels)]
+pub(crate) struct ParcelsApp {
+    /// A step of `scan` passes for each permit.
+    pub(crate) scanner: Semaphore,
+}
+
+impl Default for ParcelsApp {
+    fn default() -> Self {
+        Self { scanner: Semaphore::new(0) }
+    }
+}
+
+/// A parcel was sent.
+#[derive(Event, Serialize, Deserialize, JsonSchema)]
+#[event(context = Parcels, name = "parcel-sent", version = 1, key = parcel)]
+pub(crate) struct ParcelSent {
+    /// The parcel.
+    pub(crate) parcel: String,
+}
+
+/// What is sent.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct Parcel {
+    /// Its name; one that is called `lost` cannot be found.
+    pub(crate) name: String,
+    /// Its contents.
+    #[serde(default)]
+    pub(crate) contents: Vec<String>,
+}
+
+/// What the sender gets.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct Receipt {
+    /// The parcel's name.
+    pub(crate) parcel: String,
+    /// Its weight in grams.
+    pub(crate) grams: u32,
+}
+
+/// Why a parcel is not sent.
+#[derive(Debug, thiserror::Error, Serialize, Deserialize, JsonSchema, Failure)]
+pub(crate) enum ParcelError {
+    /// Nobody knows where it is.
+    #[error("parcel {parcel} is lost")]
+    Lost {
+        /// The parcel's name.
+        parcel: String,
+    },
+    /// The scale gives no answer.
+    #[error("the scale is busy")]
+    #[retry]
+    Busy,
+    /// A call ended without an error of its own.
+    #[error(transparent)]
+    #[failure(call)]
+    Call(CallFailure),
+}
+
+/// Sends a parcel.
+///
+/// It is weighed before.
+#[sapwood::function]
+pub(crate) async fn send(cx: &mut Cx<ParcelsApp>, parcel: Parcel) -> Result<Receipt, ParcelError> {
+    let grams = cx.call(weigh(parcel.name.clone())).await?;
+    cx.emit(ParcelSent { parcel: parcel.name.clone() });
+    Ok(Receipt { parcel: parcel.name, grams })
+}
+
+/// Weighs a parcel.
+#[sapwood::function]
+pub(crate) async fn weigh(cx: &mut Cx<ParcelsApp>, parcel: String) -> Result<u32, ParcelError> {
+    let is_lost = parcel == "lost";
+    cx.step("scale", || async { if is_lost { Err(ParcelError::Lost { parcel: parcel.clone() }) } else { Ok(420) } })
+        .await
+}
+
+/// Keeps a parcel for some hours.
+#[sapwood::function]
+pub(crate) async fn keep(cx: &mut Cx<ParcelsApp>, hours: u64) -> Result<u64, ParcelError> {
+    cx.sleep(Duration::from_secs(hours * 3600)).await;
+    Ok(hours)
+}
+
+/// Keeps a parcel, by a call.
+#[sapwood::function]
+pub(crate) async fn store(cx: &mut Cx<ParcelsApp>, hours: u64) -> Result<u64, ParcelError> {
+    Ok(cx.call(keep(hours)).await?)
+}
+
+/// Scans a parcel, once the scanner is free.
+#[sapwood::function]
+pub(crate) async fn scan(cx: &mut Cx<ParcelsApp>) -> Result<(), ParcelError> {
+    let app = cx.app();
+    cx.step("scanner", || async {
+        app.scanner.acquire().await.map_err(|_closed| ParcelError::Busy)?.forget();
+        Ok(())
+    })
+    .await
+}
+
+/// Weighs on a scale that is busy for an hour.
+#[sapwood::function]
+pub(crate) async fn retry(cx: &mut Cx<ParcelsApp>) -> Result<(), ParcelError> {
+    let hour = Duration::from_secs(3600);
+    cx.step("busy", || async { Err::<(), _>(ParcelError::Busy) }).retry(RetryPolicy::new(2, hour, hour)).await
+}
+
+/// Remembers what was sent.
+#[sapwood::consumer(group = "archive")]
+pub(crate) async fn archive(
+    _cx: &mut ConsumerCx<ParcelsApp>,
+    _event: Delivered<ParcelSent>,
+) -> Result<(), ParcelError> {
+    Ok(())
+}

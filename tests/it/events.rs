@@ -1,0 +1,33 @@
+//! Events from one context to others, end to end: outbox, relay, broker, intake, consumers. Both stores, each with
+//! the log of the store as the broker.
+//!
+//! What is claimed to be woken is woken: relays and readers look by themselves once an hour, except where a test is
+//! about looking.
+
+mod apart;
+mod cases;
+mod faults;
+mod kafka;
+mod world;
+
+sapwood_tests::on_both_stores!(crate::events::cases {
+    a_consumer_added_later_gets_what_is_kept_and_the_producer_notices_nothing,
+    a_retried_function_emits_one_event,
+    an_event_replayed_after_a_crash_is_the_same_event,
+    an_event_carries_its_place_its_tree_and_what_led_to_it,
+    a_broker_that_is_away_holds_no_tree_up_and_gets_everything_afterwards,
+    a_broker_that_is_away_at_the_start_is_waited_for,
+    the_order_on_the_broker_is_the_commit_order_with_two_workers,
+    another_worker_publishes_what_a_dead_one_left,
+    a_drained_worker_hands_its_lanes_over,
+    a_refused_event_stops_its_own_lane_in_sight,
+    nothing_that_consumers_do_changes_the_tree,
+    a_tree_that_fails_can_emit_too,
+    each_group_of_each_context_gets_each_event,
+    an_event_not_accepted_by_a_store_comes_again_and_an_accepted_one_does_not,
+    on_redelivery_only_the_unfinished_step_runs,
+    an_event_that_comes_again_is_handled_once,
+    records_that_are_no_events_are_passed_over,
+    an_event_that_its_consumer_cannot_read_is_seen_in_its_tree,
+    a_subscription_to_a_context_elsewhere_is_a_start_up_error,
+});

@@ -1,0 +1,185 @@
+//! Intake: events, positions and dedupe in one commit, by the member that has the partition.
+
+use std::sync::Arc;
+
+use futures::future::join_all;
+use sapwood_core::store::{
+    Intake, KeyScope, PositionMove, Start, Started, Store, StoreErrorKind, TopicPartition, TreeFilter,
+};
+
+use super::fixture::{PAST_LEASE, Worker, row, start_in};
+use crate::store::TestStore;
+
+fn partition(partition: i32) -> TopicPartition {
+    TopicPartition { topic: "orders.events".to_owned(), partition, topic_id: Some("id-1".to_owned()) }
+}
+
+fn event(group: &str, id: &str) -> Start {
+    start_in(KeyScope::Group(group.to_owned()), &format!("/sapwood/orders {id}"))
+}
+
+fn batch(group: &str, epoch: i64, next_offset: i64, starts: Vec<Start>) -> Intake {
+    let positions = vec![PositionMove { partition: partition(0), epoch, next_offset }];
+    Intake { group: group.to_owned(), positions, starts }
+}
+
+async fn epoch_of(store: &Arc<dyn Store>, group: &str, of: i32) -> (i64, Option<i64>) {
+    let assigned = store.intake_assign(group, &[partition(of)]).await.expect("assigned");
+    assert_eq!(assigned[0].partition, partition(of));
+    (assigned[0].epoch, assigned[0].next_offset)
+}
+
+async fn trees_in_all(store: &Arc<dyn Store>) -> usize {
+    let filter = TreeFilter { limit: 100_000, ..TreeFilter::default() };
+    store.tree_list(&filter).await.expect("the trees are listed").len()
+}
+
+/// H2: events and position are accepted in one commit; the next assignment goes on there.
+pub async fn an_accepted_batch_moves_the_position_and_starts_its_trees(test: &TestStore) {
+    let store = test.store();
+    let worker = Worker::join(&store).await;
+    let (epoch, next) = epoch_of(&store, "loyalty", 0).await;
+    assert_eq!(next, None, "a partition never read");
+    let starts = vec![event("loyalty", "e-1"), event("loyalty", "e-2")];
+    let mut starter = store.starter(Some((worker.id, 1)));
+    let started = starter.intake(&batch("loyalty", epoch, 12, starts.clone())).await.expect("accepted");
+    assert_eq!(started, [Started::Created, Started::Created]);
+    assert_eq!(row(&store, starts[0].tree.id).await.owner, Some(worker.id));
+    assert_eq!(store.key_find(&starts[1].key.scope, &starts[1].key.key).await.expect("found"), Some(starts[1].tree.id));
+
+    let (later, next) = epoch_of(&store, "loyalty", 0).await;
+    assert_eq!(next, Some(12));
+    assert!(later > epoch);
+}
+
+/// H4: an event that comes again, under another offset, partition or member, is handled once.
+pub async fn an_event_that_comes_again_starts_nothing(test: &TestStore) {
+    let store = test.store();
+    let (epoch, _) = epoch_of(&store, "loyalty", 0).await;
+    let first = event("loyalty", "e-1");
+    let mut starter = store.starter(None);
+    starter.intake(&batch("loyalty", epoch, 1, vec![first.clone()])).await.expect("accepted");
+
+    let (other_epoch, _) = epoch_of(&store, "loyalty", 1).await;
+    let elsewhere = Intake {
+        positions: vec![PositionMove { partition: partition(1), epoch: other_epoch, next_offset: 800 }],
+        ..batch("loyalty", 0, 0, vec![event("loyalty", "e-1"), event("loyalty", "e-2")])
+    };
+    let started = test.another().await.starter(None).intake(&elsewhere).await.expect("accepted");
+    assert!(matches!(&started[0], Started::Existing { tree, same_digest: true, .. } if *tree == first.tree.id));
+    assert_eq!(started[1], Started::Created);
+    assert_eq!(trees_in_all(&store).await, 2);
+    assert_eq!(epoch_of(&store, "loyalty", 1).await.1, Some(800), "the position moves past it");
+}
+
+/// H4: of one event twice in a batch the first wins.
+pub async fn of_one_event_twice_in_a_batch_the_first_wins(test: &TestStore) {
+    let store = test.store();
+    let (epoch, _) = epoch_of(&store, "loyalty", 0).await;
+    let starts = vec![event("loyalty", "e-1"), event("loyalty", "e-1"), event("loyalty", "e-2")];
+    let first = starts[0].tree.id;
+    let started = store.starter(None).intake(&batch("loyalty", epoch, 3, starts)).await.expect("accepted");
+    assert_eq!((&started[0], &started[2]), (&Started::Created, &Started::Created));
+    assert!(matches!(&started[1], Started::Existing { tree, .. } if *tree == first));
+}
+
+/// H1: each group gets the event, and has positions of its own.
+pub async fn each_group_gets_the_event(test: &TestStore) {
+    let store = test.store();
+    let mut starter = store.starter(None);
+    for group in ["loyalty", "shipping"] {
+        let (epoch, next) = epoch_of(&store, group, 0).await;
+        assert_eq!(next, None);
+        let one = vec![event(group, "e-1")];
+        assert_eq!(starter.intake(&batch(group, epoch, 1, one)).await.expect("accepted"), [Started::Created]);
+    }
+    assert_eq!(trees_in_all(&store).await, 2);
+}
+
+/// H2: a member whose partition went to another applies nothing: no event, no position.
+pub async fn a_batch_of_an_older_epoch_is_refused_whole(test: &TestStore) {
+    let store = test.store();
+    let (stale, _) = epoch_of(&store, "loyalty", 0).await;
+    let (other, _) = epoch_of(&store, "loyalty", 1).await;
+    let (current, _) = epoch_of(&test.another().await, "loyalty", 0).await;
+    assert!(current > stale);
+    let mut both = batch("loyalty", stale, 50, vec![event("loyalty", "e-1")]);
+    both.positions.insert(0, PositionMove { partition: partition(1), epoch: other, next_offset: 60 });
+
+    let mut starter = store.starter(None);
+    let error = starter.intake(&both).await.expect_err("the epoch is not the last");
+    assert_eq!(error.kind(), StoreErrorKind::Refused, "{error}");
+    assert_eq!(trees_in_all(&store).await, 0);
+    assert_eq!(store.key_find(&both.starts[0].key.scope, &both.starts[0].key.key).await.expect("read"), None);
+    assert_eq!(epoch_of(&store, "loyalty", 1).await.1, None, "not even the position that is its own");
+
+    let accepted = starter.intake(&batch("loyalty", current, 50, both.starts.clone())).await.expect("accepted");
+    assert_eq!(accepted, [Started::Created], "the starter goes on after a refusal");
+}
+
+/// H2: a partition that was never assigned is nobody's.
+pub async fn a_batch_of_a_partition_never_assigned_is_refused(test: &TestStore) {
+    let store = test.store();
+    let error = store.starter(None).intake(&batch("loyalty", 1, 5, vec![event("loyalty", "e-1")])).await;
+    assert_eq!(error.expect_err("never assigned").kind(), StoreErrorKind::Refused);
+    assert_eq!(trees_in_all(&store).await, 0);
+}
+
+/// H8: a topic that was made anew is another partition; nothing is skipped by the position of the old one.
+pub async fn a_topic_made_anew_is_not_where_the_old_one_was(test: &TestStore) {
+    let store = test.store();
+    let (epoch, _) = epoch_of(&store, "loyalty", 0).await;
+    store.starter(None).intake(&batch("loyalty", epoch, 99, Vec::new())).await.expect("accepted");
+    let anew = TopicPartition { topic_id: Some("id-2".to_owned()), ..partition(0) };
+    let assigned = store.intake_assign("loyalty", std::slice::from_ref(&anew)).await.expect("assigned");
+    assert_eq!((&assigned[0].partition, assigned[0].next_offset), (&anew, None));
+}
+
+/// H2: a broker without ids of topics is told by the name alone.
+pub async fn a_topic_without_an_id_keeps_its_position(test: &TestStore) {
+    let store = test.store();
+    let plain = TopicPartition { topic_id: None, ..partition(0) };
+    let assigned = store.intake_assign("loyalty", std::slice::from_ref(&plain)).await.expect("assigned");
+    let positions = vec![PositionMove { partition: plain.clone(), epoch: assigned[0].epoch, next_offset: 7 }];
+    let moved = Intake { group: "loyalty".to_owned(), positions, starts: Vec::new() };
+    assert_eq!(store.starter(None).intake(&moved).await.expect("accepted"), []);
+    let assigned = store.intake_assign("loyalty", &[plain]).await.expect("assigned");
+    assert_eq!(assigned[0].next_offset, Some(7));
+}
+
+/// H2: two members that hold the partition one after the other, at once: exactly the events of accepted batches are there.
+pub async fn members_that_race_for_a_partition_accept_each_event_once(test: &TestStore) {
+    let stores = [test.store(), test.another().await];
+    let members = stores.iter().enumerate().map(|(who, store)| async move {
+        let mut starter = store.starter(None);
+        let mut created = 0;
+        for round in 0..20 {
+            let (epoch, _) = epoch_of(store, "loyalty", 0).await;
+            let starts: Vec<Start> = (0..5).map(|n| event("loyalty", &format!("{round}-{n}"))).collect();
+            match starter.intake(&batch("loyalty", epoch, round, starts)).await {
+                Ok(started) => created += started.iter().filter(|one| **one == Started::Created).count(),
+                Err(error) => assert_eq!(error.kind(), StoreErrorKind::Refused, "member {who}: {error}"),
+            }
+        }
+        created
+    });
+    let created: usize = join_all(members).await.into_iter().sum();
+    assert_eq!(trees_in_all(&test.store()).await, created);
+}
+
+/// C1: a buried worker takes nothing in, by a connection of before or by a new one.
+pub async fn a_buried_worker_takes_nothing_in(test: &TestStore) {
+    let store = test.store();
+    let dead = Worker::join(&store).await;
+    let (epoch, _) = epoch_of(&store, "loyalty", 0).await;
+    let mut starter = store.starter(Some((dead.id, 1)));
+    starter.intake(&batch("loyalty", epoch, 5, vec![event("loyalty", "e-1")])).await.expect("accepted while alive");
+    test.advance(PAST_LEASE).await;
+    Worker::join(&store).await.bury(dead.id).await;
+    for mut starter in [starter, store.starter(Some((dead.id, 0)))] {
+        let error = starter.intake(&batch("loyalty", epoch, 6, vec![event("loyalty", "e-2")])).await;
+        assert_eq!(error.expect_err("the fence refuses").kind(), StoreErrorKind::Fenced);
+    }
+    assert_eq!(trees_in_all(&store).await, 1);
+    assert_eq!(epoch_of(&store, "loyalty", 0).await.1, Some(5));
+}

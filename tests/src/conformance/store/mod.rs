@@ -1,0 +1,14 @@
+//! The store port's promises, a role a module. Each case takes a store of its own; `it/store.rs` runs all on both.
+
+pub mod claim;
+pub mod commit;
+pub mod fixture;
+pub mod hints;
+pub mod intake;
+pub mod lanes;
+pub mod log;
+pub mod membership;
+pub mod reading;
+pub mod recover;
+pub mod start;
+pub mod timers;

@@ -56,7 +56,7 @@ pub(crate) struct Inner {
     starter: mpsc::Sender<Request>,
     slots: Arc<Semaphore>,
     /// Trees driven here.
-    owned: Mutex<HashMap<TreeId, Arc<Mailbox>>>,
+    owned: Mutex<HashMap<TreeId, Driven>>,
     /// Told when a tree is not driven here any more.
     left: Notify,
     /// Bodies of trees that nobody owns.
@@ -71,6 +71,13 @@ pub(crate) struct Inner {
     stopped: Notify,
     store_error: Mutex<Option<String>>,
     tasks: Mutex<JoinSet<()>>,
+}
+
+/// A tree that is driven here.
+struct Driven {
+    mailbox: Arc<Mailbox>,
+    /// The tree was claimed again before its driver heard that it had been given up; then it is driven anew.
+    claimed_again: Option<Claimed>,
 }
 
 /// How an engine is.
@@ -488,6 +495,10 @@ impl Inner {
 
     /// Drives a tree that was claimed: from memory, where its bodies are as the claim found it, else from its rows.
     pub(crate) async fn run_claimed(self: &Arc<Self>, claimed: Claimed) {
+        if let Some(driven) = self.owned.lock().get_mut(&claimed.row.id) {
+            driven.claimed_again = Some(claimed);
+            return;
+        }
         let Claimed { row, taken_over } = claimed;
         let cached = self.cache.as_ref().and_then(|cache| cache.lock().pop(&row.id));
         if let Some(mut tree) = cached.filter(|tree| !taken_over && tree.revision + 1 == row.revision) {
@@ -512,7 +523,7 @@ impl Inner {
                 // A start that was sent twice; the tree runs already.
                 return;
             }
-            owned.insert(id, Arc::clone(&tree.mailbox));
+            owned.insert(id, Driven { mailbox: Arc::clone(&tree.mailbox), claimed_again: None });
         }
         let mut driver = Driver::new(tree, Arc::clone(self), born);
         if is_due {
@@ -526,7 +537,7 @@ impl Inner {
     }
 
     fn ended(self: &Arc<Self>, id: TreeId, ended: Ended) {
-        self.owned.lock().remove(&id);
+        let driven = self.owned.lock().remove(&id);
         match ended {
             Ended::Settled { tree, outcome } => {
                 self.waiters.settled(tree, outcome);
@@ -543,6 +554,10 @@ impl Inner {
             Ended::Refused => self.reload(id, None),
             Ended::Failed(error) => self.reload(id, Some(error)),
             Ended::Stopped => {}
+        }
+        if let Some(claimed) = driven.and_then(|driven| driven.claimed_again) {
+            let engine = Arc::clone(self);
+            self.spawn(async move { engine.run_claimed(claimed).await });
         }
         self.left.notify_waiters();
     }
@@ -578,7 +593,7 @@ impl Inner {
     }
 
     fn tell_trees(&self, signal: impl Fn() -> Signal) {
-        let mailboxes: Vec<_> = self.owned.lock().values().cloned().collect();
+        let mailboxes: Vec<_> = self.owned.lock().values().map(|driven| Arc::clone(&driven.mailbox)).collect();
         mailboxes.into_iter().for_each(|mailbox| mailbox.send(signal()));
     }
 

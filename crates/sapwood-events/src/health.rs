@@ -1,5 +1,7 @@
 //! What an operator sees of a context's choreography.
 
+use std::collections::BTreeMap;
+
 /// The choreography of one context.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChoreographyHealth {
@@ -27,8 +29,8 @@ impl ChoreographyHealth {
 pub struct RelayHealth {
     /// Whether it runs.
     pub running: bool,
-    /// Lanes this process publishes.
-    pub lanes: Vec<u16>,
+    /// Lanes this process publishes, each with the last row of the outbox before which everything is acknowledged.
+    pub lanes: BTreeMap<u16, i64>,
     /// Events acknowledged by the broker since the start.
     pub published: u64,
     /// Events handed to the broker and not acknowledged.
@@ -60,7 +62,7 @@ impl RelayHealth {
     pub(crate) const fn starting(broker: Result<(), String>) -> Self {
         Self {
             running: true,
-            lanes: Vec::new(),
+            lanes: BTreeMap::new(),
             published: 0,
             in_flight: 0,
             refused: Vec::new(),

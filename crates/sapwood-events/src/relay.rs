@@ -328,7 +328,7 @@ impl Run {
     }
 
     fn tell(&self) {
-        let (lanes, refused) = (self.lanes.numbers(), self.lanes.refused());
+        let (lanes, refused) = (self.lanes.cursors(), self.lanes.refused());
         let (published, in_flight) = (self.lanes.published(), self.in_flight);
         self.relay.health.send_if_modified(|health| {
             for event in refused.iter().filter(|event| !health.refused.contains(event)) {

@@ -236,7 +236,9 @@ async fn broker(url: &BrokerUrl, stores: &[(String, Arc<dyn Store>)]) -> Result<
     let unavailable = |message: String| StartupError::new("broker_unavailable", message);
     match tokio::time::timeout(BROKER_ANSWERS_WITHIN, broker.ping()).await {
         Ok(Ok(())) => Ok(broker),
-        Ok(Err(error)) => Err(unavailable(format!("SAPWOOD_BROKER: {} does not answer", broker.describe())).caused_by(error)),
+        Ok(Err(error)) => {
+            Err(unavailable(format!("SAPWOOD_BROKER: {} does not answer", broker.describe())).caused_by(error))
+        }
         Err(_) => Err(unavailable(format!(
             "SAPWOOD_BROKER: {} does not answer within {} s",
             broker.describe(),
@@ -270,7 +272,9 @@ fn registry_error(error: RegistryError) -> StartupError {
 fn engine_error(error: EngineError) -> StartupError {
     match error {
         EngineError::Registry(error) => registry_error(error),
-        error => StartupError::new("store_unavailable", "the store did not take this process as a worker").caused_by(error),
+        error => {
+            StartupError::new("store_unavailable", "the store did not take this process as a worker").caused_by(error)
+        }
     }
 }
 

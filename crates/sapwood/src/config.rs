@@ -93,7 +93,8 @@ impl Config {
         for (key, value) in table {
             let line = line_of_key(text, &key);
             if key == "stores" {
-                let stores = value.as_table().ok_or_else(|| invalid(file, line, "`stores` is a table of stores by context"))?;
+                let stores =
+                    value.as_table().ok_or_else(|| invalid(file, line, "`stores` is a table of stores by context"))?;
                 for (context, url) in stores {
                     let line = line_of_key(text, context);
                     let url = url.as_str().ok_or_else(|| invalid(file, line, "a store is a text"))?;
@@ -151,7 +152,9 @@ impl std::str::FromStr for StoreUrl {
             return Ok(Self::Postgres(text.to_owned()));
         }
         match text.strip_prefix("sqlite:") {
-            Some("") | None => Err("a store is `sqlite:DIRECTORY` or `postgres://USER:PASSWORD@HOST/DATABASE`".to_owned()),
+            Some("") | None => {
+                Err("a store is `sqlite:DIRECTORY` or `postgres://USER:PASSWORD@HOST/DATABASE`".to_owned())
+            }
             Some(directory) => Ok(Self::Sqlite(PathBuf::from(directory))),
         }
     }
@@ -196,9 +199,9 @@ fn invalid(file: &str, line: usize, why: &str) -> StartupError {
 }
 
 fn unknown(setting: &str) -> String {
-    let nearest = SETTINGS.into_iter().max_by(|a, b| {
-        strsim::jaro_winkler(setting, a).total_cmp(&strsim::jaro_winkler(setting, b))
-    });
+    let nearest = SETTINGS
+        .into_iter()
+        .max_by(|a, b| strsim::jaro_winkler(setting, a).total_cmp(&strsim::jaro_winkler(setting, b)));
     format!("there is no setting `{setting}`; did you mean `{}`?", nearest.unwrap_or_default())
 }
 
@@ -226,11 +229,13 @@ mod tests {
 
     #[test]
     fn the_file_sets_and_the_environment_wins() {
-        let mut config = read("listen = \"0.0.0.0:80\"\nmigrate = false\n[stores]\nloyalty = \"sqlite:there\"").expect("a file");
+        let mut config =
+            read("listen = \"0.0.0.0:80\"\nmigrate = false\n[stores]\nloyalty = \"sqlite:there\"").expect("a file");
         assert_eq!(config.store_of("loyalty"), &StoreUrl::Sqlite("there".into()));
         assert_eq!(config.store_of("orders"), &StoreUrl::Sqlite("./.sapwood".into()));
         assert!(!config.migrate);
-        let variables = [("SAPWOOD_LISTEN", "127.0.0.1:0"), ("SAPWOOD_STORE_MY_ORDERS", "postgres://h/d"), ("HOME", "x")];
+        let variables =
+            [("SAPWOOD_LISTEN", "127.0.0.1:0"), ("SAPWOOD_STORE_MY_ORDERS", "postgres://h/d"), ("HOME", "x")];
         config.read_environment(variables.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned()))).expect("settings");
         assert_eq!(config.listen, "127.0.0.1:0");
         assert_eq!(config.store_of("my-orders"), &StoreUrl::Postgres("postgres://h/d".into()));

@@ -26,11 +26,13 @@ pub use sapwood_core::event::{EmittableFrom, Event};
 pub use sapwood_core::failure::{CallError, CallFailure, Error, Failure};
 pub use sapwood_core::limits::{LimitError, Limits};
 pub use sapwood_core::retry::RetryPolicy;
+pub use sapwood_core::store::TreeFilter;
+pub use sapwood_core::tree::TreeState;
 pub use sapwood_core::{EventId, Path, TreeId};
 pub use sapwood_engine::{
-    CachePolicy, Call, CallHandle, CallableFrom, Consumer, ConsumerCx, Cx, Definition, Delivered, Engine, EngineOptions,
-    Function, ReadError, Registry, ResultError, SleepHandle, StartError, StartHandle, StartReply, StepHandle,
-    TreeHandle, TreeView,
+    CachePolicy, Call, CallHandle, CallableFrom, Consumer, ConsumerCx, Cx, Definition, Delivered, Engine,
+    EngineOptions, Function, ReadError, Registry, ResultError, SleepHandle, StartError, StartHandle, StartReply,
+    StepHandle, TreeHandle, TreeView,
 };
 pub use sapwood_macros::{
     AppBoundedContext as BoundedContext, AppEvent as Event, AppFailure as Failure, Dependencies, consumer, function,
@@ -42,8 +44,8 @@ pub mod prelude {
     pub use serde::{Deserialize, Serialize};
 
     pub use crate::{
-        App, BoundedContext, Call, CallError, CallFailure, ConsumerCx, Cx, Delivered, Dependencies, Engine, Event, Failure,
-        RetryPolicy, TreeId,
+        App, BoundedContext, Call, CallError, CallFailure, ConsumerCx, Cx, Delivered, Dependencies, Engine, Event,
+        Failure, RetryPolicy, TreeId,
     };
 }
 

@@ -1,6 +1,5 @@
 //! `cx.step`: a side effect whose result is memoized.
 
-use std::marker::PhantomData;
 use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -31,35 +30,41 @@ impl<A: Dependencies> Cx<A> {
     /// # Errors
     /// The handle gives the last error of `run`.
     #[track_caller]
-    pub fn step<T, E, Fut, Run>(&mut self, name: &str, run: Run) -> StepHandle<T, E, Fut, Run>
+    pub fn step<'a, T, E, Fut, Run>(&mut self, name: &str, mut run: Run) -> StepHandle<'a, T, E>
     where
         T: Recorded,
         E: Failure,
-        Fut: Future<Output = Result<T, E>>,
-        Run: FnMut() -> Fut,
+        Fut: Future<Output = Result<T, E>> + Send + 'a,
+        Run: FnMut() -> Fut + Send + 'a,
     {
         let location = Location::caller();
         let asked = Asked { kind: OpKind::Step, name, input: None, location };
         let (position, _) = self.cell.ask(&asked);
         let cell = Arc::clone(&self.cell);
-        StepHandle { cell, position, location, policy: RetryPolicy::STEP, run, attempt: None, result: PhantomData }
+        let run = Box::new(move || Box::pin(run()) as Try<'a, T, E>);
+        StepHandle { cell, position, location, policy: RetryPolicy::STEP, run, attempt: None }
     }
 }
 
+/// A try of a step.
+type Try<'a, T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'a>>;
+
 /// A step. Await it for its result.
+///
+/// Its closure is boxed: a handle that had the types of closure and future could not be given to `join!` where the
+/// closure borrows locals, for the compiler cannot tell then that the body may move between threads.
 #[must_use = "a step does nothing unless it is awaited"]
-pub struct StepHandle<T, E, Fut, Run> {
+pub struct StepHandle<'a, T, E> {
     cell: Arc<Cell>,
     position: Position,
     location: &'static Location<'static>,
     policy: RetryPolicy,
-    run: Run,
+    run: Box<dyn FnMut() -> Try<'a, T, E> + Send + 'a>,
     /// The try under way.
-    attempt: Option<Pin<Box<Fut>>>,
-    result: PhantomData<fn() -> (T, E)>,
+    attempt: Option<Try<'a, T, E>>,
 }
 
-impl<T, E, Fut, Run> StepHandle<T, E, Fut, Run> {
+impl<T, E> StepHandle<'_, T, E> {
     /// Gives the step a retry policy of its own instead of [`RetryPolicy::STEP`].
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
         self.policy = policy;
@@ -67,16 +72,7 @@ impl<T, E, Fut, Run> StepHandle<T, E, Fut, Run> {
     }
 }
 
-// The try under way is boxed, everything else is moved freely between polls.
-impl<T, E, Fut, Run> Unpin for StepHandle<T, E, Fut, Run> {}
-
-impl<T, E, Fut, Run> Future for StepHandle<T, E, Fut, Run>
-where
-    T: Recorded,
-    E: Failure,
-    Fut: Future<Output = Result<T, E>>,
-    Run: FnMut() -> Fut,
-{
+impl<T: Recorded, E: Failure> Future for StepHandle<'_, T, E> {
     type Output = Result<T, E>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -92,18 +88,12 @@ where
     }
 }
 
-impl<T, E, Fut, Run> StepHandle<T, E, Fut, Run>
-where
-    T: Recorded,
-    E: Failure,
-    Fut: Future<Output = Result<T, E>>,
-    Run: FnMut() -> Fut,
-{
+impl<T: Recorded, E: Failure> StepHandle<'_, T, E> {
     /// Polls the try under way, begun here if there is none. Its result is not given now: it is recorded first and
     /// delivered in the order of its number.
     fn run_on(&mut self, context: &mut Context<'_>) -> Option<StepDone> {
         let this = &mut *self;
-        let attempt = this.attempt.get_or_insert_with(|| Box::pin((this.run)()));
+        let attempt = this.attempt.get_or_insert_with(&mut this.run);
         let Poll::Ready(result) = attempt.as_mut().poll(context) else { return None };
         this.attempt = None;
         let result = match result {
@@ -143,7 +133,7 @@ where
     }
 }
 
-impl<T, E, Fut, Run> Drop for StepHandle<T, E, Fut, Run> {
+impl<T, E> Drop for StepHandle<'_, T, E> {
     fn drop(&mut self) {
         self.cell.dropped(self.position);
     }

@@ -193,9 +193,9 @@ impl Lanes {
         self.published
     }
 
-    /// The lanes held.
-    pub(super) fn numbers(&self) -> Vec<u16> {
-        self.lanes.keys().copied().collect()
+    /// The lanes held, each with the last row before which everything is acknowledged.
+    pub(super) fn cursors(&self) -> BTreeMap<u16, i64> {
+        self.lanes.iter().map(|(number, lane)| (*number, lane.cursor)).collect()
     }
 
     /// Events at which a lane stands still.

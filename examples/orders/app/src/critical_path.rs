@@ -1,0 +1,86 @@
+//! The critical path of an order, as one tree.
+
+use futures::future::join_all;
+use orders_contract::OrderCompleted;
+use sapwood::prelude::*;
+
+use crate::gateways::OrdersApp;
+use crate::model::{Card, Confirmation, Line, Order, OrderError, PaymentError, StockError};
+
+/// Takes an order from reservation to confirmation: reserves every line at the same time, charges the card, confirms.
+/// Where that cannot be, it releases what it reserved.
+#[sapwood::function]
+pub async fn place_order(cx: &mut Cx<OrdersApp>, order: Order) -> Result<Confirmation, OrderError> {
+    let mut picks = Vec::new();
+    for line in &order.lines {
+        picks.push(cx.call(reserve(line.clone())));
+    }
+    let (mut reservations, mut shortage) = (Vec::new(), None);
+    for pick in join_all(picks).await {
+        match pick {
+            Ok(reservation) => reservations.push(reservation),
+            Err(error) => shortage = Some(OrderError::from(error)),
+        }
+    }
+    if let Some(shortage) = shortage {
+        release_all(cx, reservations).await?;
+        return Err(shortage);
+    }
+    let payment = match cx.call(charge(order.card.clone(), order.total_cents())).await {
+        Ok(payment) => payment,
+        Err(declined) => {
+            release_all(cx, reservations).await?;
+            return Err(declined.into());
+        }
+    };
+    cx.call(confirm(order.id.clone())).await?;
+    cx.emit(OrderCompleted {
+        order_id: order.id.clone(),
+        customer: order.customer.clone(),
+        total_cents: order.total_cents(),
+    });
+    Ok(Confirmation { order_id: order.id, payment, reservations })
+}
+
+async fn release_all(cx: &mut Cx<OrdersApp>, reservations: Vec<String>) -> Result<(), OrderError> {
+    let mut releases = Vec::new();
+    for reservation in reservations {
+        releases.push(cx.call(release(reservation)));
+    }
+    for released in join_all(releases).await {
+        released?;
+    }
+    Ok(())
+}
+
+/// Reserves a line of an order in the warehouse.
+#[sapwood::function]
+pub async fn reserve(cx: &mut Cx<OrdersApp>, line: Line) -> Result<String, StockError> {
+    let (app, key) = (cx.app(), cx.idempotency_key());
+    cx.step("reserve", || app.reserve(&key, &line)).retry(FLAKY).await
+}
+
+/// Gives a reservation back.
+#[sapwood::function]
+pub async fn release(cx: &mut Cx<OrdersApp>, reservation: String) -> Result<(), StockError> {
+    let (app, key) = (cx.app(), cx.idempotency_key());
+    cx.step("release", || app.release(&key, &reservation)).await
+}
+
+/// Charges a card.
+#[sapwood::function(retry(attempts = 5, backoff = "100ms..30s"))]
+pub async fn charge(cx: &mut Cx<OrdersApp>, card: Card, total_cents: u64) -> Result<String, PaymentError> {
+    let (app, key) = (cx.app(), cx.idempotency_key());
+    cx.step("charge", || app.charge(&key, &card, total_cents)).retry(FLAKY).await
+}
+
+/// Confirms the order to the customer.
+#[sapwood::function]
+pub async fn confirm(cx: &mut Cx<OrdersApp>, order_id: String) -> Result<(), StockError> {
+    let (app, key) = (cx.app(), cx.idempotency_key());
+    cx.step("confirm", || app.confirm(&key, &order_id)).await
+}
+
+/// The gateways of this example come back soon.
+const FLAKY: RetryPolicy =
+    RetryPolicy::new(10, std::time::Duration::from_millis(20), std::time::Duration::from_millis(200));

@@ -1,0 +1,16 @@
+//! The orders context: its functions, and the gateways they need.
+//!
+//! ```text
+//! place_order ─┬─ reserve (one a line, at the same time)
+//!              ├─ charge
+//!              ├─ confirm
+//!              └─ release (what was reserved, where the order cannot be completed)
+//! ```
+
+mod critical_path;
+mod gateways;
+mod model;
+
+pub use critical_path::{charge, confirm, place_order, release, reserve};
+pub use gateways::{Effects, OrdersApp};
+pub use model::{Card, Confirmation, Line, Order, OrderError, PaymentError, StockError};

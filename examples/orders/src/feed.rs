@@ -1,0 +1,111 @@
+//! Feeds orders: starts each as a tree with its own number as the id, and waits for its outcome.
+
+use std::io::IsTerminal;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use indicatif::{ProgressBar, ProgressStyle};
+use orders_app::{Order, place_order};
+use sapwood::Engine;
+
+use crate::summary::Summary;
+
+/// Orders under way at once.
+const IN_FLIGHT: usize = 64;
+
+/// How often progress is told where there is no terminal.
+const TOLD_EVERY: Duration = Duration::from_secs(1);
+
+/// Reads orders, a JSON object a line.
+pub(crate) fn read(file: Option<&Path>) -> Result<Vec<Order>, String> {
+    let (name, text) = match file {
+        Some(file) => {
+            let text =
+                std::fs::read_to_string(file).map_err(|error| format!("--orders {}: {error}", file.display()))?;
+            (file.display().to_string(), text)
+        }
+        None => ("the orders of the example".to_owned(), include_str!("../data/orders.jsonl").to_owned()),
+    };
+    let read = |(line, text): (usize, &str)| {
+        serde_json::from_str(text).map_err(|error| format!("{name}, line {}: {error}", line + 1))
+    };
+    text.lines().enumerate().filter(|(_, text)| !text.trim().is_empty()).map(read).collect()
+}
+
+/// Starts every order and waits until all are settled.
+pub(crate) async fn feed(engine: &Engine, orders: Vec<Order>, summary: &mut Summary) -> Result<(), String> {
+    let progress = Progress::new(orders.len());
+    let mut settled = futures::stream::iter(orders).map(|order| settle(engine, order)).buffer_unordered(IN_FLIGHT);
+    while let Some(order) = settled.next().await {
+        summary.count(order?);
+        progress.tick(summary.orders);
+    }
+    progress.finish();
+    Ok(())
+}
+
+/// One order's end.
+pub(crate) struct Settled {
+    pub(crate) tree: sapwood::TreeId,
+    pub(crate) is_new: bool,
+    pub(crate) outcome: Result<(), String>,
+}
+
+async fn settle(engine: &Engine, order: Order) -> Result<Settled, String> {
+    let id = order.id.clone();
+    let known = engine.find(&id).await.map_err(|error| error.to_string())?;
+    let tree = engine.start(place_order(order).id(&id)).await.map_err(|error| format!("{id}: {error}"))?;
+    let outcome = match tree.result().await {
+        Ok(_) => Ok(()),
+        Err(sapwood::ResultError::Call(sapwood::CallError::Failed { error, .. })) => Err(reason(&error)),
+        Err(sapwood::ResultError::Call(sapwood::CallError::Ended(failure))) => Err(failure.kind.to_string()),
+        Err(error) => return Err(format!("{id}: {error}")),
+    };
+    Ok(Settled { tree: tree.id(), is_new: known.is_none(), outcome })
+}
+
+/// The reason, without what differs from order to order.
+fn reason(error: &orders_app::OrderError) -> String {
+    use orders_app::{OrderError, PaymentError, StockError};
+    match error {
+        OrderError::Payment(PaymentError::Declined { reason }) => format!("card declined: {reason}"),
+        OrderError::Stock(StockError::OutOfStock { .. }) => "out of stock".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// A bar on a terminal, a line a second elsewhere.
+struct Progress {
+    bar: Option<ProgressBar>,
+    total: usize,
+    told: std::cell::Cell<Instant>,
+}
+
+impl Progress {
+    fn new(total: usize) -> Self {
+        let bar = std::io::stdout().is_terminal().then(|| {
+            let style = ProgressStyle::with_template("{bar:40} {pos}/{len} orders, {per_sec}, {eta} left");
+            let bar = ProgressBar::new(total as u64);
+            bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+        });
+        Self { bar, total, told: std::cell::Cell::new(Instant::now()) }
+    }
+
+    fn tick(&self, done: usize) {
+        match &self.bar {
+            Some(bar) => bar.set_position(done as u64),
+            None if self.told.get().elapsed() >= TOLD_EVERY => {
+                self.told.set(Instant::now());
+                println!("{done}/{} orders", self.total);
+            }
+            None => {}
+        }
+    }
+
+    fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish();
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Runs the orders example: the contexts orders, shipping and loyalty, together or one by one, and feeds them orders.
+//!
+//! Run with `cargo run -p orders`; `--help` tells more.
+
+mod arguments;
+mod feed;
+mod summary;
+
+use clap::Parser;
+use loyalty_app::LoyaltyApp;
+use orders_app::{Effects, OrdersApp};
+use sapwood::{App, Config, Running, StoreUrl};
+use shipping_app::ShippingApp;
+
+use crate::arguments::{Arguments, Context};
+use crate::summary::Summary;
+
+/// The exit code of `--once` where something is not settled, and of anything that did not work.
+const FAILED: u8 = 1;
+
+#[tokio::main]
+async fn main() -> std::process::ExitCode {
+    sapwood::telemetry::init();
+    let arguments = Arguments::parse();
+    match run(&arguments).await {
+        Ok(true) => std::process::ExitCode::SUCCESS,
+        Ok(false) => FAILED.into(),
+        Err(error) => {
+            eprintln!("error: {error}");
+            FAILED.into()
+        }
+    }
+}
+
+/// Runs until it is told to end, or with `--once` until all is settled. Says whether it is.
+async fn run(arguments: &Arguments) -> Result<bool, String> {
+    let mut config = Config::load(arguments.config.as_deref()).map_err(|error| format!("{error:?}"))?;
+    if let Some(listen) = &arguments.listen {
+        config.listen.clone_from(listen);
+    }
+    if arguments.fresh {
+        remove_data(&config, arguments)?;
+    }
+    let orders = if arguments.runs(Context::Orders) { feed::read(arguments.orders.as_deref())? } else { Vec::new() };
+    let running = app(arguments)?.launch(&config).await.map_err(|error| format!("{error:?}"))?;
+    println!("listening on http://{}", running.address());
+    let stop = sapwood::shutdown::asked();
+    tokio::pin!(stop);
+    let work = work(&running, arguments, &config, orders);
+    let settled = tokio::select! {
+        settled = work => Some(settled?),
+        () = &mut stop => None,
+    };
+    if settled.is_some() && !arguments.once {
+        println!("Ctrl-C ends it.");
+        stop.await;
+    }
+    println!("draining; once more ends at once");
+    running.drain().await;
+    Ok(settled.unwrap_or(!arguments.once))
+}
+
+/// Feeds the orders and waits until everything that follows from them is settled, too.
+async fn work(
+    running: &Running,
+    arguments: &Arguments,
+    config: &Config,
+    orders: Vec<orders_app::Order>,
+) -> Result<bool, String> {
+    let mut summary = Summary::default();
+    if let Some(engine) = running.engine("orders") {
+        feed::feed(engine, orders, &mut summary).await?;
+    }
+    let settled = summary::await_consumers(running, &mut summary).await?;
+    summary.print(running, config, arguments);
+    Ok(settled)
+}
+
+fn app(arguments: &Arguments) -> Result<App, String> {
+    let effects = match &arguments.effects {
+        Some(file) => Effects::to_file(file).map_err(|error| format!("--effects {}: {error}", file.display()))?,
+        None => Effects::default(),
+    };
+    let latency = arguments.latency;
+    let mut app = App::new();
+    if arguments.runs(Context::Orders) {
+        app = app.context(OrdersApp::new(latency, effects));
+    }
+    if arguments.runs(Context::Shipping) {
+        app = app.context(ShippingApp { latency });
+    }
+    if arguments.runs(Context::Loyalty) {
+        app = app.context(LoyaltyApp { latency });
+    }
+    Ok(app)
+}
+
+/// Removes what earlier runs left, of the contexts that this one runs.
+fn remove_data(config: &Config, arguments: &Arguments) -> Result<(), String> {
+    for context in Context::ALL.into_iter().filter(|context| arguments.runs(*context)) {
+        let StoreUrl::Sqlite(directory) = config.store_of(context.name()) else {
+            return Err("--fresh removes SQLite files only; drop the schemas of PostgreSQL by hand".to_owned());
+        };
+        for suffix in ["", "-wal", "-shm"] {
+            let file = directory.join(format!("{}.db{suffix}", context.name()));
+            match std::fs::remove_file(&file) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(format!("{}: {error}", file.display()));
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}

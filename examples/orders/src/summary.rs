@@ -1,0 +1,157 @@
+//! What became of the orders, and of the events that followed from them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use sapwood::{Config, Engine, Running, StoreUrl, TreeId};
+
+use crate::arguments::Arguments;
+use crate::feed::Settled;
+
+/// How often the consumers' progress is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// Events of a lane that are counted at most: far more than the example makes.
+const ROWS_MOST: usize = 1_000_000;
+
+/// The consumers of the example: the context, the consumer, and what it starts in turn.
+const CONSUMERS: [(&str, &str, Option<&str>); 2] =
+    [("shipping", "book_courier", Some("track_parcel")), ("loyalty", "add_points", None)];
+
+/// See the module.
+#[derive(Default)]
+pub(crate) struct Summary {
+    pub(crate) orders: usize,
+    new: usize,
+    completed: usize,
+    rejected: BTreeMap<String, usize>,
+    a_completed_tree: Option<TreeId>,
+    a_rejected_tree: Option<TreeId>,
+    published: usize,
+    handled: BTreeMap<&'static str, usize>,
+}
+
+impl Summary {
+    pub(crate) fn count(&mut self, order: Settled) {
+        self.orders += 1;
+        self.new += usize::from(order.is_new);
+        match order.outcome {
+            Ok(()) => {
+                self.completed += 1;
+                self.a_completed_tree.get_or_insert(order.tree);
+            }
+            Err(reason) => {
+                *self.rejected.entry(reason).or_default() += 1;
+                self.a_rejected_tree.get_or_insert(order.tree);
+            }
+        }
+    }
+
+    pub(crate) fn print(&self, running: &Running, config: &Config, arguments: &Arguments) {
+        let url = format!("http://{}", running.address());
+        println!();
+        if running.engine("orders").is_some() {
+            println!("orders               {} (new: {})", self.orders, self.new);
+            println!("  completed          {}", self.completed);
+            for (reason, count) in &self.rejected {
+                println!("  rejected           {count} ({reason})");
+            }
+            println!("events published     {}", self.published);
+        }
+        for (consumer, count) in &self.handled {
+            println!("events handled       {count} by {consumer}");
+        }
+        match &config.store {
+            StoreUrl::Sqlite(directory) => println!("data                 {}", directory.display()),
+            StoreUrl::Postgres(_) => println!("data                 in PostgreSQL, a schema each"),
+        }
+        for (what, tree) in [("a completed order", self.a_completed_tree), ("a rejected order", self.a_rejected_tree)] {
+            if let Some(tree) = tree {
+                println!("{what:<20} {url}/v1/orders/trees/{tree}");
+            }
+        }
+        println!("REST                 {url}/v1/");
+        println!("its description      {url}/docs and {url}/openapi.json");
+        if running.engine("orders").is_some() && !arguments.once {
+            println!("your own order:");
+            println!(
+                "  curl -i {url}/v1/orders/functions/place_order -H 'content-type: application/json' \\\n    \
+                 -H 'idempotency-key: my-order' -d '{{\"order\": {{\"id\": \"my-order\", \"customer\": \"me\", \
+                 \"card\": {{\"number\": \"4000-1\"}}, \"lines\": [{{\"sku\": \"sku-1\", \"quantity\": 1, \
+                 \"price_cents\": 500}}]}}}}'"
+            );
+        }
+    }
+}
+
+/// Waits until the consumers of this process have handled every completed order, and what they started is settled.
+/// Says whether all is well: a consumer that gave up, or a tree that is parked, is not.
+pub(crate) async fn await_consumers(running: &Running, summary: &mut Summary) -> Result<bool, String> {
+    let feeds = running.engine("orders").is_some();
+    loop {
+        let mut waits = false;
+        let mut failed = 0;
+        for (context, consumer, starts) in CONSUMERS {
+            let Some(engine) = running.engine(context) else { continue };
+            let handled = Counts::of(engine, consumer).await?;
+            failed += handled.failed;
+            waits |= handled.open > 0 || (feeds && handled.resolved + handled.failed < summary.completed);
+            if let Some(starts) = starts {
+                let started = Counts::of(engine, starts).await?;
+                failed += started.failed;
+                waits |= started.open > 0 || started.resolved + started.failed < handled.resolved;
+            }
+            summary.handled.insert(consumer, handled.resolved);
+        }
+        if let Some((engine, choreography)) = running.engine("orders").zip(running.choreography("orders")) {
+            summary.published = published(engine, &choreography.health().relay.lanes).await?;
+            waits |= summary.published < summary.completed;
+        }
+        if !waits {
+            return Ok(failed == 0);
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Events that the broker has acknowledged: those of the outbox up to where the relay is.
+async fn published(engine: &Engine, lanes: &BTreeMap<u16, i64>) -> Result<usize, String> {
+    let mut published = 0;
+    for (lane, cursor) in lanes {
+        let rows = engine.store().outbox_read(*lane, 0, ROWS_MOST).await.map_err(|error| error.to_string())?;
+        published += rows.iter().filter(|row| row.seq <= *cursor).count();
+    }
+    Ok(published)
+}
+
+/// Trees of a function, by where they stand.
+#[derive(Default)]
+struct Counts {
+    resolved: usize,
+    failed: usize,
+    open: usize,
+}
+
+impl Counts {
+    async fn of(engine: &Engine, function: &str) -> Result<Self, String> {
+        use sapwood::{TreeFilter, TreeState};
+        let mut counts = Self::default();
+        let mut filter = TreeFilter { function: Some(function.to_owned()), limit: 500, ..TreeFilter::default() };
+        loop {
+            let rows = engine.list(&filter).await.map_err(|error| error.to_string())?;
+            for row in &rows {
+                match row.state {
+                    TreeState::Resolved => counts.resolved += 1,
+                    TreeState::Running | TreeState::Suspended => counts.open += 1,
+                    TreeState::Parked | TreeState::Rejected | TreeState::Cancelled | TreeState::TimedOut => {
+                        counts.failed += 1;
+                    }
+                }
+            }
+            match rows.last() {
+                Some(last) if rows.len() == filter.limit => filter.before = Some(last.id),
+                _ => return Ok(counts),
+            }
+        }
+    }
+}

@@ -1,11 +1,13 @@
 //! Every test that opens a socket, a database or a process: one binary, a module each subject.
 
 mod api;
+mod engine;
 mod events;
 mod floors;
 mod kafka;
 mod log_broker;
 mod migrations;
+mod orders;
 mod plans;
 mod store;
 mod store_locks;

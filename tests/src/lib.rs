@@ -4,6 +4,8 @@
 //! |---|---|
 //! | [`store`] | a store of its own for a test, on either database, and `on_both_stores!` |
 //! | [`postgres`], [`sqlite`] | a schema, a file, for one test |
+//! | [`engine`], [`faults`] | engines on such a store, crashed and taken over; a store that fails on purpose |
+//! | [`process`] | programs of the workspace, run as processes and watched |
 //! | [`clock`] | the clock that tests move |
 //! | [`conformance`] | the cases that every store and every broker passes |
 //!
@@ -15,6 +17,9 @@ use {sapwood as _, schemars as _, serde as _, thiserror as _};
 
 pub mod clock;
 pub mod conformance;
+pub mod engine;
+pub mod faults;
 pub mod postgres;
+pub mod process;
 pub mod sqlite;
 pub mod store;

@@ -5,7 +5,7 @@ use contexts::*;
 
 #[sapwood::function]
 pub async fn place_order(cx: &mut Cx<OrdersApp>) -> Result<(), OrderError> {
-    let _ = cx.start(charge("card".to_owned(), 3)).await; //~ no method named `start`
+    let _ = cx.start(charge("card".to_owned(), 3)).await; //~ only a consumer starts a root
     Ok(())
 }
 

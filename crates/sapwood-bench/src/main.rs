@@ -1,142 +1,183 @@
-use sapwood::prelude::*;
-use sapwood_engine::{CachePolicy, EngineOptions};
+//! Measures trees a second, and what a tree costs, beside the same rows written by bare batched SQL.
+//!
+//! Run with `cargo run --release -p sapwood-bench -- --store postgres://…`, or without for SQLite in a temporary
+//! directory. Machines are noisy: compare ratios within one run.
+
+mod bare;
+mod meter;
+mod workloads;
+
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-#[derive(BoundedContext)]
-#[context(name = "smoke")]
-pub struct Smoke;
+use clap::Parser;
+use sapwood::{Call, Engine, EngineOptions, Function};
+use sapwood_core::store::Store;
+use sapwood_postgres::{PostgresOptions, PostgresStore};
+use sapwood_sqlite::{SqliteOptions, SqliteStore};
+use sqlx::{Connection, PgConnection};
 
-#[derive(Dependencies)]
-#[dependencies(of = Smoke)]
-pub struct App {}
+use crate::meter::{Cost, Reading};
+use crate::workloads::{BenchApp, seq3, tree4x2};
 
-#[derive(Debug, thiserror::Error, Serialize, Deserialize, JsonSchema, Failure)]
-pub enum Oops {
-    #[error("bad {why}")]
-    Bad { why: String },
-    #[error("flaky")]
-    #[retry]
-    Flaky,
-    #[error(transparent)]
-    #[failure(call)]
-    Call(CallFailure),
+/// The schema, and the start of the file's name.
+const NAME: &str = "sapwood_bench";
+
+/// Measures trees a second, and what a tree costs, beside the same rows written by bare batched SQL.
+#[derive(Parser)]
+struct Arguments {
+    /// postgres://USER@HOST/DATABASE; without it, SQLite in a temporary directory
+    #[arg(long)]
+    store: Option<String>,
+    /// Trees of a workload with many in flight; those with one in flight run a twentieth of them
+    #[arg(long, default_value_t = 40_000)]
+    trees: u32,
+    /// Connections that commit (PostgreSQL)
+    #[arg(long, default_value_t = 2)]
+    committers: u16,
 }
 
-#[sapwood::function]
-pub async fn seq3(cx: &mut Cx<App>, n: u32) -> Result<String, Oops> {
-    let a = cx.step("a", || async { Ok::<_, Oops>("a".repeat(98)) }).await?;
-    let b = cx.step("b", || async { Ok::<_, Oops>("b".repeat(98)) }).await?;
-    let c = cx.step("c", || async { Ok::<_, Oops>("c".repeat(98)) }).await?;
-    Ok(format!("{n}{}{}{}", &a[..1], &b[..1], &c[..1]))
-}
-
-#[sapwood::function]
-pub async fn leaf(cx: &mut Cx<App>, n: u32) -> Result<u32, Oops> {
-    let a = cx.step("a", || async { Ok::<_, Oops>(n) }).await?;
-    let b = cx.step("b", || async { Ok::<_, Oops>(a + 1) }).await?;
-    Ok(b)
-}
-
-#[sapwood::function]
-pub async fn tree4x2(cx: &mut Cx<App>, n: u32) -> Result<u32, Oops> {
-    let mut calls = Vec::new();
-    for i in 0..4 {
-        calls.push(cx.call(leaf(n * i)));
-    }
-    let all = futures::future::try_join_all(calls).await?;
-    Ok(all.into_iter().sum())
-}
-
-#[sapwood::function]
-pub async fn nap(cx: &mut Cx<App>, ms: u64) -> Result<u64, Oops> {
-    cx.sleep(Duration::from_millis(ms)).await;
-    let mut tries = 0;
-    let v = cx
-        .step("flaky", || {
-            tries += 1;
-            let t = tries;
-            async move { if t < 3 { Err(Oops::Flaky) } else { Ok(t) } }
-        })
-        .retry(RetryPolicy::new(5, Duration::from_millis(5), Duration::from_millis(10)))
-        .await?;
-    tokio::select! { _ = cx.sleep(Duration::from_millis(5)) => {}, r = cx.call(leaf(1)) => { r?; } }
-    Ok(v)
-}
+type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
 #[tokio::main]
-async fn main() {
-    tracing_subscriber::fmt().with_max_level(tracing_subscriber::filter::LevelFilter::WARN).init();
-    let args: Vec<String> = std::env::args().collect();
-    let kind = args.get(1).map(String::as_str).unwrap_or("sqlite");
-    let evict = args.get(2).map(String::as_str) == Some("evict");
-    let store: Arc<dyn sapwood_core::store::Store> = if kind == "sqlite" {
-        let dir = std::env::temp_dir().join(format!("smoke-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
-        let s = sapwood_sqlite::SqliteStore::open(sapwood_sqlite::SqliteOptions::file(dir.join("x.db"))).await.unwrap();
-        s.migrate().await.unwrap();
-        Arc::new(s)
-    } else {
-        let s = sapwood_postgres::PostgresStore::connect(sapwood_postgres::PostgresOptions::new(
-            kind,
-            format!("smoke_{}", std::process::id()),
-        ))
-        .await
-        .unwrap();
-        s.migrate().await.unwrap();
-        Arc::new(s)
-    };
-    println!("{:?}", store.info());
-    let mut options = EngineOptions::default();
-    if evict {
-        options.cache = CachePolicy::Evict;
-    }
-    if let Ok(c) = std::env::var("COMMITTERS") {
-        options.committers = c.parse().unwrap();
-    }
-    let engine = Engine::launch(Arc::new(App {}), store.clone(), options).await.unwrap();
-    let h = engine.start(seq3(7).id("one")).await.unwrap();
-    println!("seq3 {:?}", tokio::time::timeout(Duration::from_secs(5), h.result()).await);
-    let h = engine.start(tree4x2(2)).await.unwrap();
-    println!("tree {:?}", tokio::time::timeout(Duration::from_secs(5), h.result()).await);
-    let h = engine.start(nap(20)).await.unwrap();
-    println!("nap {:?}", tokio::time::timeout(Duration::from_secs(5), h.result()).await);
-    let v = engine.tree(h.id()).await.unwrap().unwrap();
-    for n in v.nodes {
-        println!("{n} {:?}", n.waits_on);
-        for (_, e) in &n.timeline {
-            println!("   {} {} {:?} {}", e.kind.name(), e.position, e.number, e.name);
-        }
-    }
-    for (name, conc, total) in [("seq3", 1, 500), ("seq3", 256, 20000), ("tree", 64, 4000)] {
-        let total = if cfg!(debug_assertions) { total / 10 } else { total };
-        let begun = Instant::now();
-        let next = Arc::new(std::sync::atomic::AtomicUsize::new(0));
-        let tasks: Vec<_> = (0..conc)
-            .map(|_| {
-                let (engine, next) = (engine.clone(), next.clone());
-                tokio::spawn(async move {
-                    loop {
-                        let n = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                        if n >= total {
-                            break;
-                        }
-                        if name == "seq3" {
-                            let h = engine.start(seq3(n as u32).id(format!("{name}-{conc}-{n}"))).await.unwrap();
-                            h.result().await.unwrap();
-                        } else {
-                            let h = engine.start(tree4x2(n as u32).id(format!("{name}-{conc}-{n}"))).await.unwrap();
-                            h.result().await.unwrap();
-                        }
+async fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let place = Place::open(&arguments).await?;
+    let info = place.store.info();
+    println!("{} {}: {:?}", info.kind, info.place, info.durability);
+    println!(
+        "workload      in flight  trees/s   p50 ms  worker µs  database µs  commits  ins/upd/del       WAL bytes   (a tree)"
+    );
+    let options = EngineOptions { committers: arguments.committers, ..EngineOptions::default() };
+    let engine = Engine::launch(Arc::new(BenchApp), Arc::clone(&place.store), options).await?;
+    run(&engine, &place, "warm-up", 64, 2_000, seq3).await?;
+    run(&engine, &place, "seq3", 1, arguments.trees / 20, seq3).await?;
+    run(&engine, &place, "seq3", 256, arguments.trees, seq3).await?;
+    run(&engine, &place, "tree4x2", 64, arguments.trees / 4, tree4x2).await?;
+    engine.drain().await?;
+    place.bare(1, arguments.trees / 20).await?;
+    place.bare(256, arguments.trees).await?;
+    place.remove().await
+}
+
+/// Runs `trees` trees with callers' ids, `in_flight` at a time, and prints what they cost.
+async fn run<F: Function>(
+    engine: &Engine,
+    place: &Place,
+    name: &str,
+    in_flight: u32,
+    trees: u32,
+    call: fn() -> Call<F>,
+) -> Result<()> {
+    let mut connection = place.connect().await?;
+    let before = Reading::take(connection.as_mut()).await?;
+    let begun = Instant::now();
+    let next = Arc::new(AtomicU32::new(0));
+    let runners: Vec<_> = (0..in_flight)
+        .map(|_| {
+            let (engine, next, name) = (engine.clone(), Arc::clone(&next), format!("{name}-{in_flight}"));
+            tokio::spawn(async move {
+                let mut times = Vec::new();
+                loop {
+                    let tree = next.fetch_add(1, Ordering::Relaxed);
+                    if tree >= trees {
+                        return Ok::<_, String>(times);
                     }
-                })
+                    let begun = Instant::now();
+                    let started = engine.start(call().id(format!("{name}-{tree}"))).await;
+                    let tree = started.map_err(|error| error.to_string())?;
+                    tree.result().await.map_err(|error| error.to_string())?;
+                    times.push(begun.elapsed());
+                }
             })
-            .collect();
-        for t in tasks {
-            t.await.unwrap();
-        }
-        println!("{name} x{conc}: {:.0} trees/s", total as f64 / begun.elapsed().as_secs_f64());
+        })
+        .collect();
+    let mut times = Vec::new();
+    for runner in runners {
+        times.extend(runner.await??);
     }
-    engine.drain().await.unwrap();
-    println!("drained");
+    let seconds = begun.elapsed().as_secs_f64();
+    let after = Reading::take(connection.as_mut()).await?;
+    times.sort_unstable();
+    let p50 = times.get(times.len() / 2).copied().unwrap_or_default();
+    if name != "warm-up" {
+        print(name, in_flight, trees, seconds, Some(p50), &before.cost_until(&after, trees));
+    }
+    Ok(())
+}
+
+fn print(name: &str, in_flight: u32, trees: u32, seconds: f64, p50: Option<Duration>, cost: &Cost) {
+    let p50 = p50.map(|p50| format!("{:.2}", p50.as_secs_f64() * 1e3)).unwrap_or_default();
+    let counted = cost.counted.map(|[commits, inserted, updated, deleted, wal]| {
+        format!("{commits:>7.2}  {inserted:.1}/{updated:.1}/{deleted:.1}  {wal:>14.0}")
+    });
+    println!(
+        "{name:<12} {in_flight:>10} {:>8.0} {p50:>8} {:>10.0} {:>12.0}  {}",
+        f64::from(trees) / seconds,
+        cost.worker_us,
+        cost.database_us,
+        counted.unwrap_or_default()
+    );
+}
+
+/// Where it is measured.
+struct Place {
+    store: Arc<dyn Store>,
+    url: Option<String>,
+    directory: Option<PathBuf>,
+}
+
+impl Place {
+    async fn open(arguments: &Arguments) -> Result<Self> {
+        if let Some(url) = &arguments.store {
+            sqlx::raw_sql(sqlx::AssertSqlSafe(format!("drop schema if exists {NAME} cascade")))
+                .execute(&mut PgConnection::connect(url).await?)
+                .await?;
+            let store = PostgresStore::connect(PostgresOptions::new(url.clone(), NAME)).await?;
+            store.migrate().await?;
+            return Ok(Self { store: Arc::new(store), url: Some(url.clone()), directory: None });
+        }
+        let directory = std::env::temp_dir().join(format!("{NAME}_{}", std::process::id()));
+        let store = SqliteStore::open(SqliteOptions::file(directory.join("bench.db"))).await?;
+        store.migrate().await?;
+        Ok(Self { store: Arc::new(store), url: None, directory: Some(directory) })
+    }
+
+    async fn connect(&self) -> Result<Option<PgConnection>> {
+        Ok(match &self.url {
+            Some(url) => Some(PgConnection::connect(url).await?),
+            None => None,
+        })
+    }
+
+    /// The same rows without the platform.
+    async fn bare(&self, batch: u32, trees: u32) -> Result<()> {
+        let mut connection = self.connect().await?;
+        let before = Reading::take(connection.as_mut()).await?;
+        let begun = Instant::now();
+        if let Some(url) = &self.url {
+            bare::postgres(url, trees as usize, batch as usize).await?;
+        } else if let Some(directory) = &self.directory {
+            bare::sqlite(&directory.join(format!("bare_{batch}.db")), trees as usize, batch as usize).await?;
+        }
+        let seconds = begun.elapsed().as_secs_f64();
+        let after = Reading::take(connection.as_mut()).await?;
+        print("bare seq3", batch, trees, seconds, None, &before.cost_until(&after, trees));
+        Ok(())
+    }
+
+    async fn remove(self) -> Result<()> {
+        self.store.close().await;
+        if let Some(url) = self.url {
+            sqlx::raw_sql(sqlx::AssertSqlSafe(format!("drop schema if exists {NAME} cascade")))
+                .execute(&mut PgConnection::connect(&url).await?)
+                .await?;
+        }
+        if let Some(directory) = self.directory {
+            std::fs::remove_dir_all(directory)?;
+        }
+        Ok(())
+    }
 }

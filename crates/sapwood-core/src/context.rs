@@ -2,7 +2,7 @@
 
 /// A bounded context, declared in its contract crate as a type without a value's worth of data.
 ///
-/// ```ignore
+/// ```text
 /// /// The orders context.
 /// #[derive(BoundedContext)]
 /// #[context(name = "orders")]

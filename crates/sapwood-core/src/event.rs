@@ -7,7 +7,7 @@ use crate::BoundedContext;
 
 /// A domain event, declared in the contract crate of the context that owns it.
 ///
-/// ```ignore
+/// ```text
 /// #[derive(Event, Serialize, Deserialize, JsonSchema)]
 /// #[event(context = Orders, name = "order-completed", version = 1, key = order_id)]
 /// pub struct OrderCompleted { pub order_id: OrderId, pub total: Cents }

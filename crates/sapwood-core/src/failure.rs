@@ -12,7 +12,7 @@ use crate::limits::LimitError;
 
 /// An error that a function or a step returns. It is recorded, so it survives serialization.
 ///
-/// ```ignore
+/// ```text
 /// #[derive(Debug, thiserror::Error, Serialize, Deserialize, JsonSchema, Failure)]
 /// pub enum PaymentError {
 ///     #[error("card declined: {reason}")] Declined { reason: String },   // terminal
@@ -163,8 +163,10 @@ impl fmt::Debug for Error {
 #[doc(hidden)]
 pub struct FailureType {
     id: fn() -> TypeId,
-    transient: fn(&dyn Any) -> bool,
+    transient: IsTransient,
 }
+
+type IsTransient = fn(&dyn Any) -> bool;
 
 impl FailureType {
     #[doc(hidden)]
@@ -178,7 +180,7 @@ impl FailureType {
     }
 
     fn classify<E: Any>(error: &E) -> Option<bool> {
-        static REGISTER: OnceLock<HashMap<TypeId, fn(&dyn Any) -> bool>> = OnceLock::new();
+        static REGISTER: OnceLock<HashMap<TypeId, IsTransient>> = OnceLock::new();
         let register =
             REGISTER.get_or_init(|| inventory::iter::<Self>().map(|entry| ((entry.id)(), entry.transient)).collect());
         register.get(&error.type_id()).map(|transient| transient(error))

@@ -218,11 +218,10 @@ impl Engine {
         if definition.trigger != Trigger::Call {
             return Err(StartError::NotStartable { name: function.to_owned() });
         }
-        let input = encode(&input);
-        if let Err(error) = definition.check_input(&input) {
-            return Err(StartError::InvalidInput { function: function.to_owned(), message: error.to_string() });
+        if let Err(message) = definition.check_input(&input) {
+            return Err(StartError::InvalidInput { function: function.to_owned(), message });
         }
-        self.inner.start(definition, input, id, cause).await
+        self.inner.start(definition, encode(&input), id, cause).await
     }
 
     /// A handle of a tree that is there, or will be: starting and awaiting are separate (P6).

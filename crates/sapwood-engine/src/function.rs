@@ -16,6 +16,7 @@ use crate::Cx;
 )]
 pub trait Recorded: Serialize + DeserializeOwned + Send + 'static {}
 
+#[diagnostic::do_not_recommend]
 impl<T: Serialize + DeserializeOwned + Send + 'static> Recorded for T {}
 
 /// A durable function, implemented by the struct of its parameters.
@@ -81,7 +82,22 @@ impl<F: Function> fmt::Debug for Call<F> {
     }
 }
 
+/// A context that may start roots: none of a function's (N3).
+///
+/// Nobody implements it; it exists for what the compiler says.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "only a consumer starts a root",
+    label = "a function starts no roots",
+    note = "call a child with `cx.call(..)`, or emit an event and start the root in its consumer"
+)]
+pub trait StartsRoots {}
+
 /// `Result<T, E>` taken apart, so that an alias of it may stand in a signature.
+#[diagnostic::on_unimplemented(
+    message = "a durable function returns a `Result<T, E>`",
+    label = "`{Self}` is no `Result`"
+)]
 pub trait Returned {
     /// The result.
     type Ok;

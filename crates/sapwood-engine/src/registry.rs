@@ -81,7 +81,7 @@ pub struct Definition {
     input_schema: fn(&mut SchemaGenerator) -> Schema,
     output_schema: fn(&mut SchemaGenerator) -> Schema,
     error_schema: fn(&mut SchemaGenerator) -> Schema,
-    check_input: fn(&[u8]) -> Result<(), serde_json::Error>,
+    check_input: fn(&serde_json::Value) -> Result<(), String>,
     begin: Begin,
 }
 
@@ -120,7 +120,7 @@ impl Definition {
             input_schema: |generator| generator.subschema_for::<F>(),
             output_schema: |generator| generator.subschema_for::<F::Output>(),
             error_schema: |generator| generator.subschema_for::<F::Error>(),
-            check_input: |input| serde_json::from_slice::<F>(input).map(drop),
+            check_input: reads::<F>,
             begin: |cell, app, input| {
                 let input: F = serde_json::from_slice(input)?;
                 let mut cx = Cx::<F::App>::new(cell, app_of(app));
@@ -146,7 +146,7 @@ impl Definition {
             input_schema: |generator| generator.subschema_for::<Delivered<C::Event>>(),
             output_schema: <()>::json_schema,
             error_schema: |generator| generator.subschema_for::<C::Error>(),
-            check_input: |input| serde_json::from_slice::<Delivered<C::Event>>(input).map(drop),
+            check_input: reads::<Delivered<C::Event>>,
             begin: |cell, app, input| {
                 let event: Delivered<C::Event> = serde_json::from_slice(input)?;
                 let mut cx = ConsumerCx::<C::App>::new(Cx::new(cell, app_of(app)));
@@ -179,8 +179,8 @@ impl Definition {
         self.schema_with(self.error_schema)
     }
 
-    /// Whether `input` is one this function can read; says what the decoder says.
-    pub(crate) fn check_input(&self, input: &[u8]) -> Result<(), serde_json::Error> {
+    /// Whether `input` is one this function can read; says where it is not, and what the decoder says.
+    pub(crate) fn check_input(&self, input: &serde_json::Value) -> Result<(), String> {
         (self.check_input)(input)
     }
 
@@ -211,6 +211,13 @@ fn app_of<A: Dependencies>(app: &Arc<dyn Any + Send + Sync>) -> Arc<A> {
         Ok(app) => app,
         Err(_) => unreachable!("a definition is only run with the app whose register it stands in"),
     }
+}
+
+fn reads<T: serde::de::DeserializeOwned>(input: &serde_json::Value) -> Result<(), String> {
+    serde_path_to_error::deserialize::<_, T>(input).map(drop).map_err(|error| match error.path().to_string().as_str() {
+        "." => error.inner().to_string(),
+        path => format!("`{path}`: {}", error.inner()),
+    })
 }
 
 fn recorded<T: serde::Serialize, E: Failure>(result: Result<T, E>) -> BodyResult {

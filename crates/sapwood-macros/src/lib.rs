@@ -24,7 +24,7 @@ use crate::home::Home;
 
 /// Makes an `async fn` a durable function of its bounded context.
 ///
-/// ```ignore
+/// ```text
 /// /// Charges the card. (This comment is the function's description in OpenAPI and in the console.)
 /// #[sapwood::function(retry(attempts = 5, backoff = "100ms..30s"))]
 /// pub async fn charge(cx: &mut Cx<OrdersApp>, card: Card, total: Cents) -> Result<Payment, PaymentError> {
@@ -53,7 +53,7 @@ pub fn function(arguments: TokenStream, item: TokenStream) -> TokenStream {
 
 /// Makes an `async fn` a consumer: a durable function whose trigger is an event, of its own context or of another.
 ///
-/// ```ignore
+/// ```text
 /// #[sapwood::consumer(group = "shipping", retry(attempts = 8, backoff = "1s..5m"))]
 /// pub async fn book_courier(cx: &mut ConsumerCx<ShippingApp>, event: Delivered<OrderCompleted>) -> Result<(), CourierError> {
 ///     let app = cx.app();
@@ -77,7 +77,7 @@ pub fn consumer(arguments: TokenStream, item: TokenStream) -> TokenStream {
 
 /// Declares a bounded context: a name alone, in its contract crate.
 ///
-/// ```ignore
+/// ```text
 /// /// The orders context.
 /// #[derive(BoundedContext)]
 /// #[context(name = "orders")]
@@ -101,7 +101,7 @@ pub fn app_bounded_context(input: TokenStream) -> TokenStream {
 
 /// Declares the dependencies of a context's functions: the fields of its app's struct.
 ///
-/// ```ignore
+/// ```text
 /// #[derive(Dependencies)]
 /// #[dependencies(of = orders_contract::Orders)]
 /// pub struct OrdersApp { pub payments: PaymentGateway, pub warehouse: Warehouse }
@@ -114,7 +114,7 @@ pub fn dependencies(input: TokenStream) -> TokenStream {
 
 /// Declares an event: a fact that its context publishes and others may react to.
 ///
-/// ```ignore
+/// ```text
 /// /// An order was completed.
 /// #[derive(Event, Serialize, Deserialize, JsonSchema)]
 /// #[event(context = Orders, name = "order-completed", version = 1, key = order_id)]
@@ -143,7 +143,7 @@ pub fn app_event(input: TokenStream) -> TokenStream {
 
 /// Makes an error type one that functions and steps may return: transient or terminal by its variants.
 ///
-/// ```ignore
+/// ```text
 /// #[derive(Debug, thiserror::Error, Serialize, Deserialize, JsonSchema, Failure)]
 /// pub enum OrderError {
 ///     #[error("no such article: {sku}")] UnknownArticle { sku: String },          // terminal

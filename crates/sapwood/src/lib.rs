@@ -1,7 +1,28 @@
 //! Durable function trees and domain events: what an application depends on.
 //!
-//! ```ignore
+//! ```no_run
 //! use sapwood::prelude::*;
+//!
+//! /// The greetings context; in an app of more than one crate it stands in the contract crate.
+//! #[derive(BoundedContext)]
+//! #[context(name = "greetings")]
+//! pub struct Greetings;
+//!
+//! /// What its functions need.
+//! #[derive(Dependencies)]
+//! #[dependencies(of = Greetings)]
+//! pub struct GreetingsApp;
+//!
+//! /// Greets somebody. The step runs once, whatever crashes follow.
+//! #[sapwood::function]
+//! pub async fn greet(cx: &mut Cx<GreetingsApp>, name: String) -> Result<String, sapwood::Error> {
+//!     cx.step("compose", async || Ok::<_, sapwood::Error>(format!("Hello, {name}!"))).await
+//! }
+//!
+//! #[tokio::main]
+//! async fn main() -> sapwood::Result<()> {
+//!     App::new().context(GreetingsApp).run().await
+//! }
 //! ```
 //!
 //! | room | what is there |

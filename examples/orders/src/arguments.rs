@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, ValueEnum};
 
 /// Takes 1,000 orders through payment, shipping and loyalty points, prints what became of them, and stays up.
 ///
@@ -13,7 +14,7 @@ use clap::{Parser, ValueEnum};
 #[derive(Parser)]
 #[command(about, long_about)]
 pub(crate) struct Arguments {
-    /// End after the summary; exit 0 only if everything is settled
+    /// End after the summary; exit 0 only if everything is settled. Takes the context orders, which knows when that is
     #[arg(long)]
     pub(crate) once: bool,
     /// Remove what earlier runs left (SQLite only)
@@ -60,6 +61,17 @@ impl Context {
 }
 
 impl Arguments {
+    /// Reads the command line; one that contradicts itself ends the process, as one that cannot be read does.
+    pub(crate) fn read() -> Self {
+        let arguments = Self::parse();
+        if arguments.once && !arguments.runs(Context::Orders) {
+            let message =
+                "--once ends when all orders are settled, so it cannot be used with --only of another context";
+            Self::command().error(ErrorKind::ArgumentConflict, message).exit();
+        }
+        arguments
+    }
+
     /// Whether this process runs `context`.
     pub(crate) fn runs(&self, context: Context) -> bool {
         self.only.is_none_or(|only| only == context)

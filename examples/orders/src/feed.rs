@@ -17,20 +17,24 @@ const IN_FLIGHT: usize = 64;
 /// How often progress is told where there is no terminal.
 const TOLD_EVERY: Duration = Duration::from_secs(1);
 
-/// Reads orders, a JSON object a line.
+/// Reads orders, a JSON object a line. What is wrong with them has a code of its own, as every error of a start has.
 pub(crate) fn read(file: Option<&Path>) -> Result<Vec<Order>, String> {
     let (name, text) = match file {
         Some(file) => {
-            let text =
-                std::fs::read_to_string(file).map_err(|error| format!("--orders {}: {error}", file.display()))?;
+            let text = std::fs::read_to_string(file)
+                .map_err(|error| invalid(&format!("--orders {}: {error}", file.display())))?;
             (file.display().to_string(), text)
         }
         None => ("the orders of the example".to_owned(), include_str!("../data/orders.jsonl").to_owned()),
     };
     let read = |(line, text): (usize, &str)| {
-        serde_json::from_str(text).map_err(|error| format!("{name}, line {}: {error}", line + 1))
+        serde_json::from_str(text).map_err(|error| invalid(&format!("{name}, line {}: {error}", line + 1)))
     };
     text.lines().enumerate().filter(|(_, text)| !text.trim().is_empty()).map(read).collect()
+}
+
+fn invalid(why: &str) -> String {
+    format!("{why} [invalid_orders]")
 }
 
 /// Starts every order and waits until all are settled.

@@ -6,7 +6,6 @@ mod arguments;
 mod feed;
 mod summary;
 
-use clap::Parser;
 use loyalty_app::LoyaltyApp;
 use orders_app::{Effects, OrdersApp};
 use sapwood::{App, Config, Running, StoreUrl};
@@ -21,7 +20,7 @@ const FAILED: u8 = 1;
 #[tokio::main]
 async fn main() -> std::process::ExitCode {
     sapwood::telemetry::init();
-    let arguments = Arguments::parse();
+    let arguments = Arguments::read();
     match run(&arguments).await {
         Ok(true) => std::process::ExitCode::SUCCESS,
         Ok(false) => FAILED.into(),
@@ -46,10 +45,14 @@ async fn run(arguments: &Arguments) -> Result<bool, String> {
     println!("listening on http://{}", running.address());
     let stop = sapwood::shutdown::asked();
     tokio::pin!(stop);
-    let work = work(&running, arguments, &config, orders);
-    let settled = tokio::select! {
-        settled = work => Some(settled?),
-        () = &mut stop => None,
+    let settled = if arguments.runs(Context::Orders) {
+        tokio::select! {
+            settled = work(&running, arguments, &config, orders) => Some(settled?),
+            () = &mut stop => None,
+        }
+    } else {
+        serve(&running, arguments, &config, &mut stop).await?;
+        None
     };
     if settled.is_some() && !arguments.once {
         println!("Ctrl-C ends it.");
@@ -76,9 +79,24 @@ async fn work(
     Ok(settled)
 }
 
+/// Handles what other processes publish until it is told to end: only then is there something to sum up.
+async fn serve(
+    running: &Running,
+    arguments: &Arguments,
+    config: &Config,
+    stop: impl Future<Output = ()>,
+) -> Result<(), String> {
+    println!("Ctrl-C ends it.");
+    stop.await;
+    let mut summary = Summary::default();
+    summary::look(running, &mut summary).await?;
+    summary.print(running, config, arguments);
+    Ok(())
+}
+
 fn app(arguments: &Arguments) -> Result<App, String> {
     let effects = match &arguments.effects {
-        Some(file) => Effects::to_file(file).map_err(|error| format!("--effects {}: {error}", file.display()))?,
+        Some(file) => Effects::to_file(file).map_err(|error| format!("--effects {}: {error} [invalid_setting]", file.display()))?,
         None => Effects::default(),
     };
     let latency = arguments.latency;
@@ -99,7 +117,7 @@ fn app(arguments: &Arguments) -> Result<App, String> {
 fn remove_data(config: &Config, arguments: &Arguments) -> Result<(), String> {
     for context in Context::ALL.into_iter().filter(|context| arguments.runs(*context)) {
         let StoreUrl::Sqlite(directory) = config.store_of(context.name()) else {
-            return Err("--fresh removes SQLite files only; drop the schemas of PostgreSQL by hand".to_owned());
+            return Err("--fresh removes SQLite files only; drop the schemas of PostgreSQL by hand [invalid_setting]".to_owned());
         };
         for suffix in ["", "-wal", "-shm"] {
             let file = directory.join(format!("{}.db{suffix}", context.name()));

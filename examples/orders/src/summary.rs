@@ -87,31 +87,43 @@ impl Summary {
 /// Waits until the consumers of this process have handled every completed order, and what they started is settled.
 /// Says whether all is well: a consumer that gave up, or a tree that is parked, is not.
 pub(crate) async fn await_consumers(running: &Running, summary: &mut Summary) -> Result<bool, String> {
-    let feeds = running.engine("orders").is_some();
     loop {
-        let mut waits = false;
-        let mut failed = 0;
-        for (context, consumer, starts) in CONSUMERS {
-            let Some(engine) = running.engine(context) else { continue };
-            let handled = Counts::of(engine, consumer).await?;
-            failed += handled.failed;
-            waits |= handled.open > 0 || (feeds && handled.resolved + handled.failed < summary.completed);
-            if let Some(starts) = starts {
-                let started = Counts::of(engine, starts).await?;
-                failed += started.failed;
-                waits |= started.open > 0 || started.resolved + started.failed < handled.resolved;
-            }
-            summary.handled.insert(consumer, handled.resolved);
-        }
-        if let Some((engine, choreography)) = running.engine("orders").zip(running.choreography("orders")) {
-            summary.published = published(engine, &choreography.health().relay.lanes).await?;
-            waits |= summary.published < summary.completed;
-        }
-        if !waits {
-            return Ok(failed == 0);
+        let seen = look(running, summary).await?;
+        if !seen.waits {
+            return Ok(seen.failed == 0);
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
+}
+
+/// What a look at this process found.
+#[derive(Default)]
+pub(crate) struct Seen {
+    waits: bool,
+    failed: usize,
+}
+
+/// Looks once how far the events and their consumers are.
+pub(crate) async fn look(running: &Running, summary: &mut Summary) -> Result<Seen, String> {
+    let feeds = running.engine("orders").is_some();
+    let mut seen = Seen::default();
+    for (context, consumer, starts) in CONSUMERS {
+        let Some(engine) = running.engine(context) else { continue };
+        let handled = Counts::of(engine, consumer).await?;
+        seen.failed += handled.failed;
+        seen.waits |= handled.open > 0 || (feeds && handled.resolved + handled.failed < summary.completed);
+        if let Some(starts) = starts {
+            let started = Counts::of(engine, starts).await?;
+            seen.failed += started.failed;
+            seen.waits |= started.open > 0 || started.resolved + started.failed < handled.resolved;
+        }
+        summary.handled.insert(consumer, handled.resolved);
+    }
+    if let Some((engine, choreography)) = running.engine("orders").zip(running.choreography("orders")) {
+        summary.published = published(engine, &choreography.health().relay.lanes).await?;
+        seen.waits |= summary.published < summary.completed;
+    }
+    Ok(seen)
 }
 
 /// Events that the broker has acknowledged: those of the outbox up to where the relay is.

@@ -19,6 +19,7 @@ pub(crate) use start::{StartOutcome, start};
 pub use step::StepHandle;
 
 use crate::activation::Cell;
+use crate::function::StartsRoots;
 
 /// A function's context: every durable operation goes through it.
 ///
@@ -41,6 +42,15 @@ impl<A: Dependencies> Cx<A> {
     #[must_use]
     pub fn app(&self) -> Arc<A> {
         Arc::clone(&self.app)
+    }
+
+    /// What a function has not; see [`StartsRoots`].
+    #[doc(hidden)]
+    pub fn start<F>(&mut self, _call: crate::Call<F>) -> StartHandle
+    where
+        Self: StartsRoots,
+    {
+        unreachable!("nobody implements the bound")
     }
 
     /// A key for the next operation that is the same over every retry and replay: give it to the outside so that it

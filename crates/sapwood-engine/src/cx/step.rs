@@ -23,7 +23,7 @@ impl<A: Dependencies> Cx<A> {
     /// It starts when the handle is first polled and everything recorded before is durable. A transient error is
     /// retried by the step's policy ([`StepHandle::retry`]); a terminal one is given at once.
     ///
-    /// ```ignore
+    /// ```text
     /// let receipt = cx.step("gateway", || app.payments.charge(&key, &card, total)).await?;   // borrows locals
     /// ```
     ///

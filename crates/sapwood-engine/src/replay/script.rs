@@ -103,9 +103,12 @@ impl Asked<'_> {
 }
 
 /// Where an activation stood when a completion was delivered: what is recorded later is seen by comparing marks (F5).
+///
+/// It names what was delivered, not what was recorded: a replay, which knows all completions from the start, marks the
+/// same. What the poll itself asks for and drops is not part of it, for the last poll of a failed attempt is forgotten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Mark {
-    highest_number: u32,
+struct Mark {
+    delivered: u32,
     asked: Position,
     drops: usize,
 }
@@ -131,9 +134,12 @@ pub(crate) struct Script {
     /// Completions not delivered yet, by number.
     undelivered: BTreeMap<u32, Position>,
     offered: Option<Position>,
-    highest_number: u32,
-    /// Handles dropped so far, in polls before this one.
-    drops: BTreeSet<Position>,
+    /// The number that was delivered last.
+    delivered: u32,
+    /// Handles dropped so far.
+    drops: usize,
+    /// Handles dropped before this poll began.
+    drops_before: usize,
     /// Positions asked for before this poll began.
     asked_before: Position,
     /// Failed steps with where the activation stood when each was delivered.
@@ -143,8 +149,7 @@ pub(crate) struct Script {
 impl Script {
     /// A script of what is recorded.
     pub(crate) fn new(record: Recording) -> Self {
-        let numbers = record.operations.values().filter_map(|op| op.completion.as_ref().map(|(number, _)| *number));
-        Self { highest_number: numbers.max().unwrap_or(0), record, ..Self::default() }
+        Self { record, ..Self::default() }
     }
 
     /// The position the next operation takes.
@@ -201,7 +206,6 @@ impl Script {
 
     /// Records that an operation ended. Numbers only grow, so what was offered before keeps its place.
     pub(crate) fn complete(&mut self, position: Position, number: u32, completion: Completion) {
-        self.highest_number = self.highest_number.max(number);
         let Some(op) = self.ops.get_mut(position as usize) else {
             // Not asked for yet: the completion came while the activation was elsewhere; it joins the record.
             if let Some(recorded) = self.record.operations.get_mut(&position) {
@@ -219,7 +223,6 @@ impl Script {
 
     /// A handle was polled: its completion, if this poll makes it the ready one.
     pub(crate) fn polled(&mut self, position: Position) -> Option<Completion> {
-        let mark = self.mark();
         let op = self.ops.get_mut(position as usize)?;
         op.passed_over = false;
         // The first poll is never ready (R7).
@@ -230,8 +233,9 @@ impl Script {
         op.done = true;
         self.offered = None;
         self.undelivered.remove(&number);
+        self.delivered = number;
         if matches!(completion, Completion::StepErr(_)) {
-            self.failed_steps.push((position, mark));
+            self.failed_steps.push((position, self.mark()));
         }
         Some(completion)
     }
@@ -249,13 +253,13 @@ impl Script {
         if self.offered == Some(position) {
             self.offered = None;
         }
-        self.drops.insert(position);
+        self.drops += 1;
         !self.record.dropped.remove(&position)
     }
 
     /// Chooses what the next poll makes ready: of the handles alive and awaited the one with the lowest number.
     pub(crate) fn offer(&mut self) -> Option<Position> {
-        self.asked_before = self.cursor();
+        self.begin_poll();
         let ops = &self.ops;
         let open = |position: &&Position| {
             ops.get(**position as usize).is_some_and(|op| op.awaited && !op.passed_over && !op.done)
@@ -266,8 +270,13 @@ impl Script {
 
     /// Begins a poll that makes nothing ready.
     pub(crate) fn offer_nothing(&mut self) {
-        self.asked_before = self.cursor();
+        self.begin_poll();
         self.offered = None;
+    }
+
+    fn begin_poll(&mut self) {
+        self.asked_before = self.cursor();
+        self.drops_before = self.drops;
     }
 
     /// Whether a poll would make something ready.
@@ -327,7 +336,7 @@ impl Script {
 
     /// Failed steps after whose delivery nothing was recorded: a retry runs them again (F5).
     pub(crate) fn forgettable(&self) -> Vec<Position> {
-        let now = Mark { highest_number: self.highest_number, asked: self.asked_before, drops: self.drops.len() };
+        let now = self.mark();
         self.failed_steps.iter().filter(|(_, mark)| *mark == now).map(|(position, _)| *position).collect()
     }
 
@@ -337,7 +346,7 @@ impl Script {
     }
 
     fn mark(&self) -> Mark {
-        Mark { highest_number: self.highest_number, asked: self.asked_before, drops: self.drops.len() }
+        Mark { delivered: self.delivered, asked: self.asked_before, drops: self.drops_before }
     }
 }
 
@@ -367,3 +376,6 @@ fn words(kind: OpKind, name: &str, input: Option<&[u8]>) -> String {
     }
     words
 }
+
+#[cfg(test)]
+mod tests;

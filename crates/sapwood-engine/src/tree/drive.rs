@@ -214,9 +214,6 @@ impl Driver {
             });
         }
         if self.is_durable() {
-            if self.engine.evicts() {
-                self.tree.evict_waiting();
-            }
             self.load_wanted();
             self.grant();
         }
@@ -528,6 +525,9 @@ impl Driver {
             return;
         }
         self.tree.suspend(id);
+        if self.engine.evicts() {
+            self.tree.evict(id);
+        }
     }
 
     /// Lets wanted steps begin: everything recorded is durable.

@@ -180,9 +180,9 @@ impl Tree {
         }
     }
 
-    /// Drops every body in memory; their journals are durable.
-    fn evict_waiting(&mut self) {
-        for node in self.nodes.values_mut().filter(|node| node.status == Status::Waiting) {
+    /// Drops the body of a node that waits. Whatever wakes it is recorded and durable before its journal is read again.
+    fn evict(&mut self, id: NodeId) {
+        if let Some(node) = self.nodes.get_mut(&id) {
             node.activation = None;
         }
     }

@@ -91,7 +91,9 @@ impl Tree {
         let (policy, attempt) = self.policy(id)?;
         let cell = self.cell(id)?;
         let forgotten = cell.script(crate::replay::Script::forgettable);
-        let wrote = !report.fresh.is_empty() || cell.script(crate::replay::Script::asked_in_last_poll);
+        // What the last poll dropped is no reason: a replay drops it again on its way to the same error.
+        let wrote = report.fresh.iter().any(|fresh| !matches!(fresh, Fresh::Drop { .. }))
+            || cell.script(crate::replay::Script::asked_in_last_poll);
         if !wrote && forgotten.is_empty() {
             return None;
         }

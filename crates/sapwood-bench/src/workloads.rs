@@ -1,0 +1,55 @@
+//! The workloads: functions whose steps do nothing and give 100 bytes, so that what is measured is the platform.
+
+use sapwood::prelude::*;
+
+/// The bench context.
+#[derive(BoundedContext)]
+#[context(name = "bench")]
+pub(crate) struct Bench;
+
+/// Nothing is needed.
+#[derive(Dependencies)]
+#[dependencies(of = Bench)]
+pub(crate) struct BenchApp;
+
+/// Never.
+#[derive(Debug, thiserror::Error, Serialize, Deserialize, JsonSchema, Failure)]
+pub(crate) enum BenchError {
+    /// A child's.
+    #[error(transparent)]
+    #[failure(call)]
+    Call(CallFailure),
+}
+
+/// Bytes of a result, quotes included.
+pub(crate) const RESULT_BYTES: usize = 100;
+
+async fn nothing() -> Result<String, BenchError> {
+    Ok("x".repeat(RESULT_BYTES - 2))
+}
+
+/// Three steps in sequence.
+#[sapwood::function]
+pub(crate) async fn seq3(cx: &mut Cx<BenchApp>) -> Result<String, BenchError> {
+    cx.step("one", nothing).await?;
+    cx.step("two", nothing).await?;
+    cx.step("three", nothing).await
+}
+
+/// A root with four children of two steps.
+#[sapwood::function]
+pub(crate) async fn tree4x2(cx: &mut Cx<BenchApp>) -> Result<usize, BenchError> {
+    let mut children = Vec::new();
+    for _ in 0..4 {
+        children.push(cx.call(two_steps()));
+    }
+    let results = futures::future::try_join_all(children).await?;
+    Ok(results.len())
+}
+
+/// Two steps in sequence.
+#[sapwood::function]
+pub(crate) async fn two_steps(cx: &mut Cx<BenchApp>) -> Result<String, BenchError> {
+    cx.step("one", nothing).await?;
+    cx.step("two", nothing).await
+}

@@ -1,0 +1,68 @@
+//! The engine, sentence by sentence of SEMANTICS: every case on both stores, with bodies cached and with bodies evicted
+//! whenever they wait.
+
+mod boundaries;
+
+use sapwood::prelude::*;
+use sapwood_core::store::{OutboxRow, Store};
+use sapwood_tests::engine::Probing;
+
+/// Why a function under test fails.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize, JsonSchema, Failure)]
+pub(crate) enum Trouble {
+    /// Trying again is no use.
+    #[error("{what} is broken")]
+    Broken {
+        /// What is.
+        what: String,
+    },
+    /// Trying again may help.
+    #[error("{what} is busy")]
+    #[retry]
+    Busy {
+        /// What is.
+        what: String,
+    },
+    /// A call ended without an error of its own.
+    #[error(transparent)]
+    #[failure(call)]
+    Call(CallFailure),
+}
+
+impl Trouble {
+    fn broken(what: &str) -> Self {
+        Self::Broken { what: what.to_owned() }
+    }
+
+    fn busy(what: &str) -> Self {
+        Self::Busy { what: what.to_owned() }
+    }
+}
+
+/// What functions under test emit.
+#[derive(Debug, Clone, PartialEq, Eq, Event, Serialize, Deserialize, JsonSchema)]
+#[event(context = Probing, name = "probed", key = key)]
+pub(crate) struct Probed {
+    /// The key.
+    pub(crate) key: String,
+}
+
+/// One try and no other.
+fn once() -> RetryPolicy {
+    quick(1)
+}
+
+/// So many tries, one right after the other.
+fn quick(attempts: u32) -> RetryPolicy {
+    let moment = std::time::Duration::from_millis(1);
+    RetryPolicy::new(attempts, moment, moment)
+}
+
+/// Every event of the outbox.
+async fn outbox(store: &dyn Store) -> Vec<OutboxRow> {
+    let mut rows = Vec::new();
+    for lane in 0..store.info().lanes {
+        rows.extend(store.outbox_read(lane, 0, 10_000).await.expect("the outbox is read"));
+    }
+    rows
+}

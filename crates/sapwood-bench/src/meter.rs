@@ -65,7 +65,8 @@ impl Counters {
         tokio::time::sleep(Duration::from_millis(1_100)).await;
         let row = sqlx::query(
             "select sum(xact_commit)::bigint, sum(tup_inserted)::bigint, sum(tup_updated)::bigint, \
-             sum(tup_deleted)::bigint, (pg_current_wal_insert_lsn() - '0/0')::bigint from pg_stat_database",
+             sum(tup_deleted)::bigint, (pg_current_wal_insert_lsn() - '0/0')::bigint from pg_stat_database \
+             where datname = current_database()",
         )
         .fetch_one(connection)
         .await?;

@@ -115,7 +115,7 @@ impl Engine {
         options: EngineOptions,
     ) -> Result<Self, EngineError> {
         let registry = Registry::of::<A>()?;
-        let committers = if store.info().kind == "sqlite" { 1 } else { options.committers.max(1) };
+        let committers = options.committers.min(store.info().committers).max(1);
         let worker = store.worker_join(&options.name, committers + 1, options.lease).await?;
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..committers).map(|_| mpsc::unbounded_channel()).unzip();
         let (starter_sender, starter_receiver) = mpsc::channel(starter::QUEUE);

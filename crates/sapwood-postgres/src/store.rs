@@ -62,6 +62,7 @@ impl PostgresStore {
 impl Store for PostgresStore {
     fn info(&self) -> StoreInfo {
         StoreInfo {
+            committers: u16::MAX,
             kind: "postgres",
             place: self.connector.place(),
             lanes: self.lanes.get().copied().unwrap_or(LANES),

@@ -102,6 +102,7 @@ impl SqliteStore {
 impl Store for SqliteStore {
     fn info(&self) -> StoreInfo {
         StoreInfo {
+            committers: 1,
             kind: "sqlite",
             place: self.inner.options.place(),
             lanes: schema::LANES,

@@ -64,6 +64,8 @@ pub struct StoreInfo {
     pub place: String,
     /// Lanes of the outbox, fixed when the schema was created.
     pub lanes: u16,
+    /// Committers that are of use; more only wait for each other.
+    pub committers: u16,
     /// How durable a commit is, as the database says: pairs such as `("synchronous_commit", "on")`.
     pub durability: Vec<(String, String)>,
 }

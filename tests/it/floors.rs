@@ -1,4 +1,4 @@
-//! The floors of DESIGN §1: a crate names only what is below it, and some foreign crates stay in their rooms.
+//! The floors of the workspace: a crate names only what is below it, and some foreign crates stay in their rooms.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -67,7 +67,7 @@ fn named(package: &Package) -> BTreeSet<&str> {
     package.dependencies.iter().map(|dependency| dependency.name.as_str()).collect()
 }
 
-/// DESIGN §1: floors only name what is below them.
+/// Floors only name what is below them.
 #[test]
 fn a_crate_depends_only_on_lower_floors() {
     let workspace = workspace();
@@ -86,7 +86,7 @@ fn a_crate_depends_only_on_lower_floors() {
     assert!(wrong.is_empty(), "not on a lower floor: {wrong:#?}");
 }
 
-/// DESIGN §1: every crate of the table is there, so that none slips out of it under a new name.
+/// Every crate of the table is there, so that none slips out of it under a new name.
 #[test]
 fn every_crate_of_the_table_exists() {
     let workspace = workspace();
@@ -108,7 +108,7 @@ fn a_contract_depends_on_the_core_alone() {
     }
 }
 
-/// DESIGN §1: some foreign crates have rooms of their own, so that a driver's types stay behind their port.
+/// Some foreign crates have rooms of their own, so that a driver's types stay behind their port.
 #[test]
 fn foreign_crates_stay_in_their_rooms() {
     let workspace = workspace();

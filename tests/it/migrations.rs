@@ -16,7 +16,7 @@ fn files(kind: &str) -> BTreeSet<String> {
     entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("a plain name")).collect()
 }
 
-/// DESIGN §1: equal numbers and names, so that a version means the same on both.
+/// Equal numbers and names, so that a version means the same on both.
 #[test]
 fn both_databases_have_the_same_migrations() {
     let postgres = files("postgres");
@@ -129,7 +129,7 @@ async fn a_newer_schema_on_sqlite_is_refused() {
     }
 }
 
-/// DESIGN §2: a second process on one file is refused, by a message that names the file.
+/// A second process on one file is refused, by a message that names the file.
 #[tokio::test]
 async fn a_second_process_on_a_file_is_refused() {
     let file = TestFile::fresh();

@@ -162,7 +162,7 @@ async fn fill(schema: &TestSchema, rows: u32) {
     schema.connect().await.execute(AssertSqlSafe(sql)).await.expect("the schema is filled");
 }
 
-/// DESIGN §3: no statement scans a table that grows, with small tables and with large ones, and no plan flips.
+/// No statement scans a table that grows, with small tables and with large ones, and no plan flips.
 #[tokio::test]
 #[cfg_attr(not(sapwood_services), ignore = "needs PostgreSQL: ./test provides it")]
 async fn no_statement_scans_a_table_that_grows() {

@@ -6,6 +6,7 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -14,6 +15,9 @@ use crate::engine::Inner;
 
 /// Trees of one claim at most: enough to spread the round trip, few enough to leave some to others.
 const BATCH_TREES: usize = 100;
+
+/// Trees loaded at once: as many as a store's readers serve without a queue.
+const LOADS: usize = 8;
 
 /// How soon a claim follows another at least, where nothing more is ready: clocks differ, and a tree that is due by
 /// this clock may not be by the database's.
@@ -62,9 +66,9 @@ pub(crate) async fn run(engine: Arc<Inner>) {
         match engine.store().trees_claim(engine.worker(), BATCH_TREES, &versions).await {
             Ok(claims) => {
                 let is_full = claims.trees.len() >= BATCH_TREES;
-                for claimed in claims.trees {
-                    engine.run_claimed(claimed).await;
-                }
+                futures::stream::iter(claims.trees)
+                    .for_each_concurrent(LOADS, |claimed| engine.run_claimed(claimed))
+                    .await;
                 if is_full {
                     continue;
                 }

@@ -51,7 +51,7 @@ async fn give_until_heard(giver: &Arc<dyn Store>, hints: &mut BoxStream<'static,
     }
 }
 
-/// DESIGN §2: no hint sits in a commit of trees.
+/// No hint sits in a commit of trees.
 pub async fn a_commit_gives_no_hint(test: &TestStore) {
     let (store, other) = (test.store(), test.another().await);
     let mut hints = store.hints();

@@ -162,7 +162,7 @@ pub async fn a_start_sent_twice_is_one_tree(test: &TestStore) {
     assert_eq!(trees_in_all(&store).await, 2);
 }
 
-/// DESIGN §2: a tree started elsewhere has no owner and is claimed at once.
+/// A tree started elsewhere has no owner and is claimed at once.
 pub async fn a_start_without_owner_is_ready_to_be_claimed(test: &TestStore) {
     let store = test.store();
     let worker = Worker::join(&store).await;
@@ -175,7 +175,7 @@ pub async fn a_start_without_owner_is_ready_to_be_claimed(test: &TestStore) {
     assert!(claims.trees.iter().all(|claimed| !claimed.taken_over && claimed.row.revision == 1));
 }
 
-/// DESIGN §2: a tree started inside a worker is its own from the beginning, at revision 0.
+/// A tree started inside a worker is its own from the beginning, at revision 0.
 pub async fn a_start_of_a_worker_is_owned_by_it(test: &TestStore) {
     let store = test.store();
     let mut worker = Worker::join(&store).await;

@@ -161,6 +161,12 @@ impl Process {
         told.trim().to_owned()
     }
 
+    /// All that it printed on its standard output until now.
+    #[must_use]
+    pub fn printed(&self) -> String {
+        self.said.lines.lock().out.join("\n")
+    }
+
     /// Ends it as an operator does, with SIGTERM.
     ///
     /// # Panics

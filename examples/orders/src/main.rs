@@ -96,7 +96,8 @@ async fn serve(
 
 fn app(arguments: &Arguments) -> Result<App, String> {
     let effects = match &arguments.effects {
-        Some(file) => Effects::to_file(file).map_err(|error| format!("--effects {}: {error} [invalid_setting]", file.display()))?,
+        Some(file) => Effects::to_file(file)
+            .map_err(|error| format!("--effects {}: {error} [invalid_setting]", file.display()))?,
         None => Effects::default(),
     };
     let latency = arguments.latency;
@@ -117,7 +118,8 @@ fn app(arguments: &Arguments) -> Result<App, String> {
 fn remove_data(config: &Config, arguments: &Arguments) -> Result<(), String> {
     for context in Context::ALL.into_iter().filter(|context| arguments.runs(*context)) {
         let StoreUrl::Sqlite(directory) = config.store_of(context.name()) else {
-            return Err("--fresh removes SQLite files only; drop the schemas of PostgreSQL by hand [invalid_setting]".to_owned());
+            return Err("--fresh removes SQLite files only; drop the schemas of PostgreSQL by hand [invalid_setting]"
+                .to_owned());
         };
         for suffix in ["", "-wal", "-shm"] {
             let file = directory.join(format!("{}.db{suffix}", context.name()));

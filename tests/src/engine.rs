@@ -17,6 +17,9 @@ use crate::store::TestStore;
 /// How long a test waits for what must happen: far longer than it takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long a case may take: those with a crash at every commit are many runs.
+const CASE: Duration = Duration::from_secs(180);
+
 /// How often a condition is looked at that nobody signals.
 const LOOK: Duration = Duration::from_millis(3);
 
@@ -213,6 +216,14 @@ pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("this never came: {what}"))
 }
 
+/// Runs a case, but not for ever.
+///
+/// # Panics
+/// Where it does not end.
+pub async fn in_time(case: impl Future<Output = ()>) {
+    tokio::time::timeout(CASE, case).await.unwrap_or_else(|_| panic!("the case does not end"));
+}
+
 /// The context of the functions under test.
 pub struct Probing;
 
@@ -359,7 +370,7 @@ macro_rules! on_one_engine {
         #[$attribute]
         async fn $case() {
             let world = $crate::engine::World::new($crate::store::TestStore::$store().await, CACHE);
-            cases::$case(&world).await;
+            $crate::engine::in_time(cases::$case(&world)).await;
             world.end().await;
         }
         $crate::on_one_engine!(@each $store #[$attribute] $($rest)*);

@@ -222,8 +222,10 @@ fn waits_on(
     let timers =
         timers.iter().filter(|timer| timer.path == *path).map(|timer| timer_view(timer, state.attempt, timeline));
     let mut waits: Vec<WaitsOn> = calls.chain(timers).collect();
+    // What is due is not waited for any more where no worker that came by can go on with it.
+    let is_needed = tree.needs.as_deref() == Some(&*versioned(&node.invocation.function, node.invocation.version));
     // An owned tree's rows may be behind what its worker holds in memory; where they show nothing, it runs.
-    if state.seen.is_none() || waits.is_empty() {
+    if state.seen.is_none() || waits.is_empty() || is_needed {
         waits.push(runs(tree));
     }
     waits

@@ -2,6 +2,14 @@
 //! whenever they wait.
 
 mod boundaries;
+mod claims;
+mod concurrency;
+mod guards;
+mod promises;
+mod replay;
+mod suspension;
+mod tree;
+mod versions;
 
 use sapwood::prelude::*;
 use sapwood_core::store::{OutboxRow, Store};

@@ -67,6 +67,8 @@ impl Activation {
 
     /// Polls the body once. Wakes that were raised before are spent by it; [`Self::is_woken`] tells of new ones.
     pub(crate) fn poll(&mut self, deliver: bool) -> (Polled, Report) {
+        // What is woken until the poll begins is spent by it: the engine, which is here, need not be told.
+        self.state.raised.store(true, Ordering::Release);
         self.cell.begin_poll(deliver);
         self.state.raised.store(false, Ordering::Release);
         let mut context = Context::from_waker(&self.waker);

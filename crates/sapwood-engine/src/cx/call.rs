@@ -51,14 +51,23 @@ impl<F: Function> Future for CallHandle<F> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match self.cell.poll_handle(self.position, context.waker(), self.location) {
-            Some(Completion::Call { phase, attempts, outcome }) => Poll::Ready(self.read(phase, attempts, &outcome)),
+            Some(Completion::Call { version, phase, attempts, outcome }) => {
+                Poll::Ready(self.read(version, phase, attempts, &outcome))
+            }
             _ => Poll::Pending,
         }
     }
 }
 
 impl<F: Function> CallHandle<F> {
-    fn read(&self, phase: Phase, attempts: u32, outcome: &Bytes) -> Result<F::Output, CallError<F::Error>> {
+    /// `version` is the one that ran, which was the newest when the call was made (V1).
+    fn read(
+        &self,
+        version: u32,
+        phase: Phase,
+        attempts: u32,
+        outcome: &Bytes,
+    ) -> Result<F::Output, CallError<F::Error>> {
         if phase == Phase::Resolved {
             return match serde_json::from_slice(outcome) {
                 Ok(value) => Ok(value),
@@ -66,7 +75,7 @@ impl<F: Function> CallHandle<F> {
             };
         }
         let child = CallFailure {
-            function: crate::replay::versioned(F::NAME, F::VERSION),
+            function: crate::replay::versioned(F::NAME, version),
             path: self.cell.path().child(self.position).to_string(),
             attempts,
             kind: sapwood_core::failure::CallFailureKind::Cancelled,

@@ -133,7 +133,8 @@ impl Replayed {
 fn called(child: &Invocation) -> Recorded {
     let completion = child.state.number.filter(|_| child.state.phase.is_settled()).map(|number| {
         let outcome = child.state.outcome.clone().unwrap_or_default();
-        (number, Completion::Call { phase: child.state.phase, attempts: child.state.attempt, outcome })
+        let (version, phase, attempts) = (child.version, child.state.phase, child.state.attempt);
+        (number, Completion::Call { version, phase, attempts, outcome })
     });
     Recorded {
         kind: OpKind::Call,

@@ -60,7 +60,7 @@ pub(crate) enum Completion {
     /// A step's last error.
     StepErr(Bytes),
     /// A child's promise settled.
-    Call { phase: Phase, attempts: u32, outcome: Bytes },
+    Call { version: u32, phase: Phase, attempts: u32, outcome: Bytes },
     /// A sleep is over.
     SleepEnded,
     /// A root was started, or was there: the record says which tree.

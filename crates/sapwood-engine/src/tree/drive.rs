@@ -174,7 +174,7 @@ impl Driver {
 
     fn take(&mut self, signal: Signal) -> Step {
         match signal {
-            Signal::Woken(node) => self.queue(node),
+            Signal::Woken(node) => self.woken(node),
             Signal::Poke => {}
             Signal::Drain => self.is_draining = true,
             Signal::Kill => return Step::End(Ended::Stopped),
@@ -255,6 +255,13 @@ impl Driver {
         for (node, done) in std::mem::take(&mut self.deferred) {
             self.tree.step_done(node, done);
             self.queue(node);
+        }
+    }
+
+    /// A body asks to be polled. One that has left memory since asks for nothing: what its function waits for wakes it.
+    fn woken(&mut self, id: NodeId) {
+        if self.tree.cell(id).is_some() {
+            self.queue(id);
         }
     }
 

@@ -197,7 +197,8 @@ impl Tree {
                 continue;
             }
             let outcome = node.state.outcome.unwrap_or_default();
-            self.complete(parent, position, number, Completion::Call { phase, attempts, outcome });
+            let completion = Completion::Call { version: node.version, phase, attempts, outcome };
+            self.complete(parent, position, number, completion);
             return vec![parent];
         }
         Vec::new()

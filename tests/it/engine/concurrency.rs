@@ -1,0 +1,138 @@
+//! N: structured concurrency.
+
+use sapwood::prelude::*;
+use sapwood_core::tree::{Phase, TreeState};
+use sapwood_engine::TreeView;
+use sapwood_tests::engine::{Probe, World, node, phase, tree_until};
+
+use super::{Trouble, once, quick};
+
+sapwood_tests::on_every_engine!(crate::engine::concurrency {
+    a_promise_settles_after_all_children_are_closed,
+    a_failing_child_neither_stops_nor_restarts_its_siblings,
+    fan_out_runs_concurrently_each_child_in_its_own_boundary,
+});
+
+#[sapwood::function]
+async fn outlived(cx: &mut Cx<Probe>) -> Result<u32, Trouble> {
+    let middle = cx.call(outlived_too());
+    let app = cx.app();
+    cx.step("wait", || async {
+        app.reached("grandchild", 1).await;
+        Ok::<_, Trouble>(())
+    })
+    .await?;
+    drop(middle);
+    Ok(1)
+}
+
+#[sapwood::function]
+async fn outlived_too(cx: &mut Cx<Probe>) -> Result<u32, Trouble> {
+    let last = cx.call(grandchild());
+    let app = cx.app();
+    cx.step("wait", || async {
+        app.reached("grandchild", 1).await;
+        Ok::<_, Trouble>(())
+    })
+    .await?;
+    drop(last);
+    Ok(2)
+}
+
+#[sapwood::function]
+async fn grandchild(cx: &mut Cx<Probe>) -> Result<u32, Trouble> {
+    let app = cx.app();
+    let step = async || {
+        app.mark("grandchild");
+        app.pass("grandchild").await;
+        Ok::<_, Trouble>(3)
+    };
+    cx.step("work", step).await
+}
+
+/// N1: two levels return while the third still works; all settle, leaf first, when it is done.
+async fn a_promise_settles_after_all_children_are_closed(world: &World) {
+    let app = Probe::new();
+    let engine = world.launch(&app).await;
+    let tree = engine.start(outlived()).await.expect("a tree");
+    let returned = |view: &TreeView| ["/", "/0"].map(|path| phase(view, path)) == [Some(Phase::ReturnedOk); 2];
+    let view = tree_until(&engine, tree.id(), returned).await;
+    assert_eq!((view.row.state, view.row.settled_at), (TreeState::Running, None));
+    let pending = engine.outcome(tree.id(), std::time::Duration::ZERO).await.expect("the tree");
+    assert!(pending.is_none(), "nobody is told before");
+
+    app.open("grandchild", 1);
+    assert_eq!(tree.result().await.expect("a result"), 1);
+    let view = tree_until(&engine, tree.id(), |view| view.row.state == TreeState::Resolved).await;
+    let settled = ["/0/0", "/0", "/"].map(|path| node(&view, path).settled_at.expect("settled"));
+    assert!(settled.is_sorted(), "leaf first: {settled:?}");
+    assert_eq!(app.count("grandchild"), 1);
+}
+
+#[sapwood::function]
+async fn has_a_bad_child(cx: &mut Cx<Probe>) -> Result<String, Trouble> {
+    let (bad, good) = (cx.call(worker(0)), cx.call(worker(1)));
+    let bad = bad.await;
+    cx.app().mark("bad is known");
+    Ok(format!("{} {}", bad.is_err(), good.await?))
+}
+
+#[sapwood::function]
+async fn worker(cx: &mut Cx<Probe>, n: u32) -> Result<u32, Trouble> {
+    let app = cx.app();
+    let what = format!("worker {n}");
+    let step = async || {
+        app.mark(&what);
+        app.pass(&what).await;
+        if app.is_on(&format!("{what} fails")) { Err(Trouble::broken(&what)) } else { Ok(n) }
+    };
+    cx.step("work", step).retry(once()).await
+}
+
+/// F7: unless the parent decides so.
+async fn a_failing_child_neither_stops_nor_restarts_its_siblings(world: &World) {
+    let app = Probe::new();
+    let engine = world.launch(&app).await;
+    app.turn_on("worker 0 fails");
+    let tree = engine.start(has_a_bad_child()).await.expect("a tree");
+    app.reached("worker 1", 1).await;
+    app.open("worker 0", 1);
+    app.reached("bad is known", 1).await;
+    app.open("worker 1", 1);
+    assert_eq!(tree.result().await.expect("a result"), "true 1");
+    assert_eq!(["worker 0", "worker 1"].map(|what| app.count(what)), [1, 1]);
+}
+
+#[sapwood::function]
+async fn has_many(cx: &mut Cx<Probe>, many: u32) -> Result<u32, Trouble> {
+    let calls: Vec<_> = (0..many).map(|n| cx.call(one_of_many(n))).collect();
+    Ok(futures::future::try_join_all(calls).await?.into_iter().sum())
+}
+
+#[sapwood::function]
+async fn one_of_many(cx: &mut Cx<Probe>, n: u32) -> Result<u32, Trouble> {
+    let app = cx.app();
+    let own = format!("try of {n}");
+    let step = async || {
+        app.mark(&own);
+        app.mark("at work");
+        app.pass("work").await;
+        // One of them fails twice.
+        if n == 3 && app.count(&own) < 3 { Err(Trouble::busy(&own)) } else { Ok(n) }
+    };
+    cx.step("work", step).retry(quick(3)).await
+}
+
+/// N4: all are at work at once, and the retries of one are its own.
+async fn fan_out_runs_concurrently_each_child_in_its_own_boundary(world: &World) {
+    const MANY: usize = 20;
+    let app = Probe::new();
+    let engine = world.launch(&app).await;
+    let tree = engine.start(has_many(MANY as u32)).await.expect("a tree");
+    app.reached("at work", MANY).await;
+    app.open("work", MANY + 2);
+    assert_eq!(tree.result().await.expect("a result"), 190);
+    for n in 0..MANY {
+        assert_eq!(app.count(&format!("try of {n}")), if n == 3 { 3 } else { 1 });
+    }
+}

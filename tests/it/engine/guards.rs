@@ -1,0 +1,157 @@
+//! A2: bounds of a tree. Past one, the offending operation fails by name.
+
+use sapwood::Limits;
+use sapwood::prelude::*;
+use sapwood_core::failure::CallFailureKind;
+use sapwood_engine::{EngineOptions, ResultError};
+use sapwood_tests::engine::{Probe, World, node};
+
+use super::{Probed, Trouble};
+
+sapwood_tests::on_every_engine!(crate::engine::guards {
+    a_tree_has_a_depth,
+    an_invocation_has_a_fan_out,
+    a_tree_has_a_number_of_nodes,
+    an_invocation_has_a_number_of_entries,
+    a_recorded_value_has_a_size,
+    an_event_has_a_size,
+    within_the_limits_nothing_is_refused,
+});
+
+#[sapwood::function(retry(attempts = 3, backoff = "1ms..1ms"))]
+async fn bounded(cx: &mut Cx<Probe>, what: String, size: usize) -> Result<usize, Trouble> {
+    let app = cx.app();
+    app.mark("bounded");
+    match what.as_str() {
+        "depth" if size == 0 => return Ok(0),
+        "depth" => return Ok(cx.call(bounded(what, size - 1)).await? + 1),
+        "fan-out" | "nodes" => {
+            let calls: Vec<_> = (0..size).map(|n| cx.call(bounded_child(n % 10))).collect();
+            return Ok(futures::future::try_join_all(calls).await?.len());
+        }
+        "entries" => {
+            for _ in 0..size {
+                cx.step("one of many", async || Ok::<_, Trouble>(())).await?;
+            }
+        }
+        "input" => return Ok(cx.call(bounded_by_bytes("x".repeat(size))).await?.len()),
+        "step" => drop(cx.step("large", async || Ok::<_, Trouble>("x".repeat(size))).await?),
+        "event" => cx.emit(Probed { key: "x".repeat(size) }),
+        other => unreachable!("{other}"),
+    }
+    app.mark("went on");
+    Ok(size)
+}
+
+#[sapwood::function]
+async fn bounded_child(_: &mut Cx<Probe>, n: usize) -> Result<usize, Trouble> {
+    Ok(n)
+}
+
+#[sapwood::function]
+async fn bounded_by_bytes(_: &mut Cx<Probe>, text: String) -> Result<String, Trouble> {
+    Ok(text)
+}
+
+#[sapwood::function]
+async fn returns_bytes(_: &mut Cx<Probe>, size: usize) -> Result<String, Trouble> {
+    Ok("x".repeat(size))
+}
+
+fn limits() -> Limits {
+    Limits { depth: 3, nodes: 12, fan_out: 8, entries: 10, payload_bytes: 500, event_bytes: 300 }
+}
+
+/// How a root ends that goes so far; with how often its body ran.
+async fn goes_to(world: &World, limits: Limits, what: &str, size: usize) -> (Result<usize, String>, usize) {
+    let app = Probe::new();
+    let engine = world.launch_with(&app, EngineOptions { limits, ..world.options() }).await;
+    let result = match engine.start(bounded(what.to_owned(), size)).await.expect("a tree").result().await {
+        Ok(size) => Ok(size),
+        Err(ResultError::Call(CallError::Ended(failure))) => match failure.kind {
+            CallFailureKind::Limit { message } => Err(message),
+            other => panic!("{other:?}"),
+        },
+        Err(ResultError::Call(CallError::Failed { error: Trouble::Call(failure), .. })) => match failure.kind {
+            CallFailureKind::Limit { message } => Err(format!("{} at {}: {message}", failure.function, failure.path)),
+            other => panic!("{other:?}"),
+        },
+        Err(other) => panic!("{other:?}"),
+    };
+    let runs = app.count("bounded");
+    assert_eq!(
+        app.count("went on"),
+        usize::from(result.is_ok() && !matches!(what, "depth" | "fan-out" | "nodes" | "input"))
+    );
+    (result, runs)
+}
+
+/// A2: the call that would go deeper fails, and its caller gets the error; nothing is tried again.
+async fn a_tree_has_a_depth(world: &World) {
+    let (result, runs) = goes_to(world, limits(), "depth", 4).await;
+    let message = "bounded@1 at /0/0/0: call bounded: depth would be 4, the limit is 3";
+    assert_eq!(result.expect_err("too deep"), message);
+    // Each of the three callers that waited is activated once more where bodies are evicted.
+    assert_eq!(runs, if world.evicts() { 7 } else { 4 });
+}
+
+/// A2: fan-out.
+async fn an_invocation_has_a_fan_out(world: &World) {
+    let limits = Limits { fan_out: 5, ..limits() };
+    let (result, runs) = goes_to(world, limits, "fan-out", 6).await;
+    assert_eq!(result.expect_err("too wide"), "call bounded_child: fan-out would be 6, the limit is 5");
+    assert_eq!(runs, 1);
+}
+
+/// A2: the nodes of the whole tree.
+async fn a_tree_has_a_number_of_nodes(world: &World) {
+    let limits = Limits { nodes: 5, ..limits() };
+    let (result, runs) = goes_to(world, limits, "nodes", 5).await;
+    assert_eq!(result.expect_err("too many"), "call bounded_child: nodes would be 6, the limit is 5");
+    assert_eq!(runs, 1);
+}
+
+/// A2: entries of one invocation.
+async fn an_invocation_has_a_number_of_entries(world: &World) {
+    let (result, runs) = goes_to(world, limits(), "entries", 11).await;
+    assert_eq!(result.expect_err("too long"), "step one of many: entries would be 11, the limit is 10");
+    assert_eq!(runs, 1);
+}
+
+/// A2: inputs, results of steps and of functions, and what a start brings.
+async fn a_recorded_value_has_a_size(world: &World) {
+    let (result, _) = goes_to(world, limits(), "input", 600).await;
+    let bytes = 600 + r#"{"text":""}"#.len();
+    let message = format!("call bounded_by_bytes: payload bytes would be {bytes}, the limit is 500");
+    assert_eq!(result.expect_err("too large"), message);
+    let (result, _) = goes_to(world, limits(), "step", 600).await;
+    assert_eq!(result.expect_err("too large"), "step large: payload bytes would be 602, the limit is 500");
+
+    let app = Probe::new();
+    let engine = world.launch_with(&app, EngineOptions { limits: limits(), ..world.options() }).await;
+    let tree = engine.start(returns_bytes(600)).await.expect("a tree");
+    let error = tree.result().await.expect_err("too large").to_string();
+    assert!(error.contains("return: payload bytes would be 602, the limit is 500"), "{error}");
+    let error = engine.start(bounded("x".repeat(600), 1)).await.err().expect("too large");
+    assert_eq!(error.code(), "payload_too_large");
+    let view = engine.tree(tree.id()).await.expect("the store").expect("the tree");
+    assert_eq!(node(&view, "/").attempt, 1);
+}
+
+/// A2: an event.
+async fn an_event_has_a_size(world: &World) {
+    let (result, runs) = goes_to(world, limits(), "event", 400).await;
+    let message = result.expect_err("too large");
+    assert!(message.starts_with("emit probing.probed.v1: event bytes would be "), "{message}");
+    assert_eq!(runs, 1);
+}
+
+/// A2: a limit is what is allowed.
+async fn within_the_limits_nothing_is_refused(world: &World) {
+    for (what, size) in [("depth", 3), ("fan-out", 8), ("entries", 10), ("input", 450), ("step", 450), ("event", 200)] {
+        let (result, _) = goes_to(world, limits(), what, size).await;
+        assert_eq!(result, Ok(size), "{what}");
+    }
+    let (result, _) = goes_to(world, Limits { nodes: 6, ..limits() }, "nodes", 5).await;
+    assert_eq!(result, Ok(5));
+}

@@ -19,7 +19,7 @@ pub async fn takes(
 }
 
 #[sapwood::function]
-pub async fn gives(_: &mut Cx<OrdersApp>) -> Result<Gateway, PaymentError> { //~ `Gateway` cannot be recorded
+pub async fn gives(_: &mut Cx<OrdersApp>) -> Result<Gateway, PaymentError> { //~ `Gateway: serde::Serialize` is not satisfied
     Ok(Gateway)
 }
 
@@ -30,7 +30,7 @@ pub async fn fails(_: &mut Cx<OrdersApp>) -> Result<(), PlainError> { //~ `Plain
 
 #[sapwood::function]
 pub async fn steps(cx: &mut Cx<OrdersApp>) -> Result<(), PaymentError> {
-    let _gateway = cx.step("build", async || Ok::<_, PaymentError>(Gateway)).await?; //~ `Gateway` cannot be recorded
+    let _gateway = cx.step("build", async || Ok::<_, PaymentError>(Gateway)).await?; //~ `Gateway: serde::Serialize` is not satisfied
     Ok(())
 }
 

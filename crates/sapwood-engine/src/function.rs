@@ -16,7 +16,6 @@ use crate::Cx;
 )]
 pub trait Recorded: Serialize + DeserializeOwned + Send + 'static {}
 
-#[diagnostic::do_not_recommend]
 impl<T: Serialize + DeserializeOwned + Send + 'static> Recorded for T {}
 
 /// A durable function, implemented by the struct of its parameters.

@@ -19,6 +19,9 @@ const BATCH_TREES: usize = 100;
 /// Trees loaded at once: as many as a store's readers serve without a queue.
 const LOADS: usize = 8;
 
+/// How soon a claim that failed is made again.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
 /// How soon a claim follows another at least, where nothing more is ready: clocks differ, and a tree that is due by
 /// this clock may not be by the database's.
 const PAUSE_MIN: Duration = Duration::from_millis(2);
@@ -60,11 +63,18 @@ impl ClaimSignal {
 /// Claims until the engine drains.
 pub(crate) async fn run(engine: Arc<Inner>) {
     let versions = engine.registry().versions();
+    let mut answer_was_lost = false;
     while !engine.is_draining() {
         let now = engine.options().clock.now();
         let mut next = engine.claim_signal.next_after(now);
         match engine.store().trees_claim(engine.worker(), BATCH_TREES, &versions).await {
             Ok(claims) => {
+                if std::mem::take(&mut answer_was_lost)
+                    && let Err(error) = engine.reload_strays().await
+                {
+                    engine.store_failed(&error);
+                    answer_was_lost = true;
+                }
                 let is_full = claims.trees.len() >= BATCH_TREES;
                 futures::stream::iter(claims.trees)
                     .for_each_concurrent(LOADS, |claimed| engine.run_claimed(claimed))
@@ -74,7 +84,12 @@ pub(crate) async fn run(engine: Arc<Inner>) {
                 }
                 next = [next, claims.next_ready_at].into_iter().flatten().min();
             }
-            Err(error) => engine.store_failed(&error),
+            Err(error) => {
+                engine.store_failed(&error);
+                // It may have been made all the same: then its trees are this worker's, and nobody drives them.
+                answer_was_lost = true;
+                next = now.checked_add(AGAIN_AFTER).ok();
+            }
         }
         let pause = pause(&engine, next);
         tokio::time::sleep(PAUSE_MIN).await;

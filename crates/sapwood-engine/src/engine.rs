@@ -4,19 +4,21 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::num::NonZeroUsize;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt;
 use lru::LruCache;
 use parking_lot::Mutex;
 use sapwood_core::limits::Limits;
 use sapwood_core::store::{
-    Claimed, Intake, KeyScope, NewTree, Outcome, Start, StartKey, Started, Store, StoreError, StoreErrorKind,
+    Claimed, Hint, Intake, KeyScope, NewTree, Outcome, Start, StartKey, Started, Store, StoreError, StoreErrorKind,
     StoreResult, TreeFilter, Turn,
 };
-use sapwood_core::tree::{Cause, InvocationImage, TreeImage, TreeRow};
+use sapwood_core::tree::{Cause, InvocationImage, TreeImage, TreeRow, TreeState};
 use sapwood_core::{BoundedContext, CallError, CallFailure, Dependencies, Path, Position, TreeId, WorkerId, canonical};
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -42,6 +44,12 @@ use crate::{Call, Function, claims, lease};
 pub struct Engine {
     inner: Arc<Inner>,
 }
+
+/// Trees looked at in one read for those that were lost.
+const STRAYS_PAGE: usize = 500;
+
+/// How long a start that was not made waits before it is ordered again.
+const START_PAUSE: Duration = Duration::from_millis(100);
 
 /// What the tasks of an engine share.
 pub(crate) struct Inner {
@@ -328,6 +336,8 @@ impl Engine {
             left.await;
         }
         let result = inner.store.worker_leave(inner.worker).await;
+        // Others go on with what was given up now, and not when they look by themselves.
+        let _ = inner.store.hint(&[Hint::Ready]).await;
         inner.stop();
         inner.join().await;
         result
@@ -447,15 +457,24 @@ impl Inner {
         let cause =
             Cause { correlation: correlation.to_owned(), causation: Some(causation_of(tree, path)), traceparent: None };
         let definition = self.registry.find(order.function, order.version)?;
-        let outcome = match self.start_keyed(definition, order.input, scope, key, cause).await {
+        let started = match scope {
+            KeyScope::Caller if !is_id(&key) => Err(StartError::InvalidId),
+            scope => self.start_keyed(definition, order.input, scope, key, cause).await,
+        };
+        let outcome = match started {
             Ok(reply) => StartOutcome::Tree(reply.tree),
-            Err(StartError::Conflict { tree, message }) => StartOutcome::Conflict { tree, message },
-            Err(error) => {
-                tracing::warn!(%tree, "a start was not made and is ordered again later: {error}");
-                return None;
-            }
+            Err(StartError::Store(error)) if error.is_passing() => return self.not_started(tree, &error).await,
+            Err(error @ StartError::Draining) => return self.not_started(tree, &error).await,
+            Err(error) => StartOutcome::Refused { message: error.to_string() },
         };
         Some(encode(&outcome))
+    }
+
+    /// A start that is ordered again, after a pause.
+    async fn not_started(&self, tree: TreeId, error: &(dyn std::fmt::Display + Sync)) -> Option<Bytes> {
+        tracing::warn!(%tree, "a start was not made and is ordered again: {error}");
+        tokio::time::sleep(START_PAUSE).await;
+        None
     }
 
     // ---- what the store does --------------------------------------------------------------------------------------
@@ -530,7 +549,9 @@ impl Inner {
         }
         let engine = Arc::clone(self);
         tokio::spawn(async move {
-            let ended = driver.drive().await;
+            // Polls catch the panics of bodies; what else runs of an author's code, a `Drop`, a decoder, is caught here.
+            let drive = AssertUnwindSafe(driver.drive()).catch_unwind();
+            let ended = drive.await.unwrap_or_else(|_| Ended::Failed("a panic outside of a body's poll".to_owned()));
             engine.ended(id, ended);
         });
     }
@@ -577,6 +598,25 @@ impl Inner {
             }
             engine.drive(Box::new(tree), None, false);
         });
+    }
+
+    /// Looks for trees that are this worker's and not driven here: those of a claim whose answer was lost. What the
+    /// starter is about to adopt has revision 0 and is left to it.
+    pub(crate) async fn reload_strays(self: &Arc<Self>) -> StoreResult<()> {
+        let mut filter = TreeFilter { state: Some(TreeState::Running), limit: STRAYS_PAGE, ..TreeFilter::default() };
+        loop {
+            let rows = self.store.tree_list(&filter).await?;
+            for row in &rows {
+                let is_stray = row.owner == Some(self.worker) && row.revision > 0;
+                if is_stray && !self.owned.lock().contains_key(&row.id) {
+                    self.reload(row.id, None);
+                }
+            }
+            match rows.last() {
+                Some(last) if rows.len() == STRAYS_PAGE => filter.before = Some(last.id),
+                _ => return Ok(()),
+            }
+        }
     }
 
     fn facts(&self, tree: TreeId, cause: &Cause) -> Arc<Facts> {
@@ -789,11 +829,11 @@ impl<F: Function> TreeHandle<F> {
         let outcome = self.engine.inner.outcome(self.tree).await?;
         let value = outcome.value.unwrap_or_default();
         let phase = match outcome.state {
-            sapwood_core::tree::TreeState::Resolved => {
+            TreeState::Resolved => {
                 return serde_json::from_slice(&value).map_err(ResultError::Unreadable);
             }
-            sapwood_core::tree::TreeState::TimedOut => sapwood_core::tree::Phase::TimedOut,
-            sapwood_core::tree::TreeState::Cancelled => sapwood_core::tree::Phase::Cancelled,
+            TreeState::TimedOut => sapwood_core::tree::Phase::TimedOut,
+            TreeState::Cancelled => sapwood_core::tree::Phase::Cancelled,
             _ => sapwood_core::tree::Phase::Rejected,
         };
         let root = CallFailure {

@@ -58,6 +58,10 @@ async fn beat(engine: &Inner) {
             Ok(Ok(expired)) => {
                 engine.lease.renewed(sent);
                 engine.store_answered();
+                // A renewal that was slow tells of a stall that others may share: their renewals may be on their way.
+                if sent.elapsed() > options.heartbeat {
+                    unbroken_since = None;
+                }
                 let since = *unbroken_since.get_or_insert(sent);
                 if !expired.is_empty() && since.elapsed() >= options.lease {
                     bury(engine, &expired).await;

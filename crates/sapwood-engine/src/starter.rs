@@ -78,12 +78,42 @@ async fn start(engine: &Inner, starter: &mut dyn Starter, starts: &[Start]) -> V
 }
 
 /// Sends a batch of events until its outcome is known.
-async fn intake(engine: &Inner, starter: &mut dyn Starter, batch: &Intake) -> StoreResult<Vec<Started>> {
+async fn intake(engine: &Arc<Inner>, starter: &mut dyn Starter, batch: &Intake) -> StoreResult<Vec<Started>> {
     let mut pause = Pause::new();
+    let mut answer_was_lost = false;
     loop {
         match starter.intake(batch).await {
-            Err(error) if pause.after(engine, &error).await => {}
-            result => return result,
+            Err(error) if error.kind() == StoreErrorKind::Refused && answer_was_lost => {
+                adopt_unanswered(engine, batch).await;
+                return Err(error);
+            }
+            Err(error) => {
+                answer_was_lost |= error.kind() == StoreErrorKind::Connection;
+                if !pause.after(engine, &error).await {
+                    return Err(error);
+                }
+            }
+            started => return started,
+        }
+    }
+}
+
+/// A batch whose answer was lost, and whose partition went to another member meanwhile, may have been taken in all the
+/// same. Then its trees are this worker's, and the other member passes over its events.
+async fn adopt_unanswered(engine: &Arc<Inner>, batch: &Intake) {
+    for start in &batch.starts {
+        let mut pause = Pause::new();
+        let row = loop {
+            match engine.store().tree_row(start.tree.id).await {
+                Err(error) if pause.after(engine, &error).await => {}
+                row => break row,
+            }
+        };
+        if let Ok(Some(row)) = row
+            && row.owner == Some(engine.worker())
+            && row.revision == 0
+        {
+            engine.run_begun(start.tree.clone());
         }
     }
 }

@@ -82,7 +82,7 @@ pub struct Envelope {
 
 /// Why a record cannot be read as an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the record has no `{0}` header")]
+#[error("the record has no usable `{0}` header")]
 pub struct Unreadable(pub &'static str);
 
 impl Envelope {
@@ -115,10 +115,15 @@ fn content_of(bytes: &[u8]) -> Value {
     serde_json::from_slice(bytes).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(bytes).into_owned()))
 }
 
-/// A header's value; an empty one is a missing one, for CloudEvents allows no empty attribute.
+/// The longest attribute that is read; longer ones would not fit into the key by which events are deduped.
+const ATTRIBUTE_BYTES: usize = 1_000;
+
+/// A header's value. An empty one is a missing one, and so is one with control characters, for CloudEvents allows
+/// neither, and one that is too long: a stranger's record is passed over, it does not stop those behind it.
 fn attribute<'a>(record: &'a Consumed, name: &str) -> Option<&'a str> {
     let (_, value) = record.headers.iter().find(|(header, _)| header == name)?;
-    (!value.is_empty()).then_some(value.as_str())
+    let fits = (1..=ATTRIBUTE_BYTES).contains(&value.len()) && !value.contains(char::is_control);
+    fits.then_some(value.as_str())
 }
 
 #[cfg(test)]

@@ -151,9 +151,16 @@ impl Log {
             Ok(()) => records.iter().map(|_| Ok(())).collect(),
             // One of them is at fault, and only it is to be refused.
             Err(error) if error.kind() == StoreErrorKind::Permanent && records.len() > 1 => {
-                let mut results = Vec::with_capacity(records.len());
+                let mut results: Vec<Result<(), BrokerError>> = Vec::with_capacity(records.len());
                 for record in records {
-                    results.push(self.append_all(std::slice::from_ref(record)).await.map_err(broker_error));
+                    // Behind one that failed in passing nothing is appended: it would overtake.
+                    let result = match results.last() {
+                        Some(Err(error)) if error.kind() != BrokerErrorKind::Refused => {
+                            Err(BrokerError::new(error.kind(), error.to_string()))
+                        }
+                        _ => self.append_all(std::slice::from_ref(record)).await.map_err(broker_error),
+                    };
+                    results.push(result);
                 }
                 results
             }

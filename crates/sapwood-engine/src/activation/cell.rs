@@ -424,6 +424,22 @@ impl Cell {
         state.script.complete(position, number, completion);
     }
 
+    /// Whether a start ordered by this body is under way.
+    pub(crate) fn awaits_order(&self, position: Position) -> bool {
+        self.state.lock().orders_under_way.contains(&position)
+    }
+
+    /// A start was not made: its handle, when it is polled next, orders it again.
+    pub(crate) fn order_failed(&self, position: Position) {
+        let mut state = self.state.lock();
+        state.orders_under_way.remove(&position);
+        let waker = state.wakers.get(&position).cloned();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
     /// A step waits for its next try.
     pub(crate) fn back_off(&self, position: Position, attempt: u32) {
         let mut state = self.state.lock();

@@ -70,7 +70,8 @@ impl Activation {
         // What is woken until the poll begins is spent by it: the engine, which is here, need not be told.
         self.state.raised.store(true, Ordering::Release);
         self.cell.begin_poll(deliver);
-        self.state.raised.store(false, Ordering::Release);
+        // The edge to whoever raised it: what they did before is seen by the poll.
+        self.state.raised.swap(false, Ordering::AcqRel);
         let mut context = Context::from_waker(&self.waker);
         // The body is dropped after a panic; nothing looks at what it left half done.
         let polled = std::panic::catch_unwind(AssertUnwindSafe(|| {

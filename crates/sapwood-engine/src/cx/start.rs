@@ -21,8 +21,8 @@ use crate::{Call, Function};
 pub(crate) enum StartOutcome {
     /// The root is there, begun by this operation.
     Tree(TreeId),
-    /// The caller's id belongs to another root.
-    Conflict { tree: TreeId, message: String },
+    /// It cannot be made: its id is none, or belongs to another root.
+    Refused { message: String },
 }
 
 #[track_caller]
@@ -59,7 +59,7 @@ impl StartHandle {
     fn read(&self, outcome: &[u8]) -> Result<TreeId, CallFailure> {
         match serde_json::from_slice(outcome) {
             Ok(StartOutcome::Tree(tree)) => Ok(tree),
-            Ok(StartOutcome::Conflict { message, .. }) => Err(CallFailure {
+            Ok(StartOutcome::Refused { message }) => Err(CallFailure {
                 function: versioned(self.order.function, self.order.version),
                 path: self.cell.path().child(self.position).to_string(),
                 attempts: 0,

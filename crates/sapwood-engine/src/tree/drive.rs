@@ -117,7 +117,7 @@ impl Driver {
     /// The tree was claimed because something in it is due: so says the database's clock, which decides, also where
     /// this machine's is behind.
     pub(crate) fn claimed_when_due(mut self) -> Self {
-        let due_at = self.tree.timers.iter().map(|timer| timer.due_at).min();
+        let due_at = self.tree.next_due();
         if let Some(due_at) = due_at.filter(|_| self.ready.is_empty()) {
             let woken = self.tree.fire_due(due_at);
             self.queue_all(woken);
@@ -207,7 +207,8 @@ impl Driver {
         }
         if let Some(ready_at) = in_flight.releases {
             let empty = Box::new(Tree::empty(Arc::clone(&self.tree.facts)));
-            let tree = std::mem::replace(&mut self.tree, empty);
+            let mut tree = std::mem::replace(&mut self.tree, empty);
+            tree.put_down_active();
             return Step::End(match tree.outcome.clone() {
                 Some(outcome) => Ended::Settled { tree: tree.id(), outcome },
                 None => Ended::Released { tree, ready_at },
@@ -235,12 +236,19 @@ impl Driver {
             }
             Outside::Loaded(id, image) => self.loaded(id, image),
             Outside::Started(id, position, input, outcome) => match outcome {
-                Some(outcome) if self.tree.cell(id).is_some() => {
+                Some(outcome) if self.tree.cell(id).is_some_and(|cell| cell.awaits_order(position)) => {
                     self.tree.started(id, position, &input, outcome);
                     self.queue(id);
                 }
-                // The engine is stopping; whoever goes on with the tree orders the start again.
-                _ => {}
+                // It was not made; the body, if it still waits, orders it again.
+                None => {
+                    if let Some(cell) = self.tree.cell(id) {
+                        cell.order_failed(position);
+                        self.queue(id);
+                    }
+                }
+                // A start of an attempt that is over.
+                Some(_) => {}
             },
             Outside::LeaseLooksGood => {
                 self.waits_for_lease = false;
@@ -400,16 +408,23 @@ impl Driver {
 
     fn loaded(&mut self, id: NodeId, image: StoreResult<Option<InvocationImage>>) {
         let Some(node) = self.tree.nodes.get_mut(&id) else { return };
-        let Ok(Some(image)) = image else {
-            // The engine is stopping, or the tree is gone: the next commit is refused and says so.
-            node.status = Status::Waiting;
-            return;
+        let image = match image {
+            Ok(Some(image)) => image,
+            // Nobody decides anything any more.
+            _ if self.engine.is_killed() => return,
+            other => {
+                let why = other.err().map_or_else(|| "it has no row".to_owned(), |error| error.to_string());
+                let violation = Violation::misuse(0, format!("a journal that cannot be read: {why}"), "");
+                let woken = self.tree.park(id, &violation);
+                return self.queue_all(woken);
+            }
         };
         let Some(definition) = node.definition.clone() else { return };
         node.input = Some(image.invocation.input.clone());
         let woken = match Replayed::read(&image) {
             Ok(replayed) => {
-                node.next_seq = Some(replayed.next_seq);
+                // A sleep may have ended, and been written, while the journal was read.
+                node.next_seq = Some(replayed.next_seq.max(node.next_seq.unwrap_or(0)));
                 if self.begin(id, &definition, replayed) {
                     self.queue(id);
                 }
@@ -474,7 +489,9 @@ impl Driver {
             let Some(activation) = self.tree.nodes.get_mut(&id).and_then(|node| node.activation.as_mut()) else {
                 return;
             };
-            let (polled, report) = activation.poll(true);
+            // What the body did to itself is settled first: a replay, which has more to deliver, does the same.
+            let deliver = !activation.is_woken();
+            let (polled, report) = activation.poll(deliver);
             let is_pending = matches!(polled, Polled::Pending);
             self.after_poll(id, polled, report);
             let Some(activation) = self.tree.nodes.get(&id).and_then(|node| node.activation.as_ref()) else { return };
@@ -553,7 +570,8 @@ impl Driver {
         let mut granted = Vec::new();
         for (id, node) in &self.tree.nodes {
             let Some(activation) = node.activation.as_ref().filter(|_| node.status == Status::Active) else { continue };
-            if !activation.cell.wants() {
+            // A body in the middle of its replay may yet drop what it wants.
+            if !activation.cell.wants() || activation.cell.has_offer() || activation.is_woken() {
                 continue;
             }
             for (position, order) in activation.cell.grant() {
@@ -623,12 +641,12 @@ impl Driver {
         if self.tree.nodes.values().any(super::node::Node::is_active) {
             return Some(self.tree.facts.clock.now());
         }
-        self.tree.timers.iter().map(|timer| timer.due_at).min()
+        self.tree.next_due()
     }
 
     /// Wakes the loop when the next timer of an owned tree is due.
     fn set_alarm(&mut self) {
-        let Some(due_at) = self.tree.timers.iter().map(|timer| timer.due_at).min() else { return };
+        let Some(due_at) = self.tree.next_due() else { return };
         let wait = Duration::try_from(due_at.duration_since(self.tree.facts.clock.now())).unwrap_or_default();
         self.alarm = Some(Box::pin(tokio::time::sleep(wait)));
     }

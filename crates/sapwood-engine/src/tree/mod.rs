@@ -166,7 +166,7 @@ impl Tree {
             return TreeState::Running;
         }
         let parked = self.nodes.values().any(|node| node.status == Status::Parked);
-        if parked && self.timers.is_empty() { TreeState::Parked } else { TreeState::Suspended }
+        if parked && self.next_due().is_none() { TreeState::Parked } else { TreeState::Suspended }
     }
 
     /// The state of a tree whose root's promise settled like this.
@@ -178,6 +178,28 @@ impl Tree {
             Phase::TimedOut => TreeState::TimedOut,
             Phase::Pending | Phase::ReturnedOk | Phase::ReturnedErr => TreeState::Running,
         }
+    }
+
+    /// Drops the bodies and slots of what could run elsewhere; only bodies that wait are kept in a cache.
+    fn put_down_active(&mut self) {
+        for node in self.nodes.values_mut().filter(|node| node.is_active()) {
+            node.activation = None;
+            node.permit = None;
+            node.status = Status::Runnable;
+        }
+    }
+
+    /// Whether a timer can do anything as its node is: the end of a sleep is written to a journal whose next place is
+    /// known, or is read as soon as it is due. A node that is parked, or backs off, comes to its sleeps later.
+    fn counts(&self, timer: &Timer) -> bool {
+        let node = || self.by_path.get(&timer.path).and_then(|id| self.nodes.get(id));
+        timer.kind != TimerKind::Sleep
+            || node().is_none_or(|node| node.next_seq.is_some() || node.status == Status::Waiting)
+    }
+
+    /// When the next timer that counts is due.
+    fn next_due(&self) -> Option<jiff::Timestamp> {
+        self.timers.iter().filter(|timer| self.counts(timer)).map(|timer| timer.due_at).min()
     }
 
     /// Drops the body of a node that waits. Whatever wakes it is recorded and durable before its journal is read again.

@@ -23,14 +23,14 @@ impl Tree {
         registry: &Registry,
     ) -> Vec<NodeId> {
         let Some(cell) = self.cell(id) else { return Vec::new() };
+        if let Some(violation) = cell.script(crate::replay::Script::unasked) {
+            return self.park(id, &violation);
+        }
         if let Err(error) = &result
             && error.transient
             && let Some(retry) = self.retry_of(id, &report)
         {
             return self.retry(id, &error.message, retry);
-        }
-        if let Some(violation) = cell.script(crate::replay::Script::unasked) {
-            return self.park(id, &violation);
         }
         // The body is gone: what it dropped on its way out tells nobody anything.
         let fresh = report.fresh.into_iter().filter(|fresh| !matches!(fresh, Fresh::Drop { .. })).collect();

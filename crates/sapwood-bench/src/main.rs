@@ -48,7 +48,7 @@ async fn main() -> Result<()> {
     let info = place.store.info();
     println!("{} {}: {:?}", info.kind, info.place, info.durability);
     println!(
-        "workload      in flight  trees/s   p50 ms  worker µs  database µs  commits  ins/upd/del       WAL bytes   (a tree)"
+        "workload      in flight  trees/s   p50 ms  worker µs  database µs  commits  statements  ins/upd/del       WAL bytes   (a tree)"
     );
     let options = EngineOptions { committers: arguments.committers, ..EngineOptions::default() };
     let engine = Engine::launch(Arc::new(BenchApp), Arc::clone(&place.store), options).await?;
@@ -110,8 +110,8 @@ async fn run<F: Function>(
 
 fn print(name: &str, in_flight: u32, trees: u32, seconds: f64, p50: Option<Duration>, cost: &Cost) {
     let p50 = p50.map(|p50| format!("{:.2}", p50.as_secs_f64() * 1e3)).unwrap_or_default();
-    let counted = cost.counted.map(|[commits, inserted, updated, deleted, wal]| {
-        format!("{commits:>7.2}  {inserted:.1}/{updated:.1}/{deleted:.1}  {wal:>14.0}")
+    let counted = cost.counted.map(|[commits, statements, inserted, updated, deleted, wal]| {
+        format!("{commits:>7.2}  {statements:>10.2}  {inserted:.1}/{updated:.1}/{deleted:.1}  {wal:>14.0}")
     });
     println!(
         "{name:<12} {in_flight:>10} {:>8.0} {p50:>8} {:>10.0} {:>12.0}  {}",

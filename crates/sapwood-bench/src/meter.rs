@@ -18,6 +18,7 @@ pub(crate) struct Reading {
 #[derive(Clone, Copy)]
 struct Counters {
     commits: i64,
+    statements: i64,
     inserted: i64,
     updated: i64,
     deleted: i64,
@@ -30,8 +31,9 @@ pub(crate) struct Cost {
     pub(crate) worker_us: f64,
     /// Microseconds of the database's processes, where they are others.
     pub(crate) database_us: f64,
-    /// Commits, rows inserted, updated, deleted, and bytes of WAL, where the database counts them.
-    pub(crate) counted: Option<[f64; 5]>,
+    /// Commits, statements, rows inserted, updated, deleted, and bytes of WAL, where the database counts them. Statements
+    /// are 0 where the server has no `pg_stat_statements`.
+    pub(crate) counted: Option<[f64; 6]>,
 }
 
 impl Reading {
@@ -61,17 +63,19 @@ impl Reading {
 
 impl Counters {
     async fn read(connection: &mut PgConnection) -> sqlx::Result<Self> {
-        // Backends report at most once a second; a new transaction sees what has been reported.
-        tokio::time::sleep(Duration::from_millis(1_100)).await;
+        // A backend that has fallen idle reports what it has not reported yet after ten seconds.
+        tokio::time::sleep(Duration::from_millis(10_500)).await;
         let row = sqlx::query(
             "select sum(xact_commit)::bigint, sum(tup_inserted)::bigint, sum(tup_updated)::bigint, \
              sum(tup_deleted)::bigint, (pg_current_wal_insert_lsn() - '0/0')::bigint from pg_stat_database \
              where datname = current_database()",
         )
-        .fetch_one(connection)
+        .fetch_one(&mut *connection)
         .await?;
+        let statements = statements(connection).await.unwrap_or_default();
         Ok(Self {
             commits: row.get(0),
+            statements,
             inserted: row.get(1),
             updated: row.get(2),
             deleted: row.get(3),
@@ -79,9 +83,20 @@ impl Counters {
         })
     }
 
-    const fn fields(self) -> [i64; 5] {
-        [self.commits, self.inserted, self.updated, self.deleted, self.wal_bytes]
+    const fn fields(self) -> [i64; 6] {
+        [self.commits, self.statements, self.inserted, self.updated, self.deleted, self.wal_bytes]
     }
+}
+
+/// Statements run so far in this database; an error where the server does not count them.
+async fn statements(connection: &mut PgConnection) -> sqlx::Result<i64> {
+    sqlx::query("create extension if not exists pg_stat_statements").execute(&mut *connection).await?;
+    sqlx::query_scalar(
+        "select coalesce(sum(calls), 0)::bigint from pg_stat_statements \
+         where dbid = (select oid from pg_database where datname = current_database())",
+    )
+    .fetch_one(connection)
+    .await
 }
 
 fn own_time() -> Duration {

@@ -39,10 +39,11 @@ impl Member {
 
     /// Takes partitions over, paused: nothing is read before it is begun.
     ///
-    /// They start at an offset that is nobody's, so that librdkafka neither asks for the committed one, which is only
-    /// advice, nor complains that there is none.
+    /// They start at the end, so that librdkafka neither asks for the committed offset, which is only advice, nor complains
+    /// that there is none. Any offset of our own could be one that retention has dropped, and a fetch may be on its way
+    /// before the pause.
     fn assign(consumer: &BaseConsumer<Self>, list: &mut TopicPartitionList) -> KafkaResult<()> {
-        list.set_all_offsets(Offset::Offset(0))?;
+        list.set_all_offsets(Offset::End)?;
         match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => consumer.incremental_assign(list)?,
             RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.assign(list)?,

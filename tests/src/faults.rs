@@ -1,8 +1,9 @@
-//! A store whose commits a test counts, reads, holds, loses, or lets the process die of.
+//! A store whose commits a test counts, reads, holds, loses, or lets the process die of; and whose claims it loses and
+//! loads it refuses.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -46,6 +47,11 @@ pub struct Faults {
     turns: Mutex<Vec<Turn>>,
     lost: Mutex<Vec<Turn>>,
     loads: Mutex<Vec<Path>>,
+    /// Whether the answer of the next claim that takes a tree is lost.
+    loses_claim: AtomicBool,
+    claims: Mutex<Vec<TreeId>>,
+    /// Invocations whose next load is refused for good.
+    unreadable: Mutex<HashSet<Path>>,
 }
 
 impl Faults {
@@ -62,6 +68,9 @@ impl Faults {
             turns: Mutex::default(),
             lost: Mutex::default(),
             loads: Mutex::default(),
+            loses_claim: AtomicBool::new(false),
+            claims: Mutex::default(),
+            unreadable: Mutex::default(),
         });
         (Arc::new(Faulty { store, faults: Arc::clone(&faults) }), faults)
     }
@@ -129,6 +138,31 @@ impl Faults {
     #[must_use]
     pub fn loads(&self) -> Vec<Path> {
         self.loads.lock().clone()
+    }
+
+    /// Loses the answer of the next claim that takes a tree; the claim is made all the same.
+    pub fn lose_claim(&self) {
+        self.loses_claim.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether an answer is still to be lost.
+    #[must_use]
+    pub fn has_claim_to_lose(&self) -> bool {
+        self.loses_claim.load(Ordering::SeqCst)
+    }
+
+    /// The trees that were claimed, one by one, in order.
+    #[must_use]
+    pub fn claims(&self) -> Vec<TreeId> {
+        self.claims.lock().clone()
+    }
+
+    /// Refuses for good the next load of the invocation at a path, as `/0/1`.
+    ///
+    /// # Panics
+    /// Where it is no path.
+    pub fn refuse_load(&self, path: &str) {
+        self.unreadable.lock().insert(path.parse().expect("a path"));
     }
 
     fn next(&self) -> Option<Fault> {
@@ -254,7 +288,12 @@ impl Trees for Faulty {
     }
 
     async fn trees_claim(&self, worker: WorkerId, limit: usize, versions: &[String]) -> StoreResult<Claims> {
-        self.store.trees_claim(worker, limit, versions).await
+        let claims = self.store.trees_claim(worker, limit, versions).await?;
+        self.faults.claims.lock().extend(claims.trees.iter().map(|claimed| claimed.row.id));
+        if !claims.trees.is_empty() && self.faults.loses_claim.swap(false, Ordering::SeqCst) {
+            return Err(lost());
+        }
+        Ok(claims)
     }
 
     async fn tree_load(&self, tree: TreeId) -> StoreResult<Option<TreeImage>> {
@@ -263,6 +302,9 @@ impl Trees for Faulty {
 
     async fn invocation_load(&self, tree: TreeId, path: &Path) -> StoreResult<Option<InvocationImage>> {
         self.faults.loads.lock().push(path.clone());
+        if self.faults.unreadable.lock().remove(path) {
+            return Err(StoreError::new(StoreErrorKind::Permanent, "the row is damaged, as planned"));
+        }
         self.store.invocation_load(tree, path).await
     }
 }

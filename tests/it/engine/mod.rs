@@ -6,6 +6,7 @@ mod claims;
 mod concurrency;
 mod guards;
 mod promises;
+mod regressions;
 mod replay;
 mod suspension;
 mod tree;

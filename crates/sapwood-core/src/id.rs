@@ -211,6 +211,23 @@ mod tests {
         assert_eq!(Path::from_bytes(&[1, 0]), Err(PathError));
     }
 
+    /// E3: an event's identity tells its tree, its invocation and its position apart.
+    #[test]
+    fn no_two_emits_share_an_identity() {
+        let (tree, other) = (TreeId::fresh(), TreeId::fresh());
+        let (root, child) = (Path::root(), Path::root().child(3));
+        let ids = [
+            EventId::of(tree, &root, 3),
+            EventId::of(tree, &root, 4),
+            EventId::of(tree, &child, 3),
+            EventId::of(tree, &child, 4),
+            EventId::of(other, &root, 3),
+        ];
+        let distinct: std::collections::BTreeSet<_> = ids.iter().collect();
+        assert_eq!(distinct.len(), ids.len());
+        assert_eq!(EventId::of(tree, &child, 3), ids[2]);
+    }
+
     #[test]
     fn the_direct_children_are_one_range_of_stored_forms() {
         let parent = Path::root().child(2);

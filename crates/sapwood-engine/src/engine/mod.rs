@@ -1,52 +1,52 @@
 //! A running engine: one context on one store, as one worker.
 
+mod handle;
+mod starting;
+mod trees;
+
 use std::any::Any;
 use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::num::NonZeroUsize;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::FutureExt;
 use lru::LruCache;
 use parking_lot::Mutex;
 use sapwood_core::limits::Limits;
 use sapwood_core::store::{
-    Claimed, Hint, Intake, KeyScope, NewTree, Outcome, Start, StartKey, Started, Store, StoreError, StoreErrorKind,
-    StoreResult, TreeFilter, Turn,
+    Claimed, Hint, Intake, KeyScope, Outcome, Started, Store, StoreError, StoreErrorKind, StoreResult, TreeFilter, Turn,
 };
-use sapwood_core::tree::{Cause, InvocationImage, TreeImage, TreeRow, TreeState};
-use sapwood_core::{BoundedContext, CallError, CallFailure, Dependencies, Path, Position, TreeId, WorkerId, canonical};
+use sapwood_core::tree::{Cause, InvocationImage, TreeImage, TreeRow};
+use sapwood_core::{BoundedContext, Dependencies, Path, Position, TreeId, WorkerId};
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use crate::activation::{Facts, StartOrder};
+use crate::activation::StartOrder;
 use crate::committer::{self, Submission};
 use crate::cx::StartOutcome;
-use crate::error::{EngineError, MAX_ID_CHARS, ReadError, StartError};
+use crate::error::{EngineError, ReadError, StartError};
 use crate::lease::LeaseWatch;
 use crate::options::{CachePolicy, EngineOptions};
-use crate::outcome::{Rejection, call_error};
 use crate::pause::Pause;
-use crate::registry::{Definition, Registry, Trigger, encode};
-use crate::replay::{causation_of, versioned};
+use crate::registry::{Registry, Trigger, encode};
+use crate::replay::causation_of;
 use crate::starter::{self, Request};
-use crate::tree::{Driver, Ended, Mailbox, Signal, Tree};
+use crate::tree::{Mailbox, Signal, Tree};
 use crate::view::TreeView;
 use crate::waiters::Waiters;
 use crate::{Call, Function, claims, lease};
+
+pub use handle::{ResultError, TreeHandle};
+use starting::is_id;
 
 /// One bounded context, running on its store. Cloning gives another handle of the same engine.
 #[derive(Clone)]
 pub struct Engine {
     inner: Arc<Inner>,
 }
-
-/// Trees looked at in one read for those that were lost.
-const STRAYS_PAGE: usize = 500;
 
 /// How long a start that was not made waits before it is ordered again.
 const START_PAUSE: Duration = Duration::from_millis(100);
@@ -502,261 +502,6 @@ impl Inner {
         self.stop();
     }
 
-    // ---- trees ----------------------------------------------------------------------------------------------------
-
-    /// Drives a tree that was inserted a moment ago, owned by this worker.
-    pub(crate) fn run_begun(self: &Arc<Self>, new: NewTree) {
-        let facts = self.facts(new.id, &new.cause);
-        let tree = Tree::begun(new, facts, &self.registry, false);
-        self.drive(Box::new(tree), None, false);
-    }
-
-    /// Drives a tree that was claimed: from memory, where its bodies are as the claim found it, else from its rows.
-    pub(crate) async fn run_claimed(self: &Arc<Self>, claimed: Claimed) {
-        if let Some(driven) = self.owned.lock().get_mut(&claimed.row.id) {
-            driven.claimed_again = Some(claimed);
-            return;
-        }
-        let Claimed { row, taken_over } = claimed;
-        let cached = self.cache.as_ref().and_then(|cache| cache.lock().pop(&row.id));
-        if let Some(mut tree) = cached.filter(|tree| !taken_over && tree.revision + 1 == row.revision) {
-            tree.refresh(&row);
-            return self.drive(tree, None, true);
-        }
-        match self.tree_load(row.id).await {
-            Ok(Some(image)) => {
-                let facts = self.facts(row.id, &image.row.cause);
-                self.drive(Box::new(Tree::loaded(image, facts, &self.registry)), None, !taken_over);
-            }
-            Ok(None) => tracing::error!(tree = %row.id, "a claimed tree has no rows"),
-            Err(error) => tracing::error!(tree = %row.id, "a claimed tree could not be loaded: {error}"),
-        }
-    }
-
-    fn drive(self: &Arc<Self>, tree: Box<Tree>, born: Option<oneshot::Sender<()>>, is_due: bool) {
-        let id = tree.id();
-        {
-            let mut owned = self.owned.lock();
-            if owned.contains_key(&id) {
-                // A start that was sent twice; the tree runs already.
-                return;
-            }
-            owned.insert(id, Driven { mailbox: Arc::clone(&tree.mailbox), claimed_again: None });
-        }
-        let mut driver = Driver::new(tree, Arc::clone(self), born);
-        if is_due {
-            driver = driver.claimed_when_due();
-        }
-        let engine = Arc::clone(self);
-        tokio::spawn(async move {
-            // Polls catch the panics of bodies; what else runs of an author's code, a `Drop`, a decoder, is caught here.
-            let drive = AssertUnwindSafe(driver.drive()).catch_unwind();
-            let ended = drive.await.unwrap_or_else(|_| Ended::Failed("a panic outside of a body's poll".to_owned()));
-            engine.ended(id, ended);
-        });
-    }
-
-    fn ended(self: &Arc<Self>, id: TreeId, ended: Ended) {
-        let driven = self.owned.lock().remove(&id);
-        match ended {
-            Ended::Settled { tree, outcome } => {
-                self.waiters.settled(tree, outcome);
-                self.hinter.settled();
-            }
-            Ended::Released { tree, ready_at } => {
-                if let Some(cache) = &self.cache {
-                    cache.lock().put(id, tree);
-                }
-                if let Some(ready_at) = ready_at {
-                    self.claim_signal.due(ready_at);
-                }
-            }
-            Ended::Refused => self.reload(id, None),
-            Ended::Failed(error) => self.reload(id, Some(error)),
-            Ended::Stopped => {}
-        }
-        if let Some(claimed) = driven.and_then(|driven| driven.claimed_again) {
-            let engine = Arc::clone(self);
-            self.spawn(async move { engine.run_claimed(claimed).await });
-        }
-        self.left.notify_waiters();
-    }
-
-    /// Looks again at a tree whose commit was refused: where it is this worker's still, it was changed from outside
-    /// and goes on as its rows tell. One whose commit the store refused for good is parked as a whole, with `error`.
-    fn reload(self: &Arc<Self>, id: TreeId, error: Option<String>) {
-        let engine = Arc::clone(self);
-        self.spawn(async move {
-            let Ok(Some(image)) = engine.tree_load(id).await else { return };
-            if image.row.owner != Some(engine.worker) {
-                return;
-            }
-            let facts = engine.facts(id, &image.row.cause);
-            let mut tree = Tree::loaded(image, facts, &engine.registry);
-            if let Some(error) = error {
-                tree.park_all(&error);
-            }
-            engine.drive(Box::new(tree), None, false);
-        });
-    }
-
-    /// Looks for trees that are this worker's and not driven here: those of a claim whose answer was lost. What the
-    /// starter is about to adopt has revision 0 and is left to it.
-    pub(crate) async fn reload_strays(self: &Arc<Self>) -> StoreResult<()> {
-        let mut filter = TreeFilter { state: Some(TreeState::Running), limit: STRAYS_PAGE, ..TreeFilter::default() };
-        loop {
-            let rows = self.store.tree_list(&filter).await?;
-            for row in &rows {
-                let is_stray = row.owner == Some(self.worker) && row.revision > 0;
-                if is_stray && !self.owned.lock().contains_key(&row.id) {
-                    self.reload(row.id, None);
-                }
-            }
-            match rows.last() {
-                Some(last) if rows.len() == STRAYS_PAGE => filter.before = Some(last.id),
-                _ => return Ok(()),
-            }
-        }
-    }
-
-    fn facts(&self, tree: TreeId, cause: &Cause) -> Arc<Facts> {
-        Arc::new(Facts {
-            tree,
-            context: self.context,
-            correlation: cause.correlation.clone(),
-            traceparent: cause.traceparent.clone(),
-            lanes: self.lanes,
-            limits: self.options.limits,
-            clock: Arc::clone(&self.options.clock),
-        })
-    }
-
-    fn tell_trees(&self, signal: impl Fn() -> Signal) {
-        let mailboxes: Vec<_> = self.owned.lock().values().map(|driven| Arc::clone(&driven.mailbox)).collect();
-        mailboxes.into_iter().for_each(|mailbox| mailbox.send(signal()));
-    }
-
-    // ---- starting and reading -------------------------------------------------------------------------------------
-
-    fn unknown(&self, name: &str) -> StartError {
-        let mut names: Vec<&str> = self.registry.functions().map(|definition| definition.name).collect();
-        names.dedup();
-        let nearest = crate::nearest::nearest(name, names).map(ToOwned::to_owned);
-        StartError::UnknownFunction { name: name.to_owned(), nearest }
-    }
-
-    async fn start(
-        self: &Arc<Self>,
-        definition: &Definition,
-        input: Bytes,
-        id: Option<String>,
-        cause: Option<Cause>,
-    ) -> Result<StartReply, StartError> {
-        let limit = self.options.limits.payload_bytes;
-        if input.len() > limit {
-            return Err(StartError::TooLarge { bytes: input.len(), limit });
-        }
-        if self.is_draining() || self.is_killed() {
-            return Err(StartError::Draining);
-        }
-        match id {
-            Some(id) if !is_id(&id) => Err(StartError::InvalidId),
-            Some(id) => self.start_keyed(definition, input, KeyScope::Caller, id, cause.unwrap_or_default()).await,
-            None => self.start_free(definition, input, cause.unwrap_or_default()).await,
-        }
-    }
-
-    /// A start that nobody contests: the tree is born in its first turn.
-    async fn start_free(
-        self: &Arc<Self>,
-        definition: &Definition,
-        input: Bytes,
-        cause: Cause,
-    ) -> Result<StartReply, StartError> {
-        let new = new_tree(definition, input, cause);
-        let id = new.id;
-        let facts = self.facts(id, &new.cause);
-        let (born, is_born) = oneshot::channel();
-        self.drive(Box::new(Tree::begun(new, facts, &self.registry, true)), Some(born), false);
-        match is_born.await {
-            Ok(()) => Ok(StartReply { tree: id, created: true }),
-            Err(_) => Err(StartError::Draining),
-        }
-    }
-
-    async fn start_keyed(
-        &self,
-        definition: &Definition,
-        input: Bytes,
-        scope: KeyScope,
-        key: String,
-        cause: Cause,
-    ) -> Result<StartReply, StartError> {
-        let value = serde_json::from_slice(&input).unwrap_or_default();
-        let new = new_tree(definition, input.clone(), cause);
-        let id = new.id;
-        let start = Start { tree: new, key: StartKey { scope, key, digest: canonical::digest(&value) } };
-        let (reply, answer) = oneshot::channel();
-        self.starter.send(Request::Start { start, reply }).await.map_err(|_| StartError::Draining)?;
-        match answer.await.map_err(|_| StartError::Draining)?.map_err(StartError::Store)? {
-            Started::Created => Ok(StartReply { tree: id, created: true }),
-            Started::Existing { tree, .. } if tree == id => Ok(StartReply { tree, created: true }),
-            Started::Existing { tree, function, same_digest } => {
-                self.check_same(tree, &function, same_digest, definition, &input).await?;
-                Ok(StartReply { tree, created: false })
-            }
-        }
-    }
-
-    /// Whether the tree that holds a key is the one that was to be started; unequal digests are decided by comparing
-    /// with the recorded input.
-    async fn check_same(
-        &self,
-        tree: TreeId,
-        function: &str,
-        same_digest: bool,
-        definition: &Definition,
-        input: &[u8],
-    ) -> Result<(), StartError> {
-        let conflict = |message: String| Err(StartError::Conflict { tree, message });
-        if function != definition.name {
-            return conflict(format!("whose function is `{function}`"));
-        }
-        if same_digest {
-            return Ok(());
-        }
-        let image = self.store.invocation_load(tree, &Path::root()).await.map_err(StartError::Store)?;
-        match image {
-            Some(image) if canonical::covers_bytes(&image.invocation.input, input) => Ok(()),
-            _ => conflict("which was started with another input".to_owned()),
-        }
-    }
-
-    /// Waits for a tree's outcome.
-    async fn outcome(&self, tree: TreeId) -> Result<Outcome, ReadError> {
-        loop {
-            // First the seat, then the look: a tree that settles in between finds the waiter.
-            let seat = self.waiters.seat(tree);
-            if !self.owned.lock().contains_key(&tree) {
-                match self.store.outcome_read(tree).await? {
-                    None => return Err(ReadError::Unknown(tree)),
-                    Some(outcome) if outcome.state.is_settled() => return Ok(outcome),
-                    Some(_) => {}
-                }
-            }
-            // Being told across processes is a hint; the pause bounds what a lost one costs.
-            if let Ok(Some(outcome)) = tokio::time::timeout(self.options.poll, seat.wait()).await {
-                return Ok(outcome);
-            }
-        }
-    }
-
-    /// Somebody on this store settled something: those who wait for trees of other workers look again.
-    pub(crate) fn look_again(&self) {
-        let owned = self.owned.lock();
-        self.waiters.look_again(|tree| !owned.contains_key(tree));
-    }
-
     // ---- tasks ----------------------------------------------------------------------------------------------------
 
     fn spawn(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
@@ -789,73 +534,4 @@ impl Inner {
         let mut tasks = std::mem::take(&mut *self.tasks.lock());
         while tasks.join_next().await.is_some() {}
     }
-}
-
-fn new_tree(definition: &Definition, input: Bytes, cause: Cause) -> NewTree {
-    let id = TreeId::fresh();
-    let correlation = if cause.correlation.is_empty() { id.to_string() } else { cause.correlation };
-    NewTree {
-        id,
-        function: definition.name.to_owned(),
-        version: definition.version,
-        input,
-        cause: Cause { correlation, ..cause },
-    }
-}
-
-fn is_id(id: &str) -> bool {
-    (1..=MAX_ID_CHARS).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
-}
-
-/// A tree, by its id: attach to it from anywhere.
-pub struct TreeHandle<F> {
-    engine: Engine,
-    tree: TreeId,
-    function: PhantomData<fn() -> F>,
-}
-
-impl<F: Function> TreeHandle<F> {
-    /// The tree's identity.
-    #[must_use]
-    pub fn id(&self) -> TreeId {
-        self.tree
-    }
-
-    /// Waits for the root's result.
-    ///
-    /// # Errors
-    /// [`ResultError::Call`] with the root's own error, or how else it ended.
-    pub async fn result(&self) -> Result<F::Output, ResultError<F::Error>> {
-        let outcome = self.engine.inner.outcome(self.tree).await?;
-        let value = outcome.value.unwrap_or_default();
-        let phase = match outcome.state {
-            TreeState::Resolved => {
-                return serde_json::from_slice(&value).map_err(ResultError::Unreadable);
-            }
-            TreeState::TimedOut => sapwood_core::tree::Phase::TimedOut,
-            TreeState::Cancelled => sapwood_core::tree::Phase::Cancelled,
-            _ => sapwood_core::tree::Phase::Rejected,
-        };
-        let root = CallFailure {
-            function: versioned(&outcome.function, outcome.version),
-            path: Path::root().to_string(),
-            attempts: outcome.attempts,
-            kind: sapwood_core::failure::CallFailureKind::Cancelled,
-        };
-        Err(ResultError::Call(call_error(root, phase, Rejection::read(&value))))
-    }
-}
-
-/// Why a tree gave no result to who waited for it.
-#[derive(Debug, thiserror::Error)]
-pub enum ResultError<E: std::fmt::Debug + std::fmt::Display + 'static> {
-    /// The root gave none.
-    #[error("{0}")]
-    Call(CallError<E>),
-    /// The tree could not be read.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// The result is none that this build can read.
-    #[error("the result is not readable")]
-    Unreadable(#[source] serde_json::Error),
 }

@@ -39,6 +39,7 @@ pub use cx::{CallHandle, Cx, SleepHandle, StartHandle, StepHandle};
 pub use engine::{Engine, Health, ResultError, StartReply, TreeHandle};
 pub use error::{EngineError, MAX_ID_CHARS, ReadError, StartError};
 pub use function::{Call, CallableFrom, Function, Recorded, Returned};
+pub use nearest::nearest;
 pub use options::{CachePolicy, EngineOptions};
 pub use outcome::{Rejection, RejectionKind};
 pub use registry::{Definition, FunctionEntry, Registry, RegistryError, Subscription, Trigger};

@@ -1,11 +1,27 @@
-//! The name that was probably meant.
+//! The name that was probably meant, for the text of an error about an unknown one.
 
-/// The name nearest to `asked`, if one is near enough to be a slip of the pen.
-pub(crate) fn nearest<'a>(asked: &str, names: Vec<&'a str>) -> Option<&'a str> {
-    names
+/// The most similar of `known`, if it is similar at all.
+#[must_use]
+pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // Below this, Jaro-Winkler calls names similar that only share a few letters.
+    const SIMILAR: f64 = 0.8;
+    known
         .into_iter()
-        .map(|name| (strsim::jaro_winkler(asked, name), name))
-        .filter(|(likeness, _)| *likeness > 0.8)
+        .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))
+        .filter(|(similarity, _)| *similarity >= SIMILAR)
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
-        .map(|(_, name)| name)
+        .map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_of_the_finger_finds_its_name_and_another_word_finds_none() {
+        let known = ["orders", "shipping", "loyalty"];
+        assert_eq!(nearest("order", known), Some("orders"));
+        assert_eq!(nearest("shiping", known), Some("shipping"));
+        assert_eq!(nearest("billing", known), None);
+    }
 }

@@ -149,12 +149,10 @@ impl Tree {
     }
 
     /// Clears timers, in memory and in the next turn.
-    fn clear_timers(&mut self, gone: impl Fn(&Timer) -> bool) -> Vec<Timer> {
-        let (cleared, kept) = std::mem::take(&mut self.timers).into_iter().partition(gone);
+    fn clear_timers(&mut self, gone: impl Fn(&Timer) -> bool) {
+        let (cleared, kept): (Vec<Timer>, _) = std::mem::take(&mut self.timers).into_iter().partition(gone);
         self.timers = kept;
-        let cleared: Vec<Timer> = cleared;
         cleared.iter().for_each(|timer| self.draft.timer_cleared(timer));
-        cleared
     }
 
     /// Where the tree stands once nothing in it runs.

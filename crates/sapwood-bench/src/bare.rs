@@ -54,7 +54,7 @@ pub(crate) async fn postgres(url: &str, trees: usize, batch: usize) -> sqlx::Res
         }
     }
     connection.execute("drop schema bench_bare cascade").await?;
-    Ok(())
+    connection.close().await
 }
 
 /// Writes `trees` trees in batches of `batch`, on SQLite.

@@ -5,6 +5,7 @@
 
 mod bare;
 mod meter;
+mod processes;
 mod workloads;
 
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ use sapwood_sqlite::{SqliteOptions, SqliteStore};
 use sqlx::{Connection, PgConnection};
 
 use crate::meter::{Cost, Reading};
+use crate::processes::Postmaster;
 use crate::workloads::{BenchApp, seq3, tree4x2};
 
 /// The schema, and the start of the file's name.
@@ -47,6 +49,7 @@ async fn main() -> Result<()> {
     let place = Place::open(&arguments).await?;
     let info = place.store.info();
     println!("{} {}: {:?}", info.kind, info.place, info.durability);
+    place.tell_what_is_not_measured().await?;
     println!(
         "workload      in flight  trees/s   p50 ms  worker µs  database µs  commits  statements  ins/upd/del       WAL bytes   (a tree)"
     );
@@ -113,11 +116,11 @@ fn print(name: &str, in_flight: u32, trees: u32, seconds: f64, p50: Option<Durat
     let counted = cost.counted.map(|[commits, statements, inserted, updated, deleted, wal]| {
         format!("{commits:>7.2}  {statements:>10.2}  {inserted:.1}/{updated:.1}/{deleted:.1}  {wal:>14.0}")
     });
+    let database = cost.database_us.map_or_else(|| "-".to_owned(), |us| format!("{us:.0}"));
     println!(
-        "{name:<12} {in_flight:>10} {:>8.0} {p50:>8} {:>10.0} {:>12.0}  {}",
+        "{name:<12} {in_flight:>10} {:>8.0} {p50:>8} {:>10.0} {database:>12}  {}",
         f64::from(trees) / seconds,
         cost.worker_us,
-        cost.database_us,
         counted.unwrap_or_default()
     );
 }
@@ -150,6 +153,16 @@ impl Place {
             Some(url) => Some(PgConnection::connect(url).await?),
             None => None,
         })
+    }
+
+    /// Says so if the database's time is missing from what follows.
+    async fn tell_what_is_not_measured(&self) -> Result<()> {
+        if let Some(mut connection) = self.connect().await?
+            && Postmaster::of(&mut connection).await?.is_none()
+        {
+            println!("the database's time is not measured: its processes cannot be seen on this machine");
+        }
+        Ok(())
     }
 
     /// The same rows without the platform.

@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use sqlx::{PgConnection, Row};
 
-/// Ticks of `/proc/*/stat` in a second; Linux has shown 100 to programs for as long as it has had them.
-const TICKS: f64 = 100.0;
+use crate::processes::{Postmaster, own_time};
 
 /// A reading.
 pub(crate) struct Reading {
     worker: Duration,
-    database: Duration,
+    database: Option<Duration>,
     counters: Option<Counters>,
 }
 
@@ -25,25 +24,26 @@ struct Counters {
     wal_bytes: i64,
 }
 
-/// The difference of two readings, a tree.
+/// The difference of two readings, per tree.
 pub(crate) struct Cost {
     /// Microseconds of this process.
     pub(crate) worker_us: f64,
-    /// Microseconds of the database's processes, where they are others.
-    pub(crate) database_us: f64,
-    /// Commits, statements, rows inserted, updated, deleted, and bytes of WAL, where the database counts them. Statements
-    /// are 0 where the server has no `pg_stat_statements`.
+    /// Microseconds of the database's processes; `None` if it has none of its own, or none that are seen here.
+    pub(crate) database_us: Option<f64>,
+    /// Commits, statements, rows inserted, updated, deleted, and bytes of WAL; `None` if the database does not count
+    /// them. Statements are 0 if the server has no `pg_stat_statements`.
     pub(crate) counted: Option<[f64; 6]>,
 }
 
 impl Reading {
     /// Reads now; with a connection, the database's counters as well.
     pub(crate) async fn take(database: Option<&mut PgConnection>) -> sqlx::Result<Self> {
-        let counters = match database {
-            Some(connection) => Some(Counters::read(connection).await?),
-            None => None,
+        let Some(connection) = database else {
+            return Ok(Self { worker: own_time(), database: None, counters: None });
         };
-        Ok(Self { worker: own_time(), database: postgres_time(), counters })
+        let counters = Some(Counters::read(connection).await?);
+        let postmaster = Postmaster::of(connection).await?;
+        Ok(Self { worker: own_time(), database: postmaster.and_then(Postmaster::time), counters })
     }
 
     /// What `trees` trees have cost since.
@@ -55,7 +55,7 @@ impl Reading {
         });
         Cost {
             worker_us: per_tree(self.worker, later.worker),
-            database_us: per_tree(self.database, later.database),
+            database_us: self.database.zip(later.database).map(|(before, after)| per_tree(before, after)),
             counted: counted.and_then(|fields| fields.try_into().ok()),
         }
     }
@@ -97,26 +97,4 @@ async fn statements(connection: &mut PgConnection) -> sqlx::Result<i64> {
     )
     .fetch_one(connection)
     .await
-}
-
-fn own_time() -> Duration {
-    time_of(&std::fs::read_to_string("/proc/self/stat").unwrap_or_default())
-}
-
-/// The time of all processes called postgres on this machine, those that have ended included by their parent.
-fn postgres_time() -> Duration {
-    let Ok(processes) = std::fs::read_dir("/proc") else { return Duration::ZERO };
-    processes
-        .flatten()
-        .filter_map(|process| std::fs::read_to_string(process.path().join("stat")).ok())
-        .filter(|stat| stat.contains("(postgres)"))
-        .map(|stat| time_of(&stat))
-        .sum()
-}
-
-/// User and system time, from a line of `/proc/*/stat`.
-fn time_of(stat: &str) -> Duration {
-    let after_name = stat.rsplit(')').next().unwrap_or_default();
-    let ticks: u64 = after_name.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
-    Duration::from_secs_f64(ticks as f64 / TICKS)
 }

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cargo_metadata::{Metadata, MetadataCommand, Package};
+use cargo_metadata::Package;
+use sapwood_tests::workspace;
 
 /// Each crate's floor. A crate depends only on crates of lower floors.
 const FLOORS: &[(&str, u32)] = &[
@@ -38,15 +39,6 @@ const ROOMS: &[(&str, &[&str])] = &[
 /// Who never names a foreign crate, its own tests included.
 const CLOSED: &[(&str, &str)] = &[("sapwood-core", "tokio")];
 
-fn workspace() -> Metadata {
-    MetadataCommand::new()
-        .manifest_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
-        .no_deps()
-        .other_options(["--offline".to_owned()])
-        .exec()
-        .expect("cargo knows the workspace")
-}
-
 fn is_example(package: &Package) -> bool {
     package.manifest_path.components().any(|part| part.as_str() == "examples")
 }
@@ -70,7 +62,7 @@ fn named(package: &Package) -> BTreeSet<&str> {
 /// Floors only name what is below them.
 #[test]
 fn a_crate_depends_only_on_lower_floors() {
-    let workspace = workspace();
+    let workspace = workspace::metadata();
     let packages: BTreeMap<&str, &Package> = workspace.packages.iter().map(|p| (p.name.as_str(), p)).collect();
     let mut wrong = Vec::new();
     for package in packages.values() {
@@ -89,7 +81,7 @@ fn a_crate_depends_only_on_lower_floors() {
 /// Every crate of the table is there, so that none slips out of it under a new name.
 #[test]
 fn every_crate_of_the_table_exists() {
-    let workspace = workspace();
+    let workspace = workspace::metadata();
     let names: BTreeSet<&str> = workspace.packages.iter().map(|package| package.name.as_str()).collect();
     let table = FLOORS.iter().map(|(name, _)| *name);
     let rooms = ROOMS.iter().flat_map(|(_, rooms)| *rooms).copied();
@@ -100,7 +92,7 @@ fn every_crate_of_the_table_exists() {
 /// E7: a consumer depends on the producer's contract alone, and that pulls in no server.
 #[test]
 fn a_contract_depends_on_the_core_alone() {
-    let workspace = workspace();
+    let workspace = workspace::metadata();
     let ours: BTreeSet<&str> = workspace.packages.iter().map(|package| package.name.as_str()).collect();
     for contract in workspace.packages.iter().filter(|package| is_contract(package)) {
         let names: Vec<&str> = named(contract).into_iter().filter(|name| ours.contains(name)).collect();
@@ -111,7 +103,7 @@ fn a_contract_depends_on_the_core_alone() {
 /// Some foreign crates have rooms of their own, so that a driver's types stay behind their port.
 #[test]
 fn foreign_crates_stay_in_their_rooms() {
-    let workspace = workspace();
+    let workspace = workspace::metadata();
     let mut wrong = Vec::new();
     for package in &workspace.packages {
         let (name, names) = (package.name.as_str(), named(package));

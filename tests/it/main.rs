@@ -11,4 +11,5 @@ mod orders;
 mod plans;
 mod store;
 mod store_locks;
+mod tidy;
 mod ui;

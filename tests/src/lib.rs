@@ -6,6 +6,7 @@
 //! | [`postgres`], [`sqlite`] | a schema, a file, for one test |
 //! | [`engine`], [`faults`] | engines on such a store, crashed and taken over; a store that fails on purpose |
 //! | [`process`] | programs of the workspace, run as processes and watched |
+//! | [`workspace`] | what cargo knows of the workspace, and its files |
 //! | [`clock`] | the clock that tests move |
 //! | [`conformance`] | the cases that every store and every broker passes |
 //!
@@ -23,3 +24,4 @@ pub mod postgres;
 pub mod process;
 pub mod sqlite;
 pub mod store;
+pub mod workspace;

@@ -12,10 +12,9 @@ use sapwood_core::{BoundedContext, Path, TreeId};
 use sapwood_engine::{CachePolicy, Engine, EngineOptions, NodeView, TreeView};
 use tokio::sync::{Semaphore, watch};
 
+use crate::faults::Faults;
 use crate::store::TestStore;
-
-/// How long a test waits for what must happen: far longer than it takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::wait::{PATIENCE, within};
 
 /// How long a case may take: those with a crash at every commit are many runs.
 const CASE: Duration = Duration::from_secs(180);
@@ -128,6 +127,15 @@ impl World {
         survivor
     }
 
+    /// As [`Self::take_over`], by a process whose store makes the faults that are planned.
+    pub async fn take_over_with_faults<A: Dependencies>(&self, dead: &Engine, app: &Arc<A>) -> (Engine, Arc<Faults>) {
+        self.crash(dead).await;
+        let (store, faults) = Faults::before(self.store.another().await);
+        let survivor = self.launch_on(app, store, self.options()).await;
+        self.bury(dead, &survivor).await;
+        (survivor, faults)
+    }
+
     /// Ends every engine and closes the store.
     pub async fn end(self) {
         let engines = std::mem::take(&mut *self.engines.lock());
@@ -206,14 +214,6 @@ pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
         }
     };
     within(what, waiting).await;
-}
-
-/// Awaits `what`, but not for ever.
-///
-/// # Panics
-/// Where it never comes.
-pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("this never came: {what}"))
 }
 
 /// Runs a case, but not for ever.

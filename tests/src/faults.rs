@@ -19,6 +19,8 @@ use sapwood_core::{Path, TreeId, WorkerId};
 use sapwood_engine::Engine;
 use tokio::sync::{Semaphore, watch};
 
+use crate::wait::within;
+
 /// What happens at a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -113,7 +115,7 @@ impl Faults {
     pub async fn held(&self, many: usize) {
         let mut held = self.held.subscribe();
         let waiting = held.wait_for(|held| *held >= many);
-        crate::engine::within("a held commit", waiting).await.expect("the faults are kept");
+        within("a held commit", waiting).await.expect("the faults are kept");
     }
 
     /// Commits begun so far.

@@ -5,6 +5,7 @@
 //! | [`store`] | a store of its own for a test, on either database, and `on_both_stores!` |
 //! | [`postgres`], [`sqlite`] | a schema, a file, for one test |
 //! | [`engine`], [`faults`] | engines on such a store, crashed and taken over; a store that fails on purpose |
+//! | [`wait`] | waits that give up |
 //! | [`process`] | programs of the workspace, run as processes and watched |
 //! | [`workspace`] | what cargo knows of the workspace, and its files |
 //! | [`clock`] | the clock that tests move |
@@ -24,4 +25,5 @@ pub mod postgres;
 pub mod process;
 pub mod sqlite;
 pub mod store;
+pub mod wait;
 pub mod workspace;

@@ -1,13 +1,11 @@
 //! F: every function and every step is a boundary that failures are retried within.
 
-use std::time::Duration;
-
 use sapwood::prelude::*;
 use sapwood_core::tree::Phase;
 use sapwood_engine::ResultError;
 use sapwood_tests::engine::{Probe, World, has_seen, node, phase, tree_suspended, tree_until};
 
-use super::{Probed, Trouble, once, outbox, quick};
+use super::{HOUR, Probed, Trouble, once, outbox, quick};
 
 sapwood_tests::on_every_engine!(crate::engine::boundaries {
     if_func3_fails_beside_func4_only_func3_runs_again,
@@ -25,8 +23,6 @@ sapwood_tests::on_every_engine!(crate::engine::boundaries {
     a_failed_step_after_which_something_was_recorded_is_not_forgotten,
     a_retry_finds_the_children_of_the_attempt_before,
 });
-
-const HOUR: Duration = Duration::from_secs(3_600);
 
 // ---- F1: func1 → func2 → {func3, func4} -----------------------------------------------------------------------------
 

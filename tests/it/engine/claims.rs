@@ -10,10 +10,11 @@ use sapwood_core::journal::{Entry, EntryKind};
 use sapwood_core::store::{Ownership, Store, Turn};
 use sapwood_core::tree::{Phase, TreeState};
 use sapwood_engine::EngineOptions;
-use sapwood_tests::engine::{Probe, World, until, within};
+use sapwood_tests::engine::{Probe, World, tree_suspended, until};
 use sapwood_tests::faults::{Fault, Faults};
+use sapwood_tests::wait::within;
 
-use super::{Probed, Trouble, once, outbox, quick};
+use super::{HOUR, Probed, Trouble, dozes, once, outbox, quick};
 
 sapwood_tests::on_every_engine!(crate::engine::claims {
     a_crash_before_any_commit_changes_nothing_but_repeats_what_was_not_recorded,
@@ -23,6 +24,7 @@ sapwood_tests::on_every_engine!(crate::engine::claims {
     a_survivor_takes_over_by_itself,
     a_stale_owner_is_refused_and_stops,
     a_drain_lets_a_step_in_flight_end_and_the_next_worker_goes_on,
+    a_claim_whose_answer_is_lost_strands_no_tree,
 });
 
 /// Something of everything; its effects are counted by name.
@@ -330,4 +332,25 @@ async fn a_drain_lets_a_step_in_flight_end_and_the_next_worker_goes_on(world: &W
     assert_eq!(["waits", "leg beside", "after"].map(|what| app.count(what)), [1, 1, 1]);
     let view = second.tree(tree).await.expect("the store").expect("the tree");
     assert!(view.nodes.iter().all(|node| node.attempt == 1));
+}
+
+/// S3, C5: the claim was made, and the worker that made it never heard of it. Its trees are its own: nobody else can
+/// claim them, so it goes on with them itself, once.
+async fn a_claim_whose_answer_is_lost_strands_no_tree(world: &World) {
+    let app = Probe::new();
+    let (store, faults) = Faults::before(world.store().another().await);
+    let engine = world.launch_on(&app, store, world.options()).await;
+    let mut trees = Vec::new();
+    for n in 0..3 {
+        let tree = engine.start(dozes(format!("sleeper {n}"), 1)).await.expect("a tree");
+        tree_suspended(&engine, tree.id()).await;
+        trees.push(tree);
+    }
+    faults.lose_claim();
+    world.advance(HOUR).await;
+    for (n, tree) in trees.into_iter().enumerate() {
+        within("a sleeper that goes on", tree.result()).await.expect("a result");
+        assert_eq!(app.count(&format!("sleeper {n} wakes")), 1);
+    }
+    assert!(!faults.has_claim_to_lose(), "an answer was lost");
 }

@@ -3,18 +3,24 @@
 
 mod boundaries;
 mod claims;
+mod completions;
 mod concurrency;
 mod guards;
 mod promises;
-mod regressions;
 mod replay;
 mod suspension;
 mod tree;
 mod versions;
+mod violations;
+
+use std::time::Duration;
 
 use sapwood::prelude::*;
 use sapwood_core::store::{OutboxRow, Store};
-use sapwood_tests::engine::Probing;
+use sapwood_tests::engine::{Probe, Probing};
+
+const HOUR: Duration = Duration::from_secs(3_600);
+const YEAR: Duration = Duration::from_secs(365 * 24 * 3_600);
 
 /// Why a function under test fails.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize, JsonSchema, Failure)]
@@ -63,7 +69,7 @@ fn once() -> RetryPolicy {
 
 /// So many tries, one right after the other.
 fn quick(attempts: u32) -> RetryPolicy {
-    let moment = std::time::Duration::from_millis(1);
+    let moment = Duration::from_millis(1);
     RetryPolicy::new(attempts, moment, moment)
 }
 
@@ -74,4 +80,31 @@ async fn outbox(store: &dyn Store) -> Vec<OutboxRow> {
         rows.extend(store.outbox_read(lane, 0, 10_000).await.expect("the outbox is read"));
     }
     rows
+}
+
+/// Sleeps, and marks that it woke.
+#[sapwood::function]
+async fn dozes(cx: &mut Cx<Probe>, name: String, hours: u32) -> Result<(), Trouble> {
+    cx.sleep(HOUR * hours).await;
+    cx.app().mark(format!("{name} wakes"));
+    Ok(())
+}
+
+/// A leaf of a tree that waits at the gate of this name and number.
+#[sapwood::function]
+async fn leaf(cx: &mut Cx<Probe>, name: String, n: u32) -> Result<u32, Trouble> {
+    let app = cx.app();
+    let gate = format!("{name} {n}");
+    let step = async || {
+        app.mark(&gate);
+        app.pass(&gate).await;
+        Ok::<_, Trouble>(n)
+    };
+    cx.step("work", step).await
+}
+
+/// Does it once more, and tells how often it was done.
+fn one(app: &Probe, what: &str) -> Result<usize, Trouble> {
+    app.mark(what);
+    Ok(app.count(what))
 }

@@ -1,12 +1,16 @@
 //! P: promises, their identity, and who may wait for them.
 
 use sapwood::prelude::*;
-use sapwood_core::tree::TreeState;
-use sapwood_engine::StartError;
-use sapwood_tests::engine::{Probe, World, within};
+use sapwood_core::EventId;
+use sapwood_core::canonical;
+use sapwood_core::store::{Intake, KeyScope, NewTree, Start, StartKey, Started};
+use sapwood_core::tree::{Cause, TreeState};
+use sapwood_engine::{Engine, StartError};
+use sapwood_tests::engine::{Probe, World, tree_until, until};
+use sapwood_tests::wait::within;
 use serde_json::json;
 
-use super::Trouble;
+use super::{Probed, Trouble, dozes};
 
 sapwood_tests::on_every_engine!(crate::engine::promises {
     the_same_start_again_is_the_same_tree_and_runs_once,
@@ -15,6 +19,7 @@ sapwood_tests::on_every_engine!(crate::engine::promises {
     inputs_of_starts_are_compared_as_values,
     a_settled_outcome_never_changes,
     a_client_attaches_by_id_later_from_another_process,
+    a_start_with_an_id_that_is_none_is_refused_and_not_waited_for,
 });
 
 #[sapwood::function]
@@ -130,4 +135,65 @@ async fn a_client_attaches_by_id_later_from_another_process(world: &World) {
     let late = within("a late client", there.attach::<adds>(found).result()).await.expect("a result");
     assert_eq!((early, late), (3, 3));
     assert!(there.find("nobody's").await.expect("the store").is_none());
+}
+
+#[sapwood::consumer(group = "promises")]
+async fn starts_by_id(cx: &mut ConsumerCx<Probe>, event: Delivered<Probed>) -> Result<(), Trouble> {
+    let app = cx.app();
+    match cx.start(dozes("started".to_owned(), 1).id(event.key.clone())).await {
+        Ok(tree) => app.mark(format!("started: {tree}")),
+        Err(failure) => app.mark(format!("refused: {failure}")),
+    }
+    Ok(())
+}
+
+/// Takes in an event whose key is the id of the tree that its consumer starts; gives the consumer's tree.
+async fn take_in(engine: &Engine, id: &str) -> TreeId {
+    let tree = TreeId::fresh();
+    let content = Probed { key: id.to_owned() };
+    let digest = canonical::digest(&serde_json::json!(content));
+    let event = Delivered {
+        id: EventId::from(tree.to_string()),
+        source: "/elsewhere".to_owned(),
+        key: id.to_owned(),
+        time: None,
+        content,
+    };
+    let start = Start {
+        key: StartKey {
+            scope: KeyScope::Group("promises".to_owned()),
+            key: format!("/elsewhere {}", event.id),
+            digest,
+        },
+        tree: NewTree {
+            id: tree,
+            function: "starts_by_id".to_owned(),
+            version: 1,
+            input: serde_json::json!(event).to_string().into(),
+            cause: Cause::default(),
+        },
+    };
+    let intake = Intake { group: "promises".to_owned(), positions: Vec::new(), starts: vec![start] };
+    assert_eq!(engine.intake(intake).await.expect("taken in"), [Started::Created]);
+    tree
+}
+
+/// H9, P5: an id that is none can never be started, so the consumer is told, and can go on; one that is an id starts.
+async fn a_start_with_an_id_that_is_none_is_refused_and_not_waited_for(world: &World) {
+    let app = Probe::new();
+    let engine = world.launch(&app).await;
+    for id in ["", "with a space", &"x".repeat(2_000)] {
+        let refused = app.marks("refused: ").len();
+        let tree = take_in(&engine, id).await;
+        tree_until(&engine, tree, |view| view.row.state == TreeState::Resolved).await;
+        until("a refusal", async || app.marks("refused: ").len() > refused).await;
+    }
+    let refusals = app.marks("refused: ");
+    assert!(refusals.iter().all(|refusal| refusal.contains("dozes@1 at /0 was not started: ")), "{refusals:?}");
+    assert!(app.marks("started: ").is_empty());
+
+    let tree = take_in(&engine, "an-id").await;
+    tree_until(&engine, tree, |view| view.row.state == TreeState::Resolved).await;
+    let started = engine.find("an-id").await.expect("the store").expect("a tree");
+    assert_eq!(app.marks("started: "), [started.to_string()]);
 }

@@ -1,17 +1,15 @@
-//! R: a re-execution reads what was recorded, does nothing twice, and finds out when the code has changed.
+//! R1 to R6, R11, R12: a re-execution reads what was recorded, and does nothing twice.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use futures::stream::{FuturesUnordered, StreamExt};
-use sapwood::{Dependencies, prelude::*};
+use sapwood::prelude::*;
 use sapwood_core::Path;
 use sapwood_core::tree::{Phase, TreeState};
-use sapwood_tests::engine::{Probe, Probing, World, node, tree_suspended, tree_until, until};
+use sapwood_tests::engine::{Probe, World, node, tree_suspended, tree_until, until};
 use sapwood_tests::faults::{Fault, Faults};
 use serde_json::Value;
 
-use super::{Probed, Trouble, once, outbox};
+use super::{HOUR, Probed, Trouble, leaf, once, one, outbox};
 
 sapwood_tests::on_every_engine!(crate::engine::replay {
     a_child_s_identity_is_its_place_in_program_order,
@@ -20,19 +18,10 @@ sapwood_tests::on_every_engine!(crate::engine::replay {
     a_step_whose_result_was_lost_runs_again_with_the_same_key,
     values_of_the_context_are_recorded,
     the_first_run_sees_what_a_replay_would_see,
-    completions_come_in_the_order_they_were_recorded_on_every_replay,
-    of_two_settled_calls_the_one_that_settled_first_is_ready,
-    the_loser_of_a_race_is_the_same_on_every_replay,
-    code_that_differs_from_the_record_parks_before_any_side_effect,
-    code_that_skips_a_recorded_operation_parks,
-    an_added_field_with_a_default_is_no_violation,
-    awaiting_what_is_not_durable_parks,
     the_journal_is_read_once_an_activation_and_only_the_function_s_own,
     a_call_starts_when_written_and_a_step_when_polled,
     a_step_starts_only_after_what_was_recorded_before_is_durable,
 });
-
-const HOUR: Duration = Duration::from_secs(3_600);
 
 // ---- R1 -------------------------------------------------------------------------------------------------------------
 
@@ -44,18 +33,6 @@ async fn fans_out(cx: &mut Cx<Probe>, name: String) -> Result<Vec<u32>, Trouble>
         all.push(result?);
     }
     Ok(all)
-}
-
-#[sapwood::function]
-async fn leaf(cx: &mut Cx<Probe>, name: String, n: u32) -> Result<u32, Trouble> {
-    let app = cx.app();
-    let gate = format!("{name} {n}");
-    let step = async || {
-        app.mark(&gate);
-        app.pass(&gate).await;
-        Ok::<_, Trouble>(n)
-    };
-    cx.step("work", step).await
 }
 
 /// R1: no clock, no process and no completion order takes part.
@@ -105,11 +82,6 @@ async fn remembers(cx: &mut Cx<Probe>, input: String) -> Result<String, Trouble>
     app.mark(format!("remembers: {seen}"));
     pending.await?;
     Ok(seen)
-}
-
-fn one(app: &Probe, what: &str) -> Result<usize, Trouble> {
-    app.mark(what);
-    Ok(app.count(what))
 }
 
 #[sapwood::function(retry(attempts = 1, backoff = "1ms..1ms"))]
@@ -237,278 +209,6 @@ async fn the_first_run_sees_what_a_replay_would_see(world: &World) {
     assert_eq!(app.marks("loses: ").len(), 1, "one run");
 }
 
-// ---- R7 -------------------------------------------------------------------------------------------------------------
-
-#[sapwood::function]
-async fn races(cx: &mut Cx<Probe>) -> Result<Vec<usize>, Trouble> {
-    let app = cx.app();
-    let mut order = Vec::new();
-    {
-        let steps = ["race 0", "race 1", "race 2", "race 3"].iter().enumerate().map(|(n, gate)| {
-            let app = &app;
-            cx.step("race", move || async move {
-                app.mark(*gate);
-                app.pass(gate).await;
-                Ok::<_, Trouble>(n)
-            })
-        });
-        let mut steps: FuturesUnordered<_> = steps.collect();
-        while let Some(n) = steps.next().await {
-            order.push(n?);
-            app.mark(format!("raced {}", order.len()));
-        }
-    }
-    app.mark(format!("races: {order:?}"));
-    cx.sleep(HOUR).await;
-    Ok(order)
-}
-
-/// R7: a combinator of the ecosystem sees the order of the record, however its own bookkeeping would order them.
-async fn completions_come_in_the_order_they_were_recorded_on_every_replay(world: &World) {
-    let app = Probe::new();
-    let first = world.launch(&app).await;
-    let tree = first.start(races()).await.expect("a tree").id();
-    for (done, n) in [2, 0, 3, 1].into_iter().enumerate() {
-        app.reached(&format!("race {n}"), 1).await;
-        app.open(&format!("race {n}"), 1);
-        app.reached(&format!("raced {}", done + 1), 1).await;
-    }
-    tree_suspended(&first, tree).await;
-    let second = world.take_over(&first, &app).await;
-    world.advance(HOUR).await;
-    assert_eq!(second.attach::<races>(tree).result().await.expect("a result"), [2, 0, 3, 1]);
-    assert_eq!(app.marks("races: "), ["[2, 0, 3, 1]"; 2]);
-    let view = second.tree(tree).await.expect("the store").expect("the tree");
-    let numbers: Vec<_> = node(&view, "/").timeline.iter().filter_map(|(_, entry)| entry.number).collect();
-    assert_eq!(numbers, [1, 2, 3, 4, 5], "without gaps");
-}
-
-#[sapwood::function]
-async fn selects(cx: &mut Cx<Probe>) -> Result<String, Trouble> {
-    let mut picked = String::new();
-    let pairs: Vec<_> =
-        (0..8).map(|_| (cx.call(leaf("slow".to_owned(), 0)), cx.call(leaf("fast".to_owned(), 0)))).collect();
-    cx.sleep(HOUR).await;
-    for (mut slow, mut fast) in pairs {
-        tokio::select! {
-            result = &mut slow => { result?; picked.push('s'); }
-            result = &mut fast => { result?; picked.push('f'); }
-        }
-    }
-    Ok(picked)
-}
-
-/// R7: `select!` polls its branches in random order; the one that settled first is taken all the same.
-async fn of_two_settled_calls_the_one_that_settled_first_is_ready(world: &World) {
-    let app = Probe::new();
-    let engine = world.launch(&app).await;
-    let tree = engine.start(selects()).await.expect("a tree");
-    for (gate, done) in [("fast 0", 8), ("slow 0", 16)] {
-        app.reached(gate, 8).await;
-        app.open(gate, 8);
-        let settled = |view: &sapwood_engine::TreeView| {
-            view.nodes.iter().filter(|node| node.phase == Phase::Resolved).count() == done
-        };
-        tree_until(&engine, tree.id(), settled).await;
-    }
-    world.advance(HOUR).await;
-    assert_eq!(tree.result().await.expect("a result"), "ffffffff");
-}
-
-#[sapwood::function]
-async fn races_a_step(cx: &mut Cx<Probe>) -> Result<String, Trouble> {
-    let app = cx.app();
-    let mut won = Vec::new();
-    for _ in 0..2 {
-        let slow = cx.step("slow", || async {
-            app.mark("slow");
-            std::future::pending::<()>().await;
-            Ok::<_, Trouble>("slow".to_owned())
-        });
-        let fast = cx.call(leaf("fast".to_owned(), won.len() as u32));
-        won.push(tokio::select! {
-            slow = slow => slow?,
-            fast = fast => fast?.to_string(),
-        });
-    }
-    app.mark(format!("races a step: {won:?}"));
-    cx.sleep(HOUR).await;
-    Ok(won.join(" "))
-}
-
-/// R7, N2: the step that lost was dropped with its handle; a replay drops it again and does not begin it.
-async fn the_loser_of_a_race_is_the_same_on_every_replay(world: &World) {
-    let app = Probe::new();
-    let first = world.launch(&app).await;
-    let tree = first.start(races_a_step()).await.expect("a tree").id();
-    for n in 0..2 {
-        app.reached("slow", n + 1).await;
-        app.open(&format!("fast {n}"), 1);
-    }
-    tree_suspended(&first, tree).await;
-    let second = world.take_over(&first, &app).await;
-    world.advance(HOUR).await;
-    assert_eq!(second.attach::<races_a_step>(tree).result().await.expect("a result"), "0 1");
-    assert_eq!(app.marks("races a step: "), [r#"["0", "1"]"#; 2]);
-    assert_eq!((app.count("slow"), app.count("fast 0"), app.count("fast 1")), (2, 1, 1));
-}
-
-// ---- R8, R9, R10 ----------------------------------------------------------------------------------------------------
-
-/// The same context with other code.
-struct Changed(Arc<Probe>);
-
-impl Dependencies for Changed {
-    type Context = Probing;
-}
-
-#[sapwood::function]
-async fn changes(cx: &mut Cx<Probe>, how: String) -> Result<String, Trouble> {
-    let app = cx.app();
-    cx.step("charge", async || one(&app, "charge").map(drop)).await?;
-    let child = cx.call(changes_child(1)).await?;
-    cx.sleep(HOUR).await;
-    cx.step("ship", async || one(&app, "ship").map(drop)).await?;
-    Ok(format!("{how} {child}"))
-}
-
-#[sapwood::function]
-async fn changes_child(_: &mut Cx<Probe>, n: u32) -> Result<u32, Trouble> {
-    Ok(n)
-}
-
-#[sapwood::function]
-async fn has_a_changing_child(cx: &mut Cx<Probe>, how: String) -> Result<String, Trouble> {
-    let (changing, sibling) = (cx.call(changes(how)), cx.call(sleeps(1)));
-    let (changing, sibling) = tokio::join!(changing, sibling);
-    sibling?;
-    Ok(changing?)
-}
-
-#[sapwood::function(name = "changes")]
-async fn changed(cx: &mut Cx<Changed>, how: String) -> Result<String, Trouble> {
-    let app = Arc::clone(&cx.app().0);
-    let charge = async || one(&app, "charged again").map(drop);
-    match how.as_str() {
-        "kind" => drop(cx.call(changed_child(0, None)).await?),
-        "name" => cx.step("bill", charge).await?,
-        _ => cx.step("charge", charge).await?,
-    }
-    if how == "missing" {
-        return Ok("without its child and its sleep".to_owned());
-    }
-    let child = cx.call(changed_child(if how == "input" { 2 } else { 1 }, None)).await?;
-    cx.sleep(if how == "length" { HOUR * 2 } else { HOUR }).await;
-    cx.step("ship", async || one(&app, "shipped by other code").map(drop)).await?;
-    Ok(format!("{how} {child}"))
-}
-
-#[sapwood::function(name = "changes_child")]
-async fn changed_child(_: &mut Cx<Changed>, n: u32, #[serde(default)] added: Option<u32>) -> Result<u32, Trouble> {
-    Ok(n + added.unwrap_or_default())
-}
-
-#[sapwood::function(name = "has_a_changing_child")]
-async fn has_a_changed_child(cx: &mut Cx<Changed>, how: String) -> Result<String, Trouble> {
-    let (changing, sibling) = (cx.call(changed(how)), cx.call(still_sleeps(1)));
-    let (changing, sibling) = tokio::join!(changing, sibling);
-    sibling?;
-    Ok(changing?)
-}
-
-#[sapwood::function(name = "sleeps")]
-async fn still_sleeps(cx: &mut Cx<Changed>, hours: u32) -> Result<(), Trouble> {
-    cx.sleep(HOUR * 24 * hours).await;
-    Ok(())
-}
-
-/// A history of the first build, gone on with by the second; gives the changed child's violation.
-async fn violation_of(world: &World, how: &str) -> Value {
-    let app = Probe::new();
-    let first = world.launch(&app).await;
-    let tree = first.start(has_a_changing_child(how.to_owned())).await.expect("a tree").id();
-    let before = tree_suspended(&first, tree).await;
-    world.crash(&first).await;
-    let second = world.launch(&Arc::new(Changed(Arc::clone(&app)))).await;
-    world.bury(&first, &second).await;
-    world.advance(HOUR).await;
-    tree_until(&second, tree, |view| node(view, "/0").parked.is_some()).await;
-    world.advance(HOUR * 24).await;
-    // R9: the sibling goes on.
-    let view = tree_until(&second, tree, |view| node(view, "/1").phase == Phase::Resolved).await;
-    let view = if view.row.state == TreeState::Parked {
-        view
-    } else {
-        tree_until(&second, tree, |view| view.row.state == TreeState::Parked).await
-    };
-    let (child, child_before) = (node(&view, "/0"), node(&before, "/0"));
-    assert_eq!((child.phase, child.attempt), (Phase::Pending, 1), "no failure, and no attempt");
-    assert!(child.timeline.starts_with(&child_before.timeline), "history stays whole");
-    assert_eq!(node(&view, "/").phase, Phase::Pending);
-    assert_eq!(["charge", "charged again", "ship", "shipped by other code"].map(|what| app.count(what)), [1, 0, 0, 0]);
-    serde_json::from_slice(child.parked.as_ref().expect("parked")).expect("JSON")
-}
-
-/// R8, R9: another kind, name or input is named on both sides and with its place in the source.
-async fn code_that_differs_from_the_record_parks_before_any_side_effect(world: &World) {
-    let cases = [
-        ("kind", 0, "step charge", r#"call changes_child {"n":0,"added":null}"#),
-        ("name", 0, "step charge", "step bill"),
-        ("input", 1, r#"call changes_child {"n":1}"#, r#"call changes_child {"n":2,"added":null}"#),
-        ("length", 2, r#"sleep {"ms":3600000}"#, r#"sleep {"ms":7200000}"#),
-    ];
-    for (how, position, recorded, asked) in cases {
-        let violation = violation_of(world, how).await;
-        assert_eq!(violation["position"], position, "{how}: {violation}");
-        assert_eq!(
-            (&violation["recorded"], &violation["asked"]),
-            (&Value::from(recorded), &Value::from(asked)),
-            "{how}"
-        );
-        let location = violation["location"].as_str().expect("a location");
-        assert!(location.contains("engine/replay.rs:"), "{how}: {location}");
-    }
-}
-
-/// R8: a recorded operation that replay never asks for, found at the return.
-async fn code_that_skips_a_recorded_operation_parks(world: &World) {
-    let violation = violation_of(world, "missing").await;
-    assert_eq!((violation["position"].as_u64(), violation["asked"].as_str()), (Some(1), Some("nothing")));
-    assert_eq!(violation["recorded"], r#"call changes_child {"n":1}"#);
-}
-
-/// R8: over the fields that were recorded.
-async fn an_added_field_with_a_default_is_no_violation(world: &World) {
-    let app = Probe::new();
-    let first = world.launch(&app).await;
-    let tree = first.start(changes("not".to_owned())).await.expect("a tree").id();
-    tree_suspended(&first, tree).await;
-    world.crash(&first).await;
-    let second = world.launch(&Arc::new(Changed(Arc::clone(&app)))).await;
-    world.bury(&first, &second).await;
-    world.advance(HOUR).await;
-    assert_eq!(second.attach::<changed>(tree).result().await.expect("a result"), "not 1");
-    assert_eq!(["charge", "charged again", "shipped by other code"].map(|what| app.count(what)), [1, 0, 1]);
-}
-
-#[sapwood::function]
-async fn awaits_the_void(cx: &mut Cx<Probe>) -> Result<(), Trouble> {
-    let _ = cx.now();
-    std::future::pending::<()>().await;
-    Ok(())
-}
-
-/// R10: the body is pending with nothing durable open.
-async fn awaiting_what_is_not_durable_parks(world: &World) {
-    let app = Probe::new();
-    let engine = world.launch(&app).await;
-    let tree = engine.start(awaits_the_void()).await.expect("a tree").id();
-    let view = tree_until(&engine, tree, |view| view.row.state == TreeState::Parked).await;
-    let violation: Value = serde_json::from_slice(node(&view, "/").parked.as_ref().expect("parked")).expect("JSON");
-    assert!(violation["asked"].as_str().is_some_and(|asked| asked.contains("not durable")), "{violation}");
-    assert_eq!(node(&view, "/").attempt, 1);
-}
-
 // ---- R11, R12 -------------------------------------------------------------------------------------------------------
 
 #[sapwood::function]
@@ -534,10 +234,7 @@ async fn the_journal_is_read_once_an_activation_and_only_the_function_s_own(worl
     let first = world.launch(&app).await;
     let tree = first.start(is_long()).await.expect("a tree").id();
     tree_suspended(&first, tree).await;
-    world.crash(&first).await;
-    let (store, faults) = Faults::before(world.store().another().await);
-    let second = world.launch_on(&app, store, world.options()).await;
-    world.bury(&first, &second).await;
+    let (second, faults) = world.take_over_with_faults(&first, &app).await;
     world.advance(HOUR).await;
     let activations = app.count("is_long");
     assert_eq!(second.attach::<is_long>(tree).result().await.expect("a result"), 100);

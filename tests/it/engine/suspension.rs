@@ -1,7 +1,5 @@
 //! S: who waits holds nothing, and is woken exactly once.
 
-use std::time::Duration;
-
 use futures::stream::{StreamExt, TryStreamExt};
 use sapwood::prelude::*;
 use sapwood_core::journal::EntryKind;
@@ -11,7 +9,7 @@ use sapwood_engine::TreeView;
 use sapwood_tests::engine::{Probe, World, has_seen, node, tree_suspended, tree_until, until};
 use sapwood_tests::faults::Faults;
 
-use super::{Trouble, quick};
+use super::{HOUR, Trouble, YEAR, quick};
 
 sapwood_tests::on_every_engine!(crate::engine::suspension {
     ten_thousand_suspended_trees_hold_nothing_and_are_not_rewritten,
@@ -23,9 +21,6 @@ sapwood_tests::on_every_engine!(crate::engine::suspension {
     a_worker_with_one_slot_runs_parents_and_children,
     a_sleep_survives_restarts_and_fires_once,
 });
-
-const HOUR: Duration = Duration::from_secs(3_600);
-const YEAR: Duration = Duration::from_secs(365 * 24 * 3_600);
 
 #[sapwood::function]
 async fn hibernates(cx: &mut Cx<Probe>) -> Result<(), Trouble> {

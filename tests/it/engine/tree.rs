@@ -9,15 +9,13 @@ use sapwood_tests::engine::{Probe, World, node, phase, tree_suspended, tree_unti
 use sapwood_tests::faults::Faults;
 use serde_json::{Value, json};
 
-use super::{Probed, Trouble, once, quick};
+use super::{Probed, Trouble, YEAR, once, quick};
 
 sapwood_tests::on_every_engine!(crate::engine::tree {
     one_query_returns_the_whole_tree,
     every_open_node_says_what_it_waits_on,
     every_open_node_says_what_it_waits_on_at_any_commit,
 });
-
-const YEAR: Duration = Duration::from_secs(365 * 24 * 3_600);
 
 #[sapwood::function]
 async fn is_seen(cx: &mut Cx<Probe>) -> Result<u32, Trouble> {

@@ -1,14 +1,13 @@
 //! V: several versions of a function, in one binary and across deploys.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use sapwood::{Dependencies, prelude::*};
 use sapwood_core::tree::Phase;
 use sapwood_engine::WaitsOn;
 use sapwood_tests::engine::{Probing, World, node, tree_suspended, tree_until};
 
-use super::Trouble;
+use super::{HOUR, Trouble};
 
 sapwood_tests::on_every_engine!(crate::engine::versions {
     a_child_s_version_is_fixed_when_it_is_created,
@@ -16,8 +15,6 @@ sapwood_tests::on_every_engine!(crate::engine::versions {
     a_tree_that_needs_a_missing_version_waits_visibly_for_a_worker_that_has_it,
     the_error_of_a_child_names_the_version_that_ran,
 });
-
-const HOUR: Duration = Duration::from_secs(3_600);
 
 /// The build of yesterday: it has version 1 alone.
 struct Old;

@@ -1,4 +1,4 @@
--- Who works on this schema, and the fences that every commit holds.
+-- The workers of this schema, and the fences that their commits take.
 
 -- The one clock of all statements. Tests replace it, schema by schema, by one with an offset.
 create function sapwood_now() returns timestamptz
@@ -9,25 +9,29 @@ create function sapwood_now() returns timestamptz
 create table worker (
     id bigint generated always as identity primary key,
     name text not null,
+    -- 'dead' was declared by another worker, 'left' by the worker itself. Both are final.
     state text not null default 'alive' check (state in ('alive', 'dead', 'left')),
-    -- Not alive any more, and none of its trees is left to be taken over.
+    -- True once a worker that is not alive owns no open tree: claims then stop looking for its trees.
     emptied boolean not null default false,
     joined_at timestamptz not null,
-    expires_at timestamptz not null,
+    lease_ends_at timestamptz not null,
     ended_at timestamptz
 ) with (fillfactor = 50);
 
--- A renewal looks for others whose lease is over. The expiry itself is in no index, so that renewals are HOT updates.
+-- worker_renew: the other workers whose lease may be over. The end of the lease itself is in no index, so that a
+-- renewal is a HOT update.
 create index worker_alive on worker (id) where state = 'alive';
--- A claim looks for those whose trees are to be taken over; as a rule there is none.
+
+-- tree_claim: the workers whose trees are to be taken over; as a rule there are none.
 create index worker_ended on worker (id) where state <> 'alive' and not emptied;
 
--- One row a committing connection, so that nobody else waits where its commits hold it `for key share`.
+-- One row per committing connection, so that a connection which holds its row `for key share` holds up no other one.
 create table fence (
     worker bigint not null,
-    slot smallint not null,
-    -- Of the connection: a statement of an earlier connection that is still on its way is refused by it.
+    fence smallint not null,
+    -- Counts the connections that had this fence. A commit names the incarnation of its connection, so a statement of
+    -- an earlier connection that arrives late is refused.
     incarnation bigint not null default 0,
     state text not null default 'alive' check (state in ('alive', 'dead', 'left')),
-    primary key (worker, slot)
+    primary key (worker, fence)
 ) with (fillfactor = 50);

@@ -1,5 +1,8 @@
--- Trees and their invocations. No foreign keys: rows of one tree are only written together, under the tree's lock.
+-- Trees and their invocations. There are no foreign keys: the rows of one tree are only written together, under the
+-- lock of the tree's row.
 
+-- The unit of ownership. The columns stand in the order of their alignment. A commit between a tree's first and its
+-- last changes no indexed column, so it is a HOT update; the fill factor leaves room for it on the page.
 create table tree (
     id uuid primary key,
     revision bigint not null,
@@ -7,7 +10,7 @@ create table tree (
     created_at timestamptz not null,
     settled_at timestamptz,
     ready_at timestamptz,
-    -- Reserved: bounds the whole tree.
+    -- Reserved: the deadline of the whole tree.
     deadline timestamptz,
     version integer not null,
     control integer not null default 0,
@@ -21,30 +24,32 @@ create table tree (
     traceparent text
 ) with (fillfactor = 60);
 
--- A commit between a tree's first and its last changes none of the indexed columns, so it is a HOT update; the
--- fill factor leaves it room on its page.
-
--- Claims: trees without owner that any worker may go on with, by when they are due.
+-- tree_claim: trees without an owner that any worker may go on with, in the order in which they are due.
 create index tree_ready on tree (ready_at) where owner is null and ready_at is not null and needs is null;
--- Claims: those that only some workers may go on with; apart, so that they never stand in front of the others.
-create index tree_needed on tree (needs, ready_at) where owner is null and ready_at is not null and needs is not null;
--- Takeovers: the trees of a worker that is not alive.
-create index tree_owned on tree (owner, id) where owner is not null;
--- Lists of one function's trees, newest first.
-create index tree_function on tree (function, id);
 
+-- tree_claim: trees without an owner that only some workers may go on with. They are apart from the others, so that
+-- they never stand in front of them.
+create index tree_needed on tree (needs, ready_at) where owner is null and ready_at is not null and needs is not null;
+
+-- tree_claim: the trees of a worker that is not alive.
+create index tree_owned on tree (owner, id) where owner is not null;
+
+-- tree_list_by_function: the trees of one function, newest first.
+create index tree_by_function on tree (function, id);
+
+-- The nodes of a tree. `path` sorts by depth first, so the direct children of one invocation are one range.
 create table invocation (
     tree_id uuid not null,
     path bytea not null,
     created_at timestamptz not null,
     settled_at timestamptz,
-    -- Reserved: never later than its parent's.
+    -- Reserved: never later than the deadline of the parent.
     deadline timestamptz,
     version integer not null,
     attempt integer not null,
     number integer,
     seen integer,
-    phase smallint not null,
+    state smallint not null,
     closing smallint not null,
     function text not null,
     input bytea not null,

@@ -1,6 +1,7 @@
 -- What trees wait for.
 
--- Rows are made and deleted by the owner's commits; what is due first stands in the tree's own row (`ready_at`).
+-- What is due in a tree, set and cleared by the commits of its owner. There is no index by time: a worker finds a due
+-- tree by the tree's own `ready_at`.
 create table timer (
     tree_id uuid not null,
     due_at timestamptz not null,
@@ -10,17 +11,17 @@ create table timer (
     primary key (tree_id, path, position)
 );
 
--- Reserved: external promises, settled from outside under the tree's row lock.
+-- Reserved: external promises, which are settled from outside, under the lock of the tree's row.
 create table promise (
     tree_id uuid not null,
+    created_at timestamptz not null,
+    settled_at timestamptz,
+    deadline timestamptz,
     path bytea not null,
     position integer not null,
     number integer,
-    phase smallint not null,
+    state smallint not null,
     name text not null,
     outcome bytea,
-    deadline timestamptz,
-    created_at timestamptz not null,
-    settled_at timestamptz,
     primary key (tree_id, path, position)
 );

@@ -1,17 +1,16 @@
--- The store's own log: topics without a broker.
-
-create table log (
-    "offset" bigint not null,
+-- The store's own log: the broker of a context that has no other. The offsets of a topic ascend without gaps.
+create table log_record (
+    log_offset bigint not null,
     time timestamptz not null,
     topic text collate "C" not null,
     key text not null,
     headers text not null,
     content bytea not null,
-    primary key (topic, "offset")
+    primary key (topic, log_offset)
 );
 
 -- The next offset of a topic, as of the call and not of the statement around it: a volatile function reads with a
--- snapshot of its own, so what was committed while the statement waited for the topic's lock is seen.
-create function log_head(of_topic text) returns bigint
+-- snapshot of its own, so it sees what was committed while the statement waited for the lock of the topic.
+create function log_next_offset(of_topic text) returns bigint
     language sql volatile
-    as $$ select coalesce(max(log."offset") + 1, 0) from log where log.topic = of_topic $$;
+    as $$ select coalesce(max(log_offset) + 1, 0) from log_record where topic = of_topic $$;

@@ -1,18 +1,22 @@
--- Who works on this store. Ids are never used again (autoincrement): a dead worker stays dead for ever.
--- state: 0 alive, 1 dead (declared so, or left by its own will). Times are microseconds since 1970.
+-- The workers of this store, and the fences that their commits name. Times are microseconds since 1970.
+
+-- A worker lives as long as its process; its id is never used again (autoincrement).
 create table worker (
     id integer primary key autoincrement,
     name text not null,
-    state integer not null default 0,
+    -- 'dead' was declared by another worker or at an opening, 'left' by the worker itself. Both are final.
+    state text not null default 'alive' check (state in ('alive', 'dead', 'left')),
     joined_at integer not null,
-    lease_until integer not null
+    lease_ends_at integer not null,
+    ended_at integer
 ) strict;
 
--- One row a committer or starter of a worker; every commit names it. A new incarnation cuts off what was sent before.
+-- One row per committer or starter.
 create table fence (
     worker integer not null,
-    slot integer not null,
+    fence integer not null,
+    -- Counts the recoveries. A commit names the incarnation it knows, so what was sent before a recovery is refused.
     incarnation integer not null default 0,
-    state integer not null default 0,
-    primary key (worker, slot)
+    state text not null default 'alive' check (state in ('alive', 'dead', 'left')),
+    primary key (worker, fence)
 ) strict, without rowid;

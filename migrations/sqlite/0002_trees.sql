@@ -1,51 +1,58 @@
--- The unit of ownership. Keys are UUIDs of version 7: new rows come at the end, which is where the hot pages are.
+-- Trees and their invocations. There are no foreign keys: the rows of one tree are only written together.
+
+-- The unit of ownership. Its key is a UUID of version 7, so new rows come at the end, where the hot pages are.
 create table tree (
     id blob not null primary key,
-    function text not null,
-    version integer not null,
-    state integer not null,
-    owner integer,
     revision integer not null,
+    owner integer,
+    created_at integer not null,
+    settled_at integer,
+    ready_at integer,
+    -- Reserved: the deadline of the whole tree.
+    deadline integer,
+    version integer not null,
     control integer not null default 0,
     inbox integer not null default 0,
     number integer not null,
-    ready_at integer,
+    state integer not null,
+    function text not null,
     needs text,
     correlation text not null,
     causation text,
-    traceparent text,
-    created_at integer not null,
-    settled_at integer
+    traceparent text
 ) strict, without rowid;
 
--- tree_ready_find, tree_ready_next: what is due among the trees that nobody owns.
+-- tree_ready_find, tree_ready_next: trees without an owner that any worker may go on with, in the order in which they
+-- are due.
 create index tree_ready on tree (ready_at) where owner is null and ready_at is not null and needs is null;
 
--- tree_needed_find, tree_ready_next: those that only some workers may go on with; apart, so that they never stand in
--- front of the others.
+-- tree_needed_find, tree_ready_next: trees without an owner that only some workers may go on with. They are apart from
+-- the others, so that they never stand in front of them.
 create index tree_needed on tree (needs, ready_at) where owner is null and ready_at is not null and needs is not null;
 
--- tree_orphan_find: what dead workers still own.
-create index tree_owned on tree (owner) where owner is not null;
+-- tree_orphan_find, worker_thin: the trees of a worker that is not alive.
+create index tree_owned on tree (owner, id) where owner is not null;
 
 -- tree_list_by_function: the trees of one function, newest first.
 create index tree_by_function on tree (function, id);
 
 -- The nodes of a tree. `path` sorts by depth first, so the direct children of one invocation are one range.
 create table invocation (
-    tree blob not null,
+    tree_id blob not null,
     path blob not null,
-    function text not null,
-    version integer not null,
-    input blob not null,
-    attempt integer not null,
-    phase integer not null,
-    closing integer not null,
-    number integer,
-    seen integer,
-    outcome blob,
-    parked blob,
     created_at integer not null,
     settled_at integer,
-    primary key (tree, path)
+    -- Reserved: never later than the deadline of the parent.
+    deadline integer,
+    version integer not null,
+    attempt integer not null,
+    number integer,
+    seen integer,
+    state integer not null,
+    closing integer not null,
+    function text not null,
+    input blob not null,
+    outcome blob,
+    parked blob,
+    primary key (tree_id, path)
 ) strict, without rowid;

@@ -1,11 +1,15 @@
-//! Migrations: the same for both databases, forward only, and never past what a build knows.
+//! Migrations: the same for both databases, and no store that another set of them made is touched.
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
-use sapwood_core::store::StoreErrorKind;
+use sapwood_core::clock::Clock;
+use sapwood_core::store::{Membership as _, Store as _, StoreErrorKind, StoreResult};
 use sapwood_postgres::{PostgresOptions, PostgresStore};
 use sapwood_sqlite::{SqliteOptions, SqliteStore};
+use sapwood_tests::clock::ManualClock;
 use sapwood_tests::postgres::TestSchema;
 use sapwood_tests::sqlite::TestFile;
 use sqlx::{AssertSqlSafe, Executor as _, Row as _};
@@ -86,6 +90,79 @@ async fn a_newer_schema_on_postgres_is_refused() {
     }
 }
 
+/// What makes of a store one that another set of migrations made: one of them is edited, or one is missing.
+const OF_ANOTHER_SET: [&str; 2] = [
+    "update _sqlx_migrations set checksum = (select checksum from _sqlx_migrations where version = 4) where version = 3",
+    "delete from _sqlx_migrations where version = 3",
+];
+
+/// The refusal says which store it is, what it is not, and what to do.
+fn assert_of_another_set(result: StoreResult<()>, store: &str) {
+    let error = result.expect_err("another set made it");
+    assert_eq!(error.kind(), StoreErrorKind::Permanent, "{error}");
+    let text = error.to_string();
+    for part in [store, "another set of migrations", "version 3", "anew"] {
+        assert!(text.contains(part), "{text} lacks {part}");
+    }
+    assert!(!text.contains("newer"), "{text}");
+}
+
+/// Until the first release migrations are edited in place, and no path leads from one set of them to another.
+#[tokio::test]
+#[cfg_attr(not(sapwood_services), ignore = "needs PostgreSQL: ./test provides it")]
+async fn a_schema_of_another_set_of_migrations_on_postgres_is_refused() {
+    for change in OF_ANOTHER_SET {
+        let schema = TestSchema::fresh();
+        let store = postgres(&schema).await;
+        store.migrate().await.expect("migrated");
+        schema.connect().await.execute(change).await.expect("changed");
+        let before = postgres_objects(&schema).await;
+        for store in [store, postgres(&schema).await] {
+            assert_of_another_set(store.schema_check().await, schema.name());
+            assert_of_another_set(store.migrate().await, schema.name());
+        }
+        assert_eq!(postgres_objects(&schema).await, before, "it is left alone");
+    }
+}
+
+/// A schema that the first of this build's migrations made is brought up to date.
+#[tokio::test]
+#[cfg_attr(not(sapwood_services), ignore = "needs PostgreSQL: ./test provides it")]
+async fn an_older_schema_on_postgres_is_migrated() {
+    let schema = TestSchema::fresh();
+    let store = postgres(&schema).await;
+    store.migrate().await.expect("migrated");
+    let older = "delete from _sqlx_migrations where version = 8;
+                 drop table log_record; drop function log_next_offset";
+    schema.connect().await.execute(AssertSqlSafe(older.to_owned())).await.expect("made older");
+    let error = store.schema_check().await.expect_err("it is older");
+    assert_eq!(error.kind(), StoreErrorKind::Permanent, "{error}");
+    assert!(error.to_string().contains("version 7") && error.to_string().contains("needs 8"), "{error}");
+    store.migrate().await.expect("brought up to date");
+    store.schema_check().await.expect("as this build wants it");
+}
+
+/// The number of lanes is fixed when a store is created: a build that would make more goes on with those that are there.
+#[tokio::test]
+#[cfg_attr(not(sapwood_services), ignore = "needs PostgreSQL: ./test provides it")]
+async fn the_number_of_lanes_is_read_from_the_store() {
+    const FEWER: &str = "update store_setting set lanes = 4";
+    let schema = TestSchema::fresh();
+    let store = postgres(&schema).await;
+    store.migrate().await.expect("migrated");
+    assert_eq!(store.info().lanes, 16);
+    schema.connect().await.execute(FEWER).await.expect("changed");
+    assert_eq!(postgres(&schema).await.info().lanes, 4);
+
+    let file = TestFile::fresh();
+    let store = sqlite(&file).await;
+    store.migrate().await.expect("migrated");
+    assert_eq!(store.info().lanes, 16);
+    drop(store);
+    file.connect().await.execute(FEWER).await.expect("changed");
+    assert_eq!(sqlite(&file).await.info().lanes, 4);
+}
+
 async fn sqlite(file: &TestFile) -> SqliteStore {
     SqliteStore::open(SqliteOptions::file(file.path())).await.expect("it opens")
 }
@@ -127,6 +204,73 @@ async fn a_newer_schema_on_sqlite_is_refused() {
         assert_eq!(error.kind(), StoreErrorKind::Permanent, "{error}");
         assert!(error.to_string().contains("9001") && error.to_string().contains("newer"), "{error}");
     }
+}
+
+/// Until the first release migrations are edited in place, and no path leads from one set of them to another.
+#[tokio::test]
+async fn a_database_of_another_set_of_migrations_on_sqlite_is_refused() {
+    for change in OF_ANOTHER_SET {
+        let file = TestFile::fresh();
+        let store = sqlite(&file).await;
+        store.migrate().await.expect("migrated");
+        store.worker_join("earlier", 1, Duration::from_secs(3_600)).await.expect("a worker joins");
+        file.connect().await.execute(change).await.expect("changed");
+        let before = sqlite_objects(&file).await;
+        assert_of_another_set(store.schema_check().await, &file.path().display().to_string());
+        assert_of_another_set(store.migrate().await, &file.path().display().to_string());
+        drop(store);
+        let store = sqlite(&file).await;
+        assert_of_another_set(store.schema_check().await, &file.path().display().to_string());
+        assert_eq!(sqlite_objects(&file).await, before, "it is left alone");
+        assert_eq!(states_of_workers(&file).await, ["alive"], "its workers too");
+    }
+}
+
+async fn states_of_workers(file: &TestFile) -> Vec<String> {
+    let states = sqlx::query_scalar("select state from worker order by id");
+    states.fetch_all(&mut file.connect().await).await.expect("read")
+}
+
+/// A database that the first of this build's migrations made is brought up to date; its workers are dead, as after each
+/// opening.
+#[tokio::test]
+async fn an_older_database_on_sqlite_is_migrated_and_its_workers_are_dead() {
+    let file = TestFile::fresh();
+    let store = sqlite(&file).await;
+    store.migrate().await.expect("migrated");
+    let worker = store.worker_join("earlier", 1, Duration::from_secs(3_600)).await.expect("a worker joins");
+    store.migrate().await.expect("migrated again");
+    store.lease(worker).renew(Duration::from_secs(3_600)).await.expect("it is alive");
+    drop(store);
+    let older = "delete from _sqlx_migrations where version = 8; drop table log_record; drop table log_topic";
+    file.connect().await.execute(older).await.expect("made older");
+
+    let store = sqlite(&file).await;
+    let error = store.schema_check().await.expect_err("it is older");
+    assert_eq!(error.kind(), StoreErrorKind::Permanent, "{error}");
+    assert!(error.to_string().contains("version 7") && error.to_string().contains("needs 8"), "{error}");
+    store.migrate().await.expect("brought up to date");
+    store.schema_check().await.expect("as this build wants it");
+    let error = store.lease(worker).renew(Duration::from_secs(3_600)).await.expect_err("it is dead");
+    assert_eq!(error.kind(), StoreErrorKind::Fenced, "{error}");
+}
+
+/// C2: a worker that left is told from one that was declared dead.
+#[tokio::test]
+async fn sqlite_tells_a_worker_that_left_from_one_that_is_dead() {
+    let file = TestFile::fresh();
+    let clock = Arc::new(ManualClock::new());
+    let options = SqliteOptions::file(file.path()).clock(Arc::clone(&clock) as Arc<dyn Clock>);
+    let store = SqliteStore::open(options).await.expect("it opens");
+    store.migrate().await.expect("migrated");
+    let mut workers = Vec::new();
+    for name in ["leaves", "expires", "lives"] {
+        workers.push(store.worker_join(name, 1, Duration::from_secs(10)).await.expect("it joins"));
+    }
+    store.worker_leave(workers[0]).await.expect("it leaves");
+    clock.advance(Duration::from_secs(20));
+    store.worker_bury(workers[2], &workers).await.expect("buried");
+    assert_eq!(states_of_workers(&file).await, ["left", "dead", "alive"]);
 }
 
 /// A second process on one file is refused, by a message that names the file.

@@ -14,7 +14,7 @@ use sapwood_tests::postgres::TestSchema;
 use sapwood_tests::store::TestStore;
 
 /// Tables that grow with the work done. The others have a row a worker, a lane, a partition.
-const GROWING: &[&str] = &["tree", "invocation", "journal", "timer", "key", "outbox", "log"];
+const GROWING: &[&str] = &["tree", "invocation", "journal", "timer", "start_key", "outbox", "log_record"];
 
 /// Rows of each table, in a small schema and in a large one.
 const SIZES: [u32; 2] = [1_000, 200_000];
@@ -23,18 +23,18 @@ const SIZES: [u32; 2] = [1_000, 200_000];
 const HOT: &[&str] = &[
     "intake_insert",
     "invocation_load",
-    "keys_read",
+    "start_key_holder",
     "log_append",
     "log_read",
     "outbox_read",
-    "starts_insert",
+    "start_insert",
     "tree_load",
-    "trees_claim",
-    "turns_commit",
+    "tree_claim",
+    "turn_commit",
 ];
 
 /// Statements of start-up and of migrations, which ask the catalog.
-const OF_START_UP: &[&str] = &["connection_settings", "durability_read", "schema_exists", "schema_version"];
+const OF_START_UP: &[&str] = &["connection_configure", "schema_exists", "schema_lock", "schema_read", "store_describe"];
 
 fn statements() -> BTreeMap<String, String> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/sapwood-postgres/queries");
@@ -51,7 +51,7 @@ fn statements() -> BTreeMap<String, String> {
 
 async fn connection_of_the_store(schema: &TestSchema) -> PgConnection {
     let mut connection = schema.connect().await;
-    sqlx::query(include_str!("../../crates/sapwood-postgres/queries/connection_settings.sql"))
+    sqlx::query(include_str!("../../crates/sapwood-postgres/queries/connection_configure.sql"))
         .bind(schema.name())
         .bind("plans")
         .execute(&mut connection)
@@ -133,12 +133,12 @@ fn assert_indexed(reads: &BTreeMap<String, Vec<Read>>, size: &str) {
 async fn fill(schema: &TestSchema, rows: u32) {
     let id = "('0190' || lpad(to_hex(n), 28, '0'))::uuid";
     let sql = format!(
-        "truncate tree, invocation, journal, timer, key, outbox, log;
+        "truncate tree, invocation, journal, timer, start_key, outbox, log_record;
          insert into tree (id, revision, owner, created_at, ready_at, version, number, state, function, correlation)
              select {id}, 1, case when n % 4 = 0 then 1 end, sapwood_now(),
                  case when n % 4 = 1 then sapwood_now() + n * interval '1 second' end, 1, 0, n % 4, 'f' || n % 9, n
              from generate_series(1, {rows}) n;
-         insert into invocation (tree_id, path, created_at, version, attempt, phase, closing, function, input)
+         insert into invocation (tree_id, path, created_at, version, attempt, state, closing, function, input)
              select {id}, '\\x00', sapwood_now(), 1, 1, n % 4, 0, 'f' || n % 9, '{{}}'
              from generate_series(1, {rows}) n;
          insert into journal (tree_id, recorded_at, path, seq, position, attempt, kind, name, payload)
@@ -147,17 +147,17 @@ async fn fill(schema: &TestSchema, rows: u32) {
          insert into timer (tree_id, due_at, path, position, kind)
              select {id}, sapwood_now(), '\\x00', 0, 1
              from generate_series(1, {rows}) n;
-         insert into key (scope, key, tree_id, digest, created_at)
+         insert into start_key (scope, key, tree_id, digest, created_at)
              select 'caller', n, {id}, '\\x00', sapwood_now()
              from generate_series(1, {rows}) n;
          insert into outbox
-             (seq, tree_id, time, lane, id, topic, key, cloud_type, source, correlation, causation, content)
+             (seq, tree_id, time, lane, event_id, topic, key, cloud_type, source, correlation, causation, content)
              select n, {id}, sapwood_now(), n % 16, n, 'orders.events', n % 999, 't', 's', n, n, '{{}}'
              from generate_series(1, {rows}) n;
-         insert into log (\"offset\", time, topic, key, headers, content)
+         insert into log_record (log_offset, time, topic, key, headers, content)
              select n, sapwood_now(), 'orders.events', n % 999, '[]', '{{}}'
              from generate_series(1, {rows}) n;
-         analyze tree, invocation, journal, timer, key, outbox, log"
+         analyze tree, invocation, journal, timer, start_key, outbox, log_record"
     );
     schema.connect().await.execute(AssertSqlSafe(sql)).await.expect("the schema is filled");
 }
@@ -170,7 +170,7 @@ async fn no_statement_scans_a_table_that_grows() {
     let schema = test.schema().expect("on PostgreSQL");
     let new = reads_of_all(schema).await;
     assert_indexed(&new, "a new");
-    assert!(new["turns_commit"].len() >= 4, "{:#?}", new["turns_commit"]);
+    assert!(new["turn_commit"].len() >= 4, "{:#?}", new["turn_commit"]);
     for rows in SIZES {
         fill(schema, rows).await;
         let filled = reads_of_all(schema).await;
@@ -188,13 +188,13 @@ async fn a_commit_takes_its_locks_in_one_order() {
     let test = TestStore::postgres().await;
     let mut connection = connection_of_the_store(test.schema().expect("on PostgreSQL")).await;
     let statements = statements();
-    let plan = plan_of(&mut connection, "turns_commit", &statements["turns_commit"]).await;
+    let plan = plan_of(&mut connection, "turn_commit", &statements["turn_commit"]).await;
     let parts = parts_of(&plan[0]["Plan"]);
     let needs = |part: &str, other: &str| {
         let text = parts.get(part).unwrap_or_else(|| panic!("no part {part} among {:?}", parts.keys())).to_string();
         text.contains(&format!("\"CTE Name\":\"{other}\""))
     };
-    assert!(needs("locked", "held"), "trees are locked under the fence");
+    assert!(needs("locked", "fenced"), "trees are locked under the fence");
     assert!(needs("lanes", "moved"), "lanes are taken after the trees moved on");
     assert!(needs("sent", "lanes"), "rows of the outbox are numbered under their lanes");
     let locked = parts["locked"].to_string();

@@ -12,7 +12,7 @@ mod commit {
         a_turn_of_another_control_counter_is_refused_and_99_others_commit,
         a_turn_that_names_another_inbox_counter_is_refused_and_99_others_commit,
         a_turn_of_a_tree_that_is_not_there_is_refused_and_99_others_commit,
-        a_birth_of_a_tree_that_exists_is_refused_and_99_others_commit,
+        a_turn_that_creates_a_tree_that_exists_is_refused_and_99_others_commit,
         a_tree_whose_control_counter_moved_refuses_who_does_not_know,
         a_tree_whose_inbox_moved_refuses_to_be_given_up_and_goes_on_otherwise,
         a_batch_of_a_buried_worker_is_refused_whole_while_anothers_99_commit,
@@ -25,10 +25,10 @@ mod commit {
         two_full_turns_leave_exactly_what_they_say,
         a_released_tree_has_no_owner_and_says_when_and_what_it_needs,
         what_settles_is_stamped_by_the_clock_of_the_database,
-        a_tree_may_be_born_and_settled_in_one_turn,
+        a_tree_may_be_created_and_settled_in_one_turn,
         every_field_of_every_record_survives,
         every_field_of_a_change_survives,
-        every_state_and_phase_can_be_stored,
+        every_state_can_be_stored,
         a_batch_of_a_thousand_trees_commits,
         an_event_keeps_the_time_of_its_emit,
     });
@@ -42,7 +42,7 @@ mod recover {
         a_release_that_was_committed_is_never_told_lost,
         what_was_sent_before_a_recovery_cannot_commit_after_it,
         a_buried_worker_finds_itself_fenced,
-        a_recovery_on_one_slot_leaves_the_other_alone,
+        a_recovery_on_one_fence_leaves_the_other_alone,
     });
 }
 
@@ -123,6 +123,7 @@ mod intake {
         an_accepted_batch_moves_the_position_and_starts_its_trees,
         an_event_that_comes_again_starts_nothing,
         of_one_event_twice_in_a_batch_the_first_wins,
+        a_batch_sent_twice_is_taken_in_once,
         each_group_gets_the_event,
         a_batch_of_an_older_epoch_is_refused_whole,
         a_batch_of_a_partition_never_assigned_is_refused,

@@ -108,10 +108,10 @@ async fn a_claim_skips_a_locked_tree() {
     let starts = [start("a"), start("b")];
     store.starter(None).start(&starts).await.expect("they start");
     let stranger = Stranger::hold_tree(schema(&test), starts[0].tree.id).await;
-    let claims = store.trees_claim(worker.id, 10, &[]).await.expect("a claim");
+    let claims = store.tree_claim(worker.id, 10, &[]).await.expect("a claim");
     assert_eq!(claims.trees.iter().map(|c| c.row.id).collect::<Vec<_>>(), [starts[1].tree.id]);
     stranger.let_go().await;
-    let claims = store.trees_claim(worker.id, 10, &[]).await.expect("a claim");
+    let claims = store.tree_claim(worker.id, 10, &[]).await.expect("a claim");
     assert_eq!(claims.trees.iter().map(|c| c.row.id).collect::<Vec<_>>(), [starts[0].tree.id]);
 }
 
@@ -219,7 +219,7 @@ async fn a_start_waits_for_a_stranger_with_the_same_key() {
     let test = postgres().await;
     let store = test.store();
     let mut stranger = Stranger::begin(schema(&test)).await;
-    let insert = "insert into key (scope, key, tree_id, digest, created_at)
+    let insert = "insert into start_key (scope, key, tree_id, digest, created_at)
                   values ('caller', 'k', gen_random_uuid(), '\\x00', now())";
     stranger.run(insert).await;
     let one = start("k");

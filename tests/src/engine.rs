@@ -7,9 +7,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use sapwood::Dependencies;
 use sapwood_core::store::Store;
-use sapwood_core::tree::{Phase, TreeState};
+use sapwood_core::tree::{PromiseState, TreeState};
 use sapwood_core::{BoundedContext, Path, TreeId};
-use sapwood_engine::{CachePolicy, Engine, EngineOptions, NodeView, TreeView};
+use sapwood_engine::{CachePolicy, Engine, EngineOptions, NodeView, SystemEnvironment, TreeView};
 use tokio::sync::{Semaphore, watch};
 
 use crate::faults::Faults;
@@ -58,7 +58,7 @@ impl World {
             cache: self.cache,
             lease: LEASE,
             heartbeat: Duration::from_millis(200),
-            clock: self.store.clock(),
+            environment: Arc::new(SystemEnvironment::with_clock(self.store.clock())),
             ..EngineOptions::default()
         }
     }
@@ -127,10 +127,16 @@ impl World {
         survivor
     }
 
-    /// As [`Self::take_over`], by a process whose store makes the faults that are planned.
-    pub async fn take_over_with_faults<A: Dependencies>(&self, dead: &Engine, app: &Arc<A>) -> (Engine, Arc<Faults>) {
+    /// As [`Self::take_over`], by a process whose store makes the faults that `plan` plans before it takes anything over.
+    pub async fn take_over_with_faults<A: Dependencies>(
+        &self,
+        dead: &Engine,
+        app: &Arc<A>,
+        plan: impl FnOnce(&Faults),
+    ) -> (Engine, Arc<Faults>) {
         self.crash(dead).await;
         let (store, faults) = Faults::before(self.store.another().await);
+        plan(&faults);
         let survivor = self.launch_on(app, store, self.options()).await;
         self.bury(dead, &survivor).await;
         (survivor, faults)
@@ -198,9 +204,9 @@ pub fn node<'a>(view: &'a TreeView, path: &str) -> &'a NodeView {
 
 /// Where the promise at a path stands; `None` where there is no such invocation yet.
 #[must_use]
-pub fn phase(view: &TreeView, path: &str) -> Option<Phase> {
+pub fn promise(view: &TreeView, path: &str) -> Option<PromiseState> {
     let path: Path = path.parse().ok()?;
-    view.nodes.iter().find(|node| node.path == path).map(|node| node.phase)
+    view.nodes.iter().find(|node| node.path == path).map(|node| node.promise)
 }
 
 /// Waits for `what`, which nobody signals.

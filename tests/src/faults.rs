@@ -9,13 +9,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use parking_lot::Mutex;
+use sapwood_core::broker::TopicPartition;
 use sapwood_core::store::{
-    Assigned, Choreography, Claims, Committer, Hint, KeyScope, LaneLease, LaneMove, Lease, LogRecord, LoggedRecord,
-    Membership, OutboxRow, Outcome, Reading, Recovered, Starter, Store, StoreError, StoreErrorKind, StoreInfo,
-    StoreResult, TopicPartition, TreeFilter, Trees, Turn, Verdict,
+    AssignedPartition, Claims, Committer, EventLog, GroupOffsets, Hint, KeyScope, LaneAdvance, LaneLease, Lease,
+    LogRecord, LoggedRecord, Membership, Outbox, OutboxRow, Reading, Recovered, Starter, Store, StoreError,
+    StoreErrorKind, StoreInfo, StoreResult, TreeFilter, TreeOutcome, Trees, Turn, Verdict,
 };
 use sapwood_core::tree::{InvocationImage, TreeImage, TreeRecord, TreeRow};
-use sapwood_core::{Path, TreeId, WorkerId};
+use sapwood_core::{FunctionVersion, Path, TreeId, WorkerId};
 use sapwood_engine::Engine;
 use tokio::sync::{Semaphore, watch};
 
@@ -261,8 +262,8 @@ impl Store for Faulty {
 
 #[async_trait]
 impl Membership for Faulty {
-    async fn worker_join(&self, name: &str, slots: u16, lease: Duration) -> StoreResult<WorkerId> {
-        self.store.worker_join(name, slots, lease).await
+    async fn worker_join(&self, name: &str, fences: u16, lease: Duration) -> StoreResult<WorkerId> {
+        self.store.worker_join(name, fences, lease).await
     }
 
     fn lease(&self, worker: WorkerId) -> Box<dyn Lease> {
@@ -280,8 +281,8 @@ impl Membership for Faulty {
 
 #[async_trait]
 impl Trees for Faulty {
-    fn committer(&self, worker: WorkerId, slot: u16) -> Box<dyn Committer> {
-        let committer = self.store.committer(worker, slot);
+    fn committer(&self, worker: WorkerId, fence: u16) -> Box<dyn Committer> {
+        let committer = self.store.committer(worker, fence);
         Box::new(FaultyCommitter { committer, faults: Arc::clone(&self.faults) })
     }
 
@@ -289,8 +290,8 @@ impl Trees for Faulty {
         self.store.starter(owner)
     }
 
-    async fn trees_claim(&self, worker: WorkerId, limit: usize, versions: &[String]) -> StoreResult<Claims> {
-        let claims = self.store.trees_claim(worker, limit, versions).await?;
+    async fn tree_claim(&self, worker: WorkerId, limit: usize, versions: &[FunctionVersion]) -> StoreResult<Claims> {
+        let claims = self.store.tree_claim(worker, limit, versions).await?;
         self.faults.claims.lock().extend(claims.trees.iter().map(|claimed| claimed.row.id));
         if !claims.trees.is_empty() && self.faults.loses_claim.swap(false, Ordering::SeqCst) {
             return Err(lost());
@@ -325,37 +326,47 @@ impl Reading for Faulty {
         self.store.tree_list(filter).await
     }
 
-    async fn key_find(&self, scope: &KeyScope, key: &str) -> StoreResult<Option<TreeId>> {
-        self.store.key_find(scope, key).await
+    async fn start_key_find(&self, scope: &KeyScope, key: &str) -> StoreResult<Option<TreeId>> {
+        self.store.start_key_find(scope, key).await
     }
 
-    async fn outcome_read(&self, tree: TreeId) -> StoreResult<Option<Outcome>> {
+    async fn outcome_read(&self, tree: TreeId) -> StoreResult<Option<TreeOutcome>> {
         self.store.outcome_read(tree).await
     }
 }
 
 #[async_trait]
-impl Choreography for Faulty {
-    async fn lanes_claim(&self, worker: WorkerId, limit: u16) -> StoreResult<Vec<LaneLease>> {
-        self.store.lanes_claim(worker, limit).await
+impl Outbox for Faulty {
+    async fn lane_claim(&self, worker: WorkerId, limit: u16) -> StoreResult<Vec<LaneLease>> {
+        self.store.lane_claim(worker, limit).await
     }
 
     async fn outbox_read(&self, lane: u16, after: i64, limit: usize) -> StoreResult<Vec<OutboxRow>> {
         self.store.outbox_read(lane, after, limit).await
     }
 
-    async fn lanes_advance(&self, worker: WorkerId, moves: &[LaneMove]) -> StoreResult<Vec<u16>> {
-        self.store.lanes_advance(worker, moves).await
+    async fn lane_advance(&self, worker: WorkerId, advances: &[LaneAdvance]) -> StoreResult<Vec<u16>> {
+        self.store.lane_advance(worker, advances).await
     }
 
-    async fn lanes_release(&self, worker: WorkerId) -> StoreResult<()> {
-        self.store.lanes_release(worker).await
+    async fn lane_release(&self, worker: WorkerId) -> StoreResult<()> {
+        self.store.lane_release(worker).await
     }
+}
 
-    async fn intake_assign(&self, group: &str, partitions: &[TopicPartition]) -> StoreResult<Vec<Assigned>> {
-        self.store.intake_assign(group, partitions).await
+#[async_trait]
+impl GroupOffsets for Faulty {
+    async fn partition_assign(
+        &self,
+        group: &str,
+        partitions: &[TopicPartition],
+    ) -> StoreResult<Vec<AssignedPartition>> {
+        self.store.partition_assign(group, partitions).await
     }
+}
 
+#[async_trait]
+impl EventLog for Faulty {
     async fn log_append(&self, records: &[LogRecord]) -> StoreResult<()> {
         self.store.log_append(records).await
     }

@@ -8,7 +8,7 @@
 //! | [`wait`] | waits that give up |
 //! | [`process`] | programs of the workspace, run as processes and watched |
 //! | [`workspace`] | what cargo knows of the workspace, and its files |
-//! | [`clock`] | the clock that tests move |
+//! | [`clock`], [`environment`] | the clock that tests move; chance from a seed, on one thread |
 //! | [`conformance`] | the cases that every store and every broker passes |
 //!
 //! The tests are in `it/`. Those that need a server are ignored by a plain `cargo test`; `./test` brings the servers
@@ -20,6 +20,7 @@ use {sapwood as _, schemars as _, serde as _, thiserror as _};
 pub mod clock;
 pub mod conformance;
 pub mod engine;
+pub mod environment;
 pub mod faults;
 pub mod postgres;
 pub mod process;

@@ -4,7 +4,7 @@ mod contexts;
 use contexts::*;
 
 #[sapwood::function]
-pub async fn place_order(cx: &mut Cx<OrdersApp>) -> Result<u64, OrderError> { //~ future cannot be sent between threads safely
+pub async fn place_order(cx: &mut Cx<OrdersDependencies>) -> Result<u64, OrderError> { //~ future cannot be sent between threads safely
     let count = std::rc::Rc::new(3);
     let paid = cx.call(charge("card".to_owned(), 3)).await?;
     Ok(paid + *count)

@@ -4,7 +4,7 @@ mod contexts;
 use contexts::*;
 
 #[sapwood::function]
-pub async fn place_order(cx: &mut Cx<OrdersApp>) -> Result<(), OrderError> {
+pub async fn place_order(cx: &mut Cx<OrdersDependencies>) -> Result<(), OrderError> {
     let _ = cx.call(track_parcel("label".to_owned())).await; //~ track_parcel` belongs to another bounded context
     let _ = cx.call(track_parcel("label".to_owned())).await; //~ emit a domain event instead
     Ok(())

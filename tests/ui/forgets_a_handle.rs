@@ -5,7 +5,7 @@ mod contexts;
 use contexts::*;
 
 #[sapwood::function]
-pub async fn place_order(cx: &mut Cx<OrdersApp>) -> Result<(), OrderError> {
+pub async fn place_order(cx: &mut Cx<OrdersDependencies>) -> Result<(), OrderError> {
     cx.call(charge("card".to_owned(), 3)); //~ dropping a call's handle cancels the call
     cx.step("gateway", async || Ok::<_, PaymentError>(3)); //~ a step does nothing unless it is awaited
     cx.sleep(std::time::Duration::from_secs(1)); //~ a sleep does nothing unless it is awaited

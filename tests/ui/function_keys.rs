@@ -4,72 +4,72 @@ mod contexts;
 use contexts::*;
 
 #[sapwood::function(deadline = "7d")] //~ `#[sapwood::function]` knows no key `deadline`; it knows `retry`, `version`, `name`
-pub async fn deadline(_: &mut Cx<OrdersApp>) -> Result<(), PaymentError> {
+pub async fn deadline(_: &mut Cx<OrdersDependencies>) -> Result<(), PaymentError> {
     Ok(())
 }
 
 #[sapwood::function(retries(attempts = 5))] //~ did you mean `retry`?
-pub async fn misspelled(_: &mut Cx<OrdersApp>) -> Result<(), PaymentError> {
+pub async fn misspelled(_: &mut Cx<OrdersDependencies>) -> Result<(), PaymentError> {
     Ok(())
 }
 
 #[sapwood::function(retry(atempts = 5))] //~ did you mean `attempts`?
-pub async fn misspelled_inside(_: &mut Cx<OrdersApp>) -> Result<(), PaymentError> {
+pub async fn misspelled_inside(_: &mut Cx<OrdersDependencies>) -> Result<(), PaymentError> {
     Ok(())
 }
 
 #[sapwood::function(retry = 5)] //~ a policy is written as `retry(attempts = 5, backoff = "100ms..30s")`
-pub async fn short(_: &mut Cx<OrdersApp>) -> Result<(), PaymentError> {
+pub async fn short(_: &mut Cx<OrdersDependencies>) -> Result<(), PaymentError> {
     Ok(())
 }
 
 #[sapwood::function(retry())] //~ a policy says `attempts`, `backoff` or both
-pub async fn empty(_: &mut Cx<OrdersApp>) -> Result<(), PaymentError> {
+pub async fn empty(_: &mut Cx<OrdersDependencies>) -> Result<(), PaymentError> {
     Ok(())
 }
 
 #[sapwood::function(retry(attempts = 0))] //~ at least 1 attempt
-pub async fn no_attempts(_: &mut Cx<OrdersApp>) -> Result<(), PaymentError> {
+pub async fn no_attempts(_: &mut Cx<OrdersDependencies>) -> Result<(), PaymentError> {
     Ok(())
 }
 
 #[sapwood::function(retry(backoff = "fast"))] //~ `fast` is no backoff
-pub async fn no_backoff(_: &mut Cx<OrdersApp>) -> Result<(), PaymentError> {
+pub async fn no_backoff(_: &mut Cx<OrdersDependencies>) -> Result<(), PaymentError> {
     Ok(())
 }
 
 #[sapwood::function(retry(backoff = "100..30s"))] //~ `100` is no duration: write a number and its unit
-pub async fn no_unit(_: &mut Cx<OrdersApp>) -> Result<(), PaymentError> {
+pub async fn no_unit(_: &mut Cx<OrdersDependencies>) -> Result<(), PaymentError> {
     Ok(())
 }
 
 #[sapwood::function(retry(backoff = "30s..100ms"))] //~ longer than its longest
-pub async fn shrinks(_: &mut Cx<OrdersApp>) -> Result<(), PaymentError> {
+pub async fn shrinks(_: &mut Cx<OrdersDependencies>) -> Result<(), PaymentError> {
     Ok(())
 }
 
 #[sapwood::function(version = 0)] //~ versions count from 1
-pub async fn version_zero(_: &mut Cx<OrdersApp>) -> Result<(), PaymentError> {
+pub async fn version_zero(_: &mut Cx<OrdersDependencies>) -> Result<(), PaymentError> {
     Ok(())
 }
 
 #[sapwood::function(version = 2, version = 3)] //~ `version` stands here twice
-pub async fn twice(_: &mut Cx<OrdersApp>) -> Result<(), PaymentError> {
+pub async fn twice(_: &mut Cx<OrdersDependencies>) -> Result<(), PaymentError> {
     Ok(())
 }
 
 #[sapwood::function(name = "Place Order")] //~ `Place Order` is no name
-pub async fn named(_: &mut Cx<OrdersApp>) -> Result<(), PaymentError> {
+pub async fn named(_: &mut Cx<OrdersDependencies>) -> Result<(), PaymentError> {
     Ok(())
 }
 
 #[sapwood::function]
-pub async fn _hidden(_: &mut Cx<OrdersApp>) -> Result<(), PaymentError> { //~ give it one with `name = "…"`
+pub async fn _hidden(_: &mut Cx<OrdersDependencies>) -> Result<(), PaymentError> { //~ give it one with `name = "…"`
     Ok(())
 }
 
 #[sapwood::function]
-pub async fn calls_them_all(cx: &mut Cx<OrdersApp>) -> Result<(), OrderError> {
+pub async fn calls_them_all(cx: &mut Cx<OrdersDependencies>) -> Result<(), OrderError> {
     cx.call(deadline()).await?;
     cx.call(twice()).await?;
     Ok(())

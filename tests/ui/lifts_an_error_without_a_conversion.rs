@@ -13,7 +13,7 @@ pub enum StockError {
 }
 
 #[sapwood::function]
-pub async fn reserve(cx: &mut Cx<OrdersApp>) -> Result<u64, StockError> {
+pub async fn reserve(cx: &mut Cx<OrdersDependencies>) -> Result<u64, StockError> {
     let paid = cx.call(charge("card".to_owned(), 3)).await?; //~ `?` couldn't convert the error
     Ok(paid)
 }

@@ -1,10 +1,10 @@
-//! A step holds the cursor, so nothing durable happens inside of it.
+//! A step borrows `cx`, so nothing durable happens inside of it.
 
 mod contexts;
 use contexts::*;
 
 #[sapwood::function]
-pub async fn calls(cx: &mut Cx<OrdersApp>) -> Result<u64, OrderError> {
+pub async fn calls(cx: &mut Cx<OrdersDependencies>) -> Result<u64, OrderError> {
     let step = cx.step("nested", || {
         let call = cx.call(charge("card".to_owned(), 3)); //~^ cannot borrow `*cx` as mutable
         async { call.await.map_err(OrderError::from) }
@@ -13,7 +13,7 @@ pub async fn calls(cx: &mut Cx<OrdersApp>) -> Result<u64, OrderError> {
 }
 
 #[sapwood::function]
-pub async fn emits(cx: &mut Cx<OrdersApp>) -> Result<u64, OrderError> {
+pub async fn emits(cx: &mut Cx<OrdersDependencies>) -> Result<u64, OrderError> {
     let step = cx.step("emitting", || {
         cx.emit(OrderCompleted { order_id: "1".to_owned() }); //~^ cannot borrow `*cx` as mutable
         async { Ok(3) }
@@ -22,7 +22,7 @@ pub async fn emits(cx: &mut Cx<OrdersApp>) -> Result<u64, OrderError> {
 }
 
 #[sapwood::function]
-pub async fn emits_in_an_async_closure(cx: &mut Cx<OrdersApp>) -> Result<u64, OrderError> {
+pub async fn emits_in_an_async_closure(cx: &mut Cx<OrdersDependencies>) -> Result<u64, OrderError> {
     let step = cx.step("emitting", async || {
         cx.emit(OrderCompleted { order_id: "1".to_owned() }); //~^ it captures state from its environment
         Ok(3)

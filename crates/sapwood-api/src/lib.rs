@@ -12,20 +12,20 @@
 //! | `request` | what is taken from a request: names, ids, bodies, waits; each with its bounds |
 //! | `page` | cursors |
 //! | `edge` | what every request passes: the access log, panics, the framework's own errors |
-//! | [`mod@openapi`] | the OpenAPI document, with the functions of the contexts in it |
+//! | [`openapi()`] | the OpenAPI document, with the functions of the contexts in it |
 
 pub mod context;
 mod edge;
 mod model;
 mod nearest;
-pub mod openapi;
+mod openapi;
 mod page;
 pub mod problem;
 mod request;
 mod routes;
 
 pub use context::{ContextApi, HealthPart, HealthSource, HealthState};
-pub use openapi::openapi;
+pub use routes::openapi;
 
 /// Everything that is served: the contexts under `/v1/`, and beside them health, the OpenAPI document and its browser.
 ///

@@ -1,6 +1,6 @@
 //! The nearest known name, as a half sentence of an error about an unknown one.
 
-use sapwood_engine::nearest;
+use sapwood_core::nearest::nearest;
 
 /// `; did you mean …?` where there is a near name, else nothing.
 pub(crate) fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {

@@ -14,10 +14,9 @@ use crate::model::function::{is_startable, start_url};
 use crate::model::schema::{definition_of, inlined};
 use crate::problem::Code;
 
-/// The OpenAPI 3.1 document of a process that serves these contexts (name and functions), as indented JSON.
-#[must_use]
-pub fn openapi(contexts: &[(&str, &Registry)]) -> String {
-    let mut document = serde_json::to_value(crate::routes::document()).unwrap_or_default();
+/// The OpenAPI 3.1 document of the `routes` and of these contexts (name and functions), as indented JSON.
+pub(crate) fn with_functions(routes: &utoipa::openapi::OpenApi, contexts: &[(&str, &Registry)]) -> String {
+    let mut document = serde_json::to_value(routes).unwrap_or_default();
     describe_problems(&mut document);
     let generic = document["paths"][START_PATH]["post"].clone();
     let mut components = Components::default();
@@ -305,7 +304,7 @@ mod tests {
 
     #[test]
     fn the_document_without_contexts_has_every_route_and_no_dangling_reference() {
-        let document: Value = serde_json::from_str(&openapi(&[])).expect("JSON");
+        let document: Value = serde_json::from_str(&crate::routes::openapi(&[])).expect("JSON");
         let paths: Vec<_> = document["paths"].as_object().expect("paths").keys().map(String::as_str).collect();
         assert_eq!(
             paths,
@@ -337,7 +336,7 @@ mod tests {
 
     #[test]
     fn every_problem_of_an_operation_has_the_status_of_its_code() {
-        let document: Value = serde_json::from_str(&openapi(&[])).expect("JSON");
+        let document: Value = serde_json::from_str(&crate::routes::openapi(&[])).expect("JSON");
         let mut named = BTreeSet::new();
         for (_, item) in document["paths"].as_object().expect("paths") {
             for (_, operation) in item.as_object().expect("operations") {

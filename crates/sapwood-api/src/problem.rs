@@ -148,7 +148,7 @@ impl Code {
             Self::InvalidQuery => row(
                 "invalid_query",
                 StatusCode::BAD_REQUEST,
-                "A parameter of the query is not taken",
+                "A parameter of the query is not valid",
                 "A parameter is unknown, repeated, or has a value out of its bounds; the detail names it and what is \
                  taken. Unknown parameters are refused, for a filter with a typing error would answer with everything.",
             ),
@@ -162,7 +162,7 @@ impl Code {
             Self::InvalidId => row(
                 "invalid_id",
                 StatusCode::BAD_REQUEST,
-                "The id is not taken",
+                "The id is not valid",
                 "A caller's id (`Idempotency-Key`) is 1 to 200 visible ASCII characters without spaces, sent once. \
                  A tree's id is a UUID.",
             ),
@@ -398,11 +398,11 @@ impl Problem {
             StartError::UnknownFunction { .. } => Self::new(Code::UnknownFunction, detail),
             StartError::NotStartable { .. } => Self::new(Code::NotStartable, detail),
             StartError::InvalidInput { .. } => Self::new(Code::InvalidInput, detail),
-            StartError::InvalidId => Self::new(Code::InvalidId, detail),
+            StartError::InvalidId(_) => Self::new(Code::InvalidId, detail),
             StartError::TooLarge { .. } => Self::new(Code::PayloadTooLarge, detail),
             StartError::Conflict { tree, .. } => Self::new(Code::IdConflict, detail)
                 .with("tree", json!(tree))
-                .with("url", json!(crate::model::tree::tree_url(context, tree))),
+                .with("url", json!(crate::model::state::tree_url(context, tree))),
             StartError::Draining => Self::new(Code::Draining, detail).worth_retrying(),
             StartError::Store(error) => error.into(),
         }

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use crate::workloads::RESULT_BYTES;
 
-/// Writes `trees` trees in batches of `batch`, on PostgreSQL. Each phase of a batch is one `begin … commit`.
+/// Writes `trees` trees in batches of `batch`, on PostgreSQL. Each promise of a batch is one `begin … commit`.
 pub(crate) async fn postgres(url: &str, trees: usize, batch: usize) -> sqlx::Result<()> {
     let mut connection = PgConnection::connect(url).await?;
     connection
@@ -32,25 +32,25 @@ pub(crate) async fn postgres(url: &str, trees: usize, batch: usize) -> sqlx::Res
         }
         begun.commit().await?;
         for seq in 0..3 {
-            let mut phase = connection.begin().await?;
+            let mut promise = connection.begin().await?;
             sqlx::query("insert into bench_bare.journal select id, '\\x00', $3, 'step', $2 from unnest($1::uuid[]) id")
                 .bind(&ids)
                 .bind(&payload)
                 .bind(seq)
-                .execute(&mut *phase)
+                .execute(&mut *promise)
                 .await?;
             sqlx::query("update bench_bare.tree set revision = revision + 1 where id = any($1)")
                 .bind(&ids)
-                .execute(&mut *phase)
+                .execute(&mut *promise)
                 .await?;
             if seq == 2 {
                 sqlx::query("update bench_bare.invocation set outcome = $2 where tree_id = any($1) and path = '\\x00'")
                     .bind(&ids)
                     .bind(&payload)
-                    .execute(&mut *phase)
+                    .execute(&mut *promise)
                     .await?;
             }
-            phase.commit().await?;
+            promise.commit().await?;
         }
     }
     connection.execute("drop schema bench_bare cascade").await?;
@@ -78,10 +78,10 @@ pub(crate) async fn sqlite(file: &std::path::Path, trees: usize, batch: usize) -
     let payload = vec![b'x'; RESULT_BYTES];
     for _ in 0..trees.div_ceil(batch) {
         let ids: Vec<Uuid> = (0..batch).map(|_| Uuid::now_v7()).collect();
-        for phase in 0..4 {
+        for promise in 0..4 {
             let mut begun = connection.begin().await?;
             for id in &ids {
-                let statements: &[&'static str] = match phase {
+                let statements: &[&'static str] = match promise {
                     0 => &[
                         "insert into start_key values ('caller', ?1, ?1)",
                         "insert into tree values (?1, 0, 0)",

@@ -48,7 +48,7 @@ async fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let place = Place::open(&arguments).await?;
     let info = place.store.info();
-    println!("{} {}: {:?}", info.kind, info.place, info.durability);
+    println!("{} {}: {:?}", info.kind, info.location, info.durability);
     place.tell_what_is_not_measured().await?;
     println!(
         "workload      in flight  trees/s   p50 ms  worker µs  database µs  commits  statements  ins/upd/del       WAL bytes   (a tree)"

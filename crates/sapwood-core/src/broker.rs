@@ -3,7 +3,16 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::store::TopicPartition;
+/// A partition of a topic, of one incarnation of that topic.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TopicPartition {
+    /// The topic's name.
+    pub topic: String,
+    /// The partition.
+    pub partition: i32,
+    /// The broker's id of the topic, if it has one: it tells a re-created topic from the old one (H8).
+    pub topic_id: Option<String>,
+}
 
 /// A record as brokers carry it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,7 +78,7 @@ pub trait Subscription: Send {
     async fn begin(&mut self, partitions: &[(TopicPartition, Option<i64>)]) -> Result<(), BrokerError>;
 
     /// Tells the broker how far the group has come; advisory, the store is the truth.
-    async fn advise(&mut self, positions: &[(TopicPartition, i64)]) -> Result<(), BrokerError>;
+    async fn advise(&mut self, offsets: &[(TopicPartition, i64)]) -> Result<(), BrokerError>;
 }
 
 /// What a subscription gives.

@@ -1,4 +1,4 @@
-//! Identities: of trees, of invocations within a tree, of workers, of events.
+//! Identities: of trees, of invocations within a tree, of functions, of workers, of events.
 
 use std::fmt;
 use std::str::FromStr;
@@ -44,6 +44,128 @@ impl FromStr for TreeId {
         text.parse().map(Self)
     }
 }
+
+/// An id that a caller gives to a start, so that starting twice is starting once (SEMANTICS P5): 1 to
+/// [`CallerId::MAX_CHARS`] visible ASCII characters.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct CallerId(String);
+
+impl CallerId {
+    /// The longest id.
+    pub const MAX_CHARS: usize = 200;
+
+    /// The text of the id.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for CallerId {
+    type Err = CallerIdError;
+
+    fn from_str(text: &str) -> Result<Self, CallerIdError> {
+        if text.is_empty() {
+            return Err(CallerIdError::Empty);
+        }
+        if let Some(character) = text.chars().find(|character| !character.is_ascii_graphic()) {
+            return Err(CallerIdError::NotVisible(character));
+        }
+        if text.len() > Self::MAX_CHARS {
+            return Err(CallerIdError::TooLong(text.len()));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl From<CallerId> for String {
+    fn from(id: CallerId) -> Self {
+        id.0
+    }
+}
+
+impl fmt::Display for CallerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Text that is no caller's id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallerIdError {
+    /// It is empty.
+    Empty,
+    /// It has so many characters.
+    TooLong(usize),
+    /// It has this character, which is not visible ASCII.
+    NotVisible(char),
+}
+
+impl std::error::Error for CallerIdError {}
+
+impl fmt::Display for CallerIdError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "an id has 1 to {} visible ASCII characters; ", CallerId::MAX_CHARS)?;
+        match self {
+            Self::Empty => f.write_str("this one is empty"),
+            Self::TooLong(characters) => write!(f, "this one has {characters}"),
+            Self::NotVisible(character) => write!(f, "this one has {character:?}"),
+        }
+    }
+}
+
+/// A version of a function, `name@version`: what workers offer, what a tree needs, how errors name a function.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct FunctionVersion {
+    name: String,
+    version: u32,
+}
+
+impl FunctionVersion {
+    /// The version of a function.
+    #[must_use]
+    pub fn new(name: impl Into<String>, version: u32) -> Self {
+        Self { name: name.into(), version }
+    }
+
+    /// The function's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The version.
+    #[must_use]
+    pub const fn version(&self) -> u32 {
+        self.version
+    }
+}
+
+impl fmt::Display for FunctionVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.name, self.version)
+    }
+}
+
+impl FromStr for FunctionVersion {
+    type Err = FunctionVersionError;
+
+    fn from_str(text: &str) -> Result<Self, FunctionVersionError> {
+        // A name has no `@`; if one did, the last one would still be ours.
+        let (name, version) = text.rsplit_once('@').ok_or(FunctionVersionError)?;
+        // As written only: `f@01` would be another text of `f@1`.
+        let number: u32 = version.parse().map_err(|_| FunctionVersionError)?;
+        if name.is_empty() || number.to_string() != version {
+            return Err(FunctionVersionError);
+        }
+        Ok(Self::new(name, number))
+    }
+}
+
+/// Text that is no version of a function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a version of a function, as `name@version`")]
+pub struct FunctionVersionError;
 
 /// The life of one worker process (or of one engine handle); never used again after it ended.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -209,6 +331,36 @@ mod tests {
             assert_eq!(path.to_string().parse(), Ok(path));
         }
         assert_eq!(Path::from_bytes(&[1, 0]), Err(PathError));
+    }
+
+    #[test]
+    fn a_caller_s_id_is_one_to_two_hundred_visible_characters() {
+        for id in ["a", "order-42", "~!", &"x".repeat(200)] {
+            assert_eq!(id.parse::<CallerId>().map(String::from), Ok(id.to_owned()));
+        }
+        let wrong = [
+            ("", CallerIdError::Empty),
+            (" ", CallerIdError::NotVisible(' ')),
+            ("a b", CallerIdError::NotVisible(' ')),
+            ("a\n", CallerIdError::NotVisible('\n')),
+            ("\u{0}", CallerIdError::NotVisible('\u{0}')),
+            ("\u{7f}", CallerIdError::NotVisible('\u{7f}')),
+            ("é", CallerIdError::NotVisible('é')),
+            (&"x".repeat(201), CallerIdError::TooLong(201)),
+        ];
+        for (text, error) in wrong {
+            assert_eq!(text.parse::<CallerId>(), Err(error), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_version_of_a_function_survives_its_text_and_has_only_one() {
+        for function in [FunctionVersion::new("charge", 1), FunctionVersion::new("a@b", u32::MAX)] {
+            assert_eq!(function.to_string().parse(), Ok(function));
+        }
+        for text in ["", "charge", "@1", "charge@", "charge@01", "charge@+1", "charge@-1", "charge@4294967296"] {
+            assert_eq!(text.parse::<FunctionVersion>(), Err(FunctionVersionError), "{text:?}");
+        }
     }
 
     /// E3: an event's identity tells its tree, its invocation and its position apart.

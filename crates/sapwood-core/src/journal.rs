@@ -7,6 +7,7 @@
 use bytes::Bytes;
 
 use crate::Position;
+use crate::code::stored_codes;
 
 /// One row of the journal of one invocation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,11 +20,11 @@ pub struct Entry {
     pub position: Position,
     /// The completion number, for kinds that complete an operation.
     pub number: Option<u32>,
-    /// The try this entry tells of, counted from 1; 0 where there is none.
+    /// The attempt that this entry tells of, counted from 1; 0 if it tells of none.
     pub attempt: u32,
-    /// A step's name, a value's kind, an event's type, a started function; empty where there is none.
+    /// A step's name, a value's kind, an event's type, a started function; else empty.
     pub name: String,
-    /// What the kind says; JSON throughout.
+    /// What the kind says, in its stored form: the engine's `payload` owns it.
     pub payload: Bytes,
 }
 
@@ -38,11 +39,11 @@ impl Entry {
 pub enum EntryKind {
     /// A step gave a result: the payload. A completion.
     StepResolved = 1,
-    /// A step gave up: the error. A completion.
+    /// A step ended with an error: the rejection. A completion.
     StepRejected = 2,
-    /// A try of a step failed and another follows: the error, and when.
+    /// An attempt of a step failed and another follows: the error in words.
     StepRetried = 3,
-    /// A sleep was begun: its length and its end.
+    /// A sleep began: its length.
     SleepBegun = 4,
     /// A sleep is over. A completion.
     SleepEnded = 5,
@@ -52,9 +53,10 @@ pub enum EntryKind {
     Valued = 7,
     /// A handle was dropped while its body went on.
     Dropped = 8,
-    /// A root was started by a consumer: its tree. A completion.
+    /// A consumer started a root, or could not: the input and the outcome. A completion.
     Started = 9,
-    /// An attempt of the function ended with an error and another follows: the error, and what it forgets.
+    /// An attempt of the function ended with an error and another follows: the error in words, and what the next
+    /// attempt forgets.
     Retried = 10,
     /// Reserved: a transactional step.
     Transaction = 11,
@@ -76,75 +78,24 @@ pub enum EntryKind {
     Cancelled = 19,
 }
 
-impl EntryKind {
-    /// The stored code.
-    #[must_use]
-    pub const fn code(self) -> i16 {
-        self as i16
-    }
-
-    /// The kind of a stored code.
-    #[must_use]
-    pub const fn from_code(code: i16) -> Option<Self> {
-        Some(match code {
-            1 => Self::StepResolved,
-            2 => Self::StepRejected,
-            3 => Self::StepRetried,
-            4 => Self::SleepBegun,
-            5 => Self::SleepEnded,
-            6 => Self::Emitted,
-            7 => Self::Valued,
-            8 => Self::Dropped,
-            9 => Self::Started,
-            10 => Self::Retried,
-            11 => Self::Transaction,
-            12 => Self::PromiseMade,
-            13 => Self::PromiseSettled,
-            14 => Self::UndoDeclared,
-            15 => Self::UndoDone,
-            16 => Self::DeadlineSet,
-            17 => Self::VersionMarked,
-            18 => Self::MessageTaken,
-            19 => Self::Cancelled,
-            _ => return None,
-        })
-    }
-
-    /// The kind's name on the wire, in errors and in the timeline.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::StepResolved => "step_resolved",
-            Self::StepRejected => "step_rejected",
-            Self::StepRetried => "step_retried",
-            Self::SleepBegun => "sleep_begun",
-            Self::SleepEnded => "sleep_ended",
-            Self::Emitted => "emitted",
-            Self::Valued => "valued",
-            Self::Dropped => "dropped",
-            Self::Started => "started",
-            Self::Retried => "retried",
-            Self::Transaction => "transaction",
-            Self::PromiseMade => "promise_made",
-            Self::PromiseSettled => "promise_settled",
-            Self::UndoDeclared => "undo_declared",
-            Self::UndoDone => "undo_done",
-            Self::DeadlineSet => "deadline_set",
-            Self::VersionMarked => "version_marked",
-            Self::MessageTaken => "message_taken",
-            Self::Cancelled => "cancelled",
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_code_names_one_kind() {
-        let kinds: Vec<_> = (0..100).filter_map(EntryKind::from_code).collect();
-        assert_eq!(kinds.len(), 19);
-        assert!(kinds.iter().all(|kind| EntryKind::from_code(kind.code()) == Some(*kind)));
-    }
-}
+stored_codes!(EntryKind {
+    StepResolved: "step_resolved",
+    StepRejected: "step_rejected",
+    StepRetried: "step_retried",
+    SleepBegun: "sleep_begun",
+    SleepEnded: "sleep_ended",
+    Emitted: "emitted",
+    Valued: "valued",
+    Dropped: "dropped",
+    Started: "started",
+    Retried: "retried",
+    Transaction: "transaction",
+    PromiseMade: "promise_made",
+    PromiseSettled: "promise_settled",
+    UndoDeclared: "undo_declared",
+    UndoDone: "undo_done",
+    DeadlineSet: "deadline_set",
+    VersionMarked: "version_marked",
+    MessageTaken: "message_taken",
+    Cancelled: "cancelled",
+});

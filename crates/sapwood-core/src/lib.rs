@@ -14,12 +14,14 @@
 pub mod broker;
 pub mod canonical;
 pub mod clock;
+mod code;
 pub mod context;
 pub mod event;
 pub mod failure;
 pub mod id;
 pub mod journal;
 pub mod limits;
+pub mod nearest;
 pub mod retry;
 pub mod store;
 pub mod tree;
@@ -27,7 +29,7 @@ pub mod tree;
 pub use context::{BoundedContext, Dependencies};
 pub use event::{EmittableFrom, Event};
 pub use failure::{CallError, CallFailure, Error, Failure};
-pub use id::{EventId, Path, Position, TreeId, WorkerId};
+pub use id::{CallerId, EventId, FunctionVersion, Path, Position, TreeId, WorkerId};
 
 #[cfg(feature = "macros")]
 pub use sapwood_macros::{BoundedContext, Event, Failure};

@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use jiff::Timestamp;
 
+use crate::code::stored_codes;
 use crate::journal::Entry;
-use crate::{Path, Position, TreeId, WorkerId};
+use crate::{FunctionVersion, Path, Position, TreeId, WorkerId};
 
 /// Where a tree stands. Stored by code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -26,37 +27,17 @@ pub enum TreeState {
     TimedOut = 6,
 }
 
+stored_codes!(TreeState {
+    Running: "running",
+    Suspended: "suspended",
+    Parked: "parked",
+    Resolved: "resolved",
+    Rejected: "rejected",
+    Cancelled: "cancelled",
+    TimedOut: "timed_out",
+});
+
 impl TreeState {
-    /// All states, in the order of their codes.
-    pub const ALL: [Self; 7] =
-        [Self::Running, Self::Suspended, Self::Parked, Self::Resolved, Self::Rejected, Self::Cancelled, Self::TimedOut];
-
-    /// The stored code.
-    #[must_use]
-    pub const fn code(self) -> i16 {
-        self as i16
-    }
-
-    /// The state of a stored code.
-    #[must_use]
-    pub fn from_code(code: i16) -> Option<Self> {
-        Self::ALL.into_iter().find(|state| state.code() == code)
-    }
-
-    /// The state's name on the wire.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Suspended => "suspended",
-            Self::Parked => "parked",
-            Self::Resolved => "resolved",
-            Self::Rejected => "rejected",
-            Self::Cancelled => "cancelled",
-            Self::TimedOut => "timed_out",
-        }
-    }
-
     /// Whether the tree has its outcome, which never changes after that.
     #[must_use]
     pub const fn is_settled(self) -> bool {
@@ -75,7 +56,7 @@ impl TreeState {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(i16)]
-pub enum Phase {
+pub enum PromiseState {
     /// No outcome yet.
     Pending = 0,
     /// The body returned `Ok`; the promise settles once all children are closed.
@@ -92,43 +73,17 @@ pub enum Phase {
     TimedOut = 6,
 }
 
-impl Phase {
-    /// All phases, in the order of their codes.
-    pub const ALL: [Self; 7] = [
-        Self::Pending,
-        Self::ReturnedOk,
-        Self::ReturnedErr,
-        Self::Resolved,
-        Self::Rejected,
-        Self::Cancelled,
-        Self::TimedOut,
-    ];
+stored_codes!(PromiseState {
+    Pending: "pending",
+    ReturnedOk: "returned",
+    ReturnedErr: "returned",
+    Resolved: "resolved",
+    Rejected: "rejected",
+    Cancelled: "cancelled",
+    TimedOut: "timed_out",
+});
 
-    /// The stored code.
-    #[must_use]
-    pub const fn code(self) -> i16 {
-        self as i16
-    }
-
-    /// The phase of a stored code.
-    #[must_use]
-    pub fn from_code(code: i16) -> Option<Self> {
-        Self::ALL.into_iter().find(|phase| phase.code() == code)
-    }
-
-    /// The phase's name on the wire.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::ReturnedOk | Self::ReturnedErr => "closing",
-            Self::Resolved => "resolved",
-            Self::Rejected => "rejected",
-            Self::Cancelled => "cancelled",
-            Self::TimedOut => "timed_out",
-        }
-    }
-
+impl PromiseState {
     /// Whether the promise has its outcome.
     #[must_use]
     pub const fn is_settled(self) -> bool {
@@ -139,14 +94,29 @@ impl Phase {
     }
 }
 
-/// Compensation's progress after an outcome. Stored by code; only `None` is written until compensation exists.
+/// What an invocation with an outcome still does to undo what it did (SEMANTICS N1). Stored by code.
+///
+/// Only `None` is written until compensation exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[repr(i16)]
 pub enum Closing {
     /// Nothing to undo.
     #[default]
     None = 0,
+    /// Reserved: compensations are run.
+    Compensating = 1,
+    /// Reserved: every compensation has run.
+    Compensated = 2,
+    /// Reserved: a compensation exhausted its attempts.
+    CompensationFailed = 3,
 }
+
+stored_codes!(Closing {
+    None: "none",
+    Compensating: "compensating",
+    Compensated: "compensated",
+    CompensationFailed: "compensation_failed",
+});
 
 /// What led to a tree; carried on by the events it emits.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -182,8 +152,8 @@ pub struct TreeRow {
     pub number: u32,
     /// When an unowned tree is to be claimed; `None` while nothing is due ever.
     pub ready_at: Option<Timestamp>,
-    /// The `name@version` it waits for, where the last worker lacked it.
-    pub needs: Option<String>,
+    /// The function it waits for, if the last worker lacked that version.
+    pub needs: Option<FunctionVersion>,
     /// What led to it.
     pub cause: Cause,
     /// When it was started.
@@ -198,7 +168,7 @@ pub struct InvocationState {
     /// The attempt it is in, counted from 1.
     pub attempt: u32,
     /// Where its promise stands.
-    pub phase: Phase,
+    pub promise: PromiseState,
     /// Compensation's progress.
     pub closing: Closing,
     /// The completion number its parent sees it settle under; `None` until then, and for a root.
@@ -218,7 +188,7 @@ impl InvocationState {
     pub const fn fresh() -> Self {
         Self {
             attempt: 1,
-            phase: Phase::Pending,
+            promise: PromiseState::Pending,
             closing: Closing::None,
             number: None,
             seen: None,
@@ -279,24 +249,7 @@ pub enum TimerKind {
     FunctionRetry = 3,
 }
 
-impl TimerKind {
-    /// The stored code.
-    #[must_use]
-    pub const fn code(self) -> i16 {
-        self as i16
-    }
-
-    /// The kind of a stored code.
-    #[must_use]
-    pub const fn from_code(code: i16) -> Option<Self> {
-        Some(match code {
-            1 => Self::Sleep,
-            2 => Self::StepRetry,
-            3 => Self::FunctionRetry,
-            _ => return None,
-        })
-    }
-}
+stored_codes!(TimerKind { Sleep: "sleep", StepRetry: "step_retry", FunctionRetry: "function_retry" });
 
 /// What a worker needs of a tree that it has claimed and does not hold in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,14 +7,15 @@ use sapwood_core::retry::RetryPolicy;
 use sapwood_core::{Dependencies, Event, EventId, Failure};
 use serde::{Deserialize, Serialize};
 
-use crate::{Call, CallableFrom, Cx, StartHandle};
+use crate::cx::{Cx, StartHandle};
+use crate::function::{Call, CallableFrom};
 
 /// A consumer, implemented by a type of its function's name.
 ///
 /// `#[sapwood::consumer]` writes it; authors meet it only in bounds.
 pub trait Consumer: Send + Sync + 'static {
     /// The dependencies it takes, and by them its bounded context.
-    type App: Dependencies;
+    type Dependencies: Dependencies;
     /// The event it consumes.
     type Event: Event;
     /// Its error.
@@ -33,7 +34,7 @@ pub trait Consumer: Send + Sync + 'static {
     /// Runs its body.
     fn run<'a>(
         event: Delivered<Self::Event>,
-        cx: &'a mut ConsumerCx<Self::App>,
+        cx: &'a mut ConsumerCx<Self::Dependencies>,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send + 'a;
 }
 
@@ -63,12 +64,12 @@ impl<E> Deref for Delivered<E> {
 }
 
 /// The context of a consumer: all that a function's [`Cx`] has, and `start`.
-pub struct ConsumerCx<A: Dependencies> {
-    cx: Cx<A>,
+pub struct ConsumerCx<D: Dependencies> {
+    cx: Cx<D>,
 }
 
-impl<A: Dependencies> ConsumerCx<A> {
-    pub(crate) fn new(cx: Cx<A>) -> Self {
+impl<D: Dependencies> ConsumerCx<D> {
+    pub(crate) fn new(cx: Cx<D>) -> Self {
         Self { cx }
     }
 
@@ -79,21 +80,21 @@ impl<A: Dependencies> ConsumerCx<A> {
     /// # Errors
     /// The handle gives a `CallFailure` where the call's id belongs to a root with another function or input.
     #[track_caller]
-    pub fn start<F: CallableFrom<A>>(&mut self, call: Call<F>) -> StartHandle {
+    pub fn start<F: CallableFrom<D>>(&mut self, call: Call<F>) -> StartHandle {
         crate::cx::start(&mut self.cx, call)
     }
 }
 
-impl<A: Dependencies> Deref for ConsumerCx<A> {
-    type Target = Cx<A>;
+impl<D: Dependencies> Deref for ConsumerCx<D> {
+    type Target = Cx<D>;
 
-    fn deref(&self) -> &Cx<A> {
+    fn deref(&self) -> &Cx<D> {
         &self.cx
     }
 }
 
-impl<A: Dependencies> DerefMut for ConsumerCx<A> {
-    fn deref_mut(&mut self) -> &mut Cx<A> {
+impl<D: Dependencies> DerefMut for ConsumerCx<D> {
+    fn deref_mut(&mut self) -> &mut Cx<D> {
         &mut self.cx
     }
 }

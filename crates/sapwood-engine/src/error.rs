@@ -1,6 +1,7 @@
 //! Errors of the engine, with codes that clients may rely on.
 
 use sapwood_core::TreeId;
+use sapwood_core::id::CallerIdError;
 use sapwood_core::store::StoreError;
 
 use crate::registry::RegistryError;
@@ -61,8 +62,8 @@ pub enum StartError {
         limit: usize,
     },
     /// The id is empty, too long, or has characters that do not print.
-    #[error("an id has 1 to {MAX_ID_CHARS} visible ASCII characters")]
-    InvalidId,
+    #[error(transparent)]
+    InvalidId(#[from] CallerIdError),
     /// The worker is shutting down.
     #[error("this worker is shutting down and starts nothing more")]
     Draining,
@@ -70,9 +71,6 @@ pub enum StartError {
     #[error("the store did not take the start")]
     Store(#[source] StoreError),
 }
-
-/// The longest id a caller may give.
-pub const MAX_ID_CHARS: usize = 200;
 
 impl StartError {
     /// The stable code.
@@ -84,7 +82,7 @@ impl StartError {
             Self::InvalidInput { .. } => "invalid_input",
             Self::Conflict { .. } => "id_conflict",
             Self::TooLarge { .. } => "payload_too_large",
-            Self::InvalidId => "invalid_id",
+            Self::InvalidId(_) => "invalid_id",
             Self::Draining => "draining",
             Self::Store(_) => "store_unavailable",
         }

@@ -7,25 +7,25 @@ use sapwood_core::{Dependencies, Failure};
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::Cx;
+use crate::cx::Cx;
 
 /// What can be recorded: a result, an input, an event.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be recorded",
     note = "inputs, results and errors are journaled: derive Serialize, Deserialize and JsonSchema"
 )]
-pub trait Recorded: Serialize + DeserializeOwned + Send + 'static {}
+pub trait Recordable: Serialize + DeserializeOwned + Send + 'static {}
 
-impl<T: Serialize + DeserializeOwned + Send + 'static> Recorded for T {}
+impl<T: Serialize + DeserializeOwned + Send + 'static> Recordable for T {}
 
 /// A durable function, implemented by the struct of its parameters.
 ///
 /// `#[sapwood::function]` writes the struct and this impl; authors meet it only in bounds.
 pub trait Function: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static {
     /// The dependencies it takes, and by them its bounded context.
-    type App: Dependencies;
+    type Dependencies: Dependencies;
     /// Its result.
-    type Output: Recorded + JsonSchema;
+    type Output: Recordable + JsonSchema;
     /// Its error.
     type Error: Failure;
     /// Its stable name.
@@ -34,22 +34,25 @@ pub trait Function: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 's
     const VERSION: u32;
     /// Its doc comment.
     const DESCRIPTION: &'static str;
-    /// How often it is tried.
+    /// How often it is attempted.
     const RETRY: RetryPolicy;
 
     /// Runs its body.
-    fn run<'a>(self, cx: &'a mut Cx<Self::App>) -> impl Future<Output = Result<Self::Output, Self::Error>> + Send + 'a;
+    fn run<'a>(
+        self,
+        cx: &'a mut Cx<Self::Dependencies>,
+    ) -> impl Future<Output = Result<Self::Output, Self::Error>> + Send + 'a;
 }
 
 /// A function that functions with these dependencies may call: one of the same bounded context.
 ///
 /// The attribute writes one impl a function, so that the compiler refuses a call into another context (A1).
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` belongs to another bounded context than `{A}`",
+    message = "`{Self}` belongs to another bounded context than `{D}`",
     label = "a tree never calls into another context",
     note = "emit a domain event instead, and let the other context consume it"
 )]
-pub trait CallableFrom<A: Dependencies>: Function {}
+pub trait CallableFrom<D: Dependencies>: Function {}
 
 /// A call that was written and not made yet: a function with its arguments.
 ///
@@ -80,17 +83,6 @@ impl<F: Function> fmt::Debug for Call<F> {
         f.debug_struct("Call").field("function", &F::NAME).field("version", &F::VERSION).field("id", &self.id).finish()
     }
 }
-
-/// A context that may start roots: none of a function's (N3).
-///
-/// Nobody implements it; it exists for what the compiler says.
-#[doc(hidden)]
-#[diagnostic::on_unimplemented(
-    message = "only a consumer starts a root",
-    label = "a function starts no roots",
-    note = "call a child with `cx.call(..)`, or emit an event and start the root in its consumer"
-)]
-pub trait StartsRoots {}
 
 /// `Result<T, E>` taken apart, so that an alias of it may stand in a signature.
 #[diagnostic::on_unimplemented(

@@ -1,19 +1,20 @@
-//! Hints across the processes of a store: heard as they come, told coalesced, and never part of a commit of trees.
+//! Hints across the processes of a store: received one by one, sent in batches, and never part of a commit of trees.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt;
-use sapwood_core::store::Hint;
+use sapwood_core::store::{Hint, Store};
 use tokio::sync::Notify;
 
-use crate::engine::Inner;
+use crate::due::Due;
 
-/// How long hints are gathered: a busy worker tells others so often at most.
+/// How long hints are gathered: a busy worker sends at most twenty batches a second, and a waiter in another process
+/// learns of an outcome so much later at most.
 const GATHER: Duration = Duration::from_millis(50);
 
-/// What is to be told.
+/// What is to be sent.
 #[derive(Default)]
 pub(crate) struct Hinter {
     settled: AtomicBool,
@@ -29,8 +30,7 @@ impl Hinter {
         }
     }
 
-    /// Events were committed here: whoever publishes their lanes may be elsewhere.
-    pub(crate) fn emitted(&self) {
+    fn emitted(&self) {
         if !self.emitted.swap(true, Ordering::AcqRel) {
             self.raised.notify_one();
         }
@@ -41,32 +41,47 @@ impl Hinter {
         let emitted = self.emitted.swap(false, Ordering::AcqRel).then_some(Hint::Outbox);
         settled.into_iter().chain(emitted).collect()
     }
-}
 
-/// Hears until the store closes.
-pub(crate) async fn listen(engine: Arc<Inner>) {
-    let mut hints = engine.store().hints();
-    while let Some(hint) = hints.next().await {
-        match hint {
-            Hint::Ready => engine.claim_signal.raise(),
-            Hint::Outbox => engine.outbox_signal().notify_one(),
-            Hint::Settled => engine.look_again(),
-            Hint::Log(_) => {}
+    /// Sends until the task is dropped.
+    pub(crate) async fn send(self: Arc<Self>, store: Arc<dyn Store>) {
+        loop {
+            self.raised.notified().await;
+            tokio::time::sleep(GATHER).await;
+            let hints = self.take();
+            // A hint that is not sent costs others a poll.
+            if !hints.is_empty()
+                && let Err(error) = store.hint(&hints).await
+            {
+                tracing::debug!("hints were not sent: {error}");
+            }
         }
     }
 }
 
-/// Tells until the engine stops.
-pub(crate) async fn tell(engine: Arc<Inner>) {
-    loop {
-        engine.hinter.raised.notified().await;
-        tokio::time::sleep(GATHER).await;
-        let hints = engine.hinter.take();
-        // A hint that is not told costs others a poll.
-        if !hints.is_empty()
-            && let Err(error) = engine.store().hint(&hints).await
-        {
-            tracing::debug!("hints were not told: {error}");
+/// Events of this process were committed: the relay here is told, and those of other processes are.
+pub(crate) struct OutboxSignal {
+    pub(crate) here: Arc<Notify>,
+    /// The lanes of these events may be published elsewhere.
+    pub(crate) hinter: Arc<Hinter>,
+}
+
+impl OutboxSignal {
+    pub(crate) fn emitted(&self) {
+        self.here.notify_one();
+        self.hinter.emitted();
+    }
+}
+
+/// Receives hints until the store closes; `on_settled` is called when a tree of another process may have settled.
+pub(crate) async fn receive(store: Arc<dyn Store>, due: Arc<Due>, outbox: Arc<Notify>, on_settled: impl Fn()) {
+    let mut hints = store.hints();
+    while let Some(hint) = hints.next().await {
+        match hint {
+            Hint::Ready => due.raise(),
+            Hint::Outbox => outbox.notify_one(),
+            Hint::Settled => on_settled(),
+            // The log broker listens for itself.
+            Hint::Log(_) => {}
         }
     }
 }

@@ -3,44 +3,64 @@
 //!
 //! | room | what is there |
 //! |---|---|
-//! | [`function`](Function), [`consumer`](Consumer), [`registry`](Registry) | functions as values, collected at link time |
+//! | [`function`](Function), [`consumer`](Consumer) | functions as values: what the attributes write |
+//! | [`definition`](Definition), [`trigger`](Trigger), [`registry`](Registry) | what is known of a function; what starts it; all of a context |
+//! | [`payload`](Rejection) | every stored form that the engine writes |
 //! | `cx` | the operations of a function's body, one file each |
 //! | `replay` | pure: journal in, decision out |
-//! | `activation` | one run of a body, and what it shares with the engine |
-//! | `tree` | one owned tree: the task that drives it, and what its turns say |
-//! | `committer`, `starter` | group commit of turns; starts that others may contest |
-//! | `lease`, `claims`, `hints` | who is alive, whose trees are whose, who tells whom |
-//! | [`engine`](Engine), [`view`](TreeView), `waiters` | the handle: start, attach, read, drain |
+//! | `activation` | one run of a body, and what it shares with its driver |
+//! | `tree` | one owned tree: pure decisions, and the task that drives it |
+//! | `trees`, `services`, `facts` | the trees driven here; what their drivers use; what is true of one tree |
+//! | `committer`, `starting`, `starter` | group commit of turns; starts that others may contest |
+//! | `lease`, `claims`, `due`, `hints` | who is alive; which worker takes which tree; what wakes claims; hints to others |
+//! | `life`, `outage`, `tasks` | how far the engine's life has come; a store that does not answer; its tasks |
+//! | [`environment`](Environment), [`options`](EngineOptions) | where time, chance and tasks come from; how an engine runs |
+//! | [`engine`](Engine), [`tree_handle`](TreeHandle), `waiters` | the handle: start, attach, read, drain |
+//! | [`view`](TreeView), `outcome`, `error` | a whole tree for a reader; a child's outcome for its caller; errors |
 
 mod activation;
 mod claims;
 mod committer;
 mod consumer;
 mod cx;
+mod definition;
+mod due;
 mod engine;
+mod environment;
 mod error;
+mod facts;
 mod function;
 mod hints;
 mod lease;
-mod nearest;
+mod life;
 mod options;
+mod outage;
 mod outcome;
-mod pause;
-mod random;
+mod payload;
 mod registry;
 mod replay;
+mod services;
 mod starter;
+mod starting;
+mod tasks;
 mod tree;
+mod tree_handle;
+mod trees;
+mod trigger;
 mod view;
 mod waiters;
 
 pub use consumer::{Consumer, ConsumerCx, Delivered};
 pub use cx::{CallHandle, Cx, SleepHandle, StartHandle, StepHandle};
-pub use engine::{Engine, Health, ResultError, StartReply, TreeHandle};
-pub use error::{EngineError, MAX_ID_CHARS, ReadError, StartError};
-pub use function::{Call, CallableFrom, Function, Recorded, Returned};
-pub use nearest::nearest;
+pub use definition::Definition;
+pub use engine::{Engine, Health};
+pub use environment::{Environment, SystemEnvironment};
+pub use error::{EngineError, ReadError, StartError};
+pub use function::{Call, CallableFrom, Function, Recordable, Returned};
 pub use options::{CachePolicy, EngineOptions};
-pub use outcome::{Rejection, RejectionKind};
-pub use registry::{Definition, FunctionEntry, Registry, RegistryError, Subscription, Trigger};
+pub use payload::{PayloadError, Rejection, RejectionKind, plain};
+pub use registry::{FunctionEntry, Registry, RegistryError};
+pub use starting::StartReply;
+pub use tree_handle::{ResultError, TreeHandle};
+pub use trigger::{EventTrigger, Trigger};
 pub use view::{EmittedView, NodeView, TreeView, WaitsOn};

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sapwood_core::clock::{Clock, SystemClock};
 use sapwood_core::limits::Limits;
+
+use crate::environment::{Environment, SystemEnvironment};
 
 /// How an engine runs.
 #[derive(Clone)]
 pub struct EngineOptions {
     /// The worker's name, for operators: a host name, a pod's name.
     pub name: String,
-    /// Functions that may be active at once; who waits holds no place (S5).
+    /// Functions that may be active at once; one that waits holds no slot (S5).
     pub concurrency: usize,
     /// What happens to bodies that wait.
     pub cache: CachePolicy,
@@ -19,20 +20,20 @@ pub struct EngineOptions {
     pub lease: Duration,
     /// How often it renews.
     pub heartbeat: Duration,
-    /// Bounds of a tree.
+    /// Limits of a tree.
     pub limits: Limits,
     /// Connections that commit turns; a tree always uses the same one.
     pub committers: u16,
     /// How long the worker trusts in being told of trees that are ready, before it looks by itself.
     pub poll: Duration,
-    /// Where time comes from.
-    pub clock: Arc<dyn Clock>,
+    /// Where time, chance, identities and tasks come from.
+    pub environment: Arc<dyn Environment>,
 }
 
 /// What happens to bodies that wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CachePolicy {
-    /// Bodies of at most so many trees stay in memory, the least recently used leave first.
+    /// Bodies of at most so many trees stay in memory; the least recently used leave first.
     Trees(usize),
     /// Every body leaves memory when it waits. A test mode: it finds what a body keeps outside of its record.
     Evict,
@@ -49,7 +50,7 @@ impl Default for EngineOptions {
             limits: Limits::default(),
             committers: 2,
             poll: Duration::from_secs(10),
-            clock: Arc::new(SystemClock),
+            environment: Arc::new(SystemEnvironment::default()),
         }
     }
 }

@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use jiff::Timestamp;
 use sapwood_core::journal::{Entry, EntryKind};
-use sapwood_core::tree::{Closing, InvocationRow, Phase, Timer, TimerKind, TreeRecord, TreeRow};
-use sapwood_core::{EventId, Path, Position, TreeId, WorkerId};
+use sapwood_core::tree::{Closing, InvocationRow, PromiseState, Timer, TimerKind, TreeRecord, TreeRow};
+use sapwood_core::{EventId, FunctionVersion, Path, Position, TreeId, WorkerId};
 
-use crate::replay::{RetriedPayload, versioned};
-use crate::tree::StepRetriedPayload;
+use crate::payload::{Retried, StepRetried, decode};
 
 /// A whole tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +29,7 @@ pub struct NodeView {
     /// Its version.
     pub version: u32,
     /// Where its promise stands.
-    pub phase: Phase,
+    pub promise: PromiseState,
     /// Compensation's progress.
     pub closing: Closing,
     /// The attempt it is in, or ended in.
@@ -117,8 +116,8 @@ pub enum WaitsOn {
     },
     /// A worker that has this version.
     Version {
-        /// `name@version`.
-        needs: String,
+        /// The version.
+        needs: FunctionVersion,
     },
     /// Children that are still open; its outcome is decided.
     Children {
@@ -142,7 +141,7 @@ impl TreeView {
         }
         let open: Vec<(Path, String, u32)> = invocations
             .iter()
-            .filter(|node| !node.invocation.state.phase.is_settled())
+            .filter(|node| !node.invocation.state.promise.is_settled())
             .map(|node| (node.invocation.path.clone(), node.invocation.function.clone(), node.invocation.version))
             .collect();
         let nodes = invocations
@@ -170,7 +169,7 @@ fn node_view(
         path: invocation.path,
         function: invocation.function,
         version: invocation.version,
-        phase: invocation.state.phase,
+        promise: invocation.state.promise,
         closing: invocation.state.closing,
         attempt: invocation.state.attempt,
         input: invocation.input,
@@ -203,7 +202,7 @@ fn waits_on(
     timers: &[Timer],
 ) -> Vec<WaitsOn> {
     let (path, state) = (&node.invocation.path, &node.invocation.state);
-    if state.phase.is_settled() {
+    if state.promise.is_settled() {
         return Vec::new();
     }
     if let Some(parked) = &state.parked {
@@ -211,7 +210,7 @@ fn waits_on(
         return vec![WaitsOn::Operator { violation }];
     }
     let children = open.iter().filter(|(child, ..)| child.parent().as_ref() == Some(path));
-    if matches!(state.phase, Phase::ReturnedOk | Phase::ReturnedErr) {
+    if matches!(state.promise, PromiseState::ReturnedOk | PromiseState::ReturnedErr) {
         return vec![WaitsOn::Children { open: children.count() }];
     }
     let calls = children.map(|(path, function, version)| WaitsOn::Call {
@@ -223,7 +222,10 @@ fn waits_on(
         timers.iter().filter(|timer| timer.path == *path).map(|timer| timer_view(timer, state.attempt, timeline));
     let mut waits: Vec<WaitsOn> = calls.chain(timers).collect();
     // What is due is not waited for any more where no worker that came by can go on with it.
-    let is_needed = tree.needs.as_deref() == Some(&*versioned(&node.invocation.function, node.invocation.version));
+    let is_needed = tree
+        .needs
+        .as_ref()
+        .is_some_and(|needs| (needs.name(), needs.version()) == (&*node.invocation.function, node.invocation.version));
     // An owned tree's rows may be behind what its worker holds in memory; where they show nothing, it runs.
     if state.seen.is_none() || waits.is_empty() || is_needed {
         waits.push(runs(tree));
@@ -253,7 +255,7 @@ fn timer_view(timer: &Timer, attempt: u32, timeline: &[(Timestamp, Entry)]) -> W
         TimerKind::Sleep => WaitsOn::Sleep { position, until },
         TimerKind::StepRetry => {
             let entry = last(EntryKind::StepRetried);
-            let error = entry.and_then(|entry| serde_json::from_slice::<StepRetriedPayload>(&entry.payload).ok());
+            let error = entry.and_then(|entry| decode::<StepRetried>(&entry.payload).ok());
             WaitsOn::StepRetry {
                 position,
                 name: entry.map(|entry| entry.name.clone()).unwrap_or_default(),
@@ -264,7 +266,7 @@ fn timer_view(timer: &Timer, attempt: u32, timeline: &[(Timestamp, Entry)]) -> W
         }
         TimerKind::FunctionRetry => {
             let entry = last(EntryKind::Retried);
-            let error = entry.and_then(|entry| serde_json::from_slice::<RetriedPayload>(&entry.payload).ok());
+            let error = entry.and_then(|entry| decode::<Retried>(&entry.payload).ok());
             let error = error.map(|payload| payload.message).unwrap_or_default();
             WaitsOn::FunctionRetry { until, attempt: attempt.saturating_sub(1), error }
         }
@@ -273,6 +275,6 @@ fn timer_view(timer: &Timer, attempt: u32, timeline: &[(Timestamp, Entry)]) -> W
 
 impl std::fmt::Display for NodeView {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {} {}", self.path, versioned(&self.function, self.version), self.phase.name())
+        write!(f, "{} {} {}", self.path, FunctionVersion::new(&*self.function, self.version), self.promise.name())
     }
 }

@@ -1,54 +1,50 @@
-//! Those who wait for the outcome of a tree: told by the commit that settles it, without a read.
+//! Callers that wait for the outcome of a tree: told by the commit that settles it, without a read.
 
 use std::collections::HashMap;
 
 use parking_lot::Mutex;
 use sapwood_core::TreeId;
-use sapwood_core::store::Outcome;
+use sapwood_core::store::TreeOutcome;
 use tokio::sync::oneshot;
 
-/// See the module.
+/// Callers that wait, by the tree they wait for.
 #[derive(Default)]
 pub(crate) struct Waiters {
-    seats: Mutex<HashMap<TreeId, Vec<oneshot::Sender<Outcome>>>>,
+    waiting: Mutex<HashMap<TreeId, Vec<oneshot::Sender<TreeOutcome>>>>,
 }
 
-/// A waiter's place.
-pub(crate) struct Seat {
-    told: oneshot::Receiver<Outcome>,
+/// One caller that waits.
+pub(crate) struct Waiter {
+    told: oneshot::Receiver<TreeOutcome>,
 }
 
 impl Waiters {
-    pub(crate) fn seat(&self, tree: TreeId) -> Seat {
+    pub(crate) fn wait_for(&self, tree: TreeId) -> Waiter {
         let (tell, told) = oneshot::channel();
-        let mut seats = self.seats.lock();
-        let waiting = seats.entry(tree).or_default();
-        // Who gave up leaves an empty seat behind; the next to come clears it away.
-        waiting.retain(|seat| !seat.is_closed());
-        waiting.push(tell);
-        Seat { told }
+        let mut waiting = self.waiting.lock();
+        let waiters = waiting.entry(tree).or_default();
+        // A caller that stopped waiting stays in the list until the next one comes.
+        waiters.retain(|waiter| !waiter.is_closed());
+        waiters.push(tell);
+        Waiter { told }
     }
 
-    pub(crate) fn settled(&self, tree: TreeId, outcome: Outcome) {
-        for seat in self.seats.lock().remove(&tree).unwrap_or_default() {
-            // Who gave up is not told.
-            let _ = seat.send(outcome.clone());
+    pub(crate) fn settled(&self, tree: TreeId, outcome: &TreeOutcome) {
+        for waiter in self.waiting.lock().remove(&tree).unwrap_or_default() {
+            // The caller may have stopped waiting.
+            let _ = waiter.send(outcome.clone());
         }
     }
 
-    /// Makes those look again who wait for trees that `elsewhere` names.
+    /// Makes callers look again that wait for trees of which `elsewhere` is true.
     pub(crate) fn look_again(&self, elsewhere: impl Fn(&TreeId) -> bool) {
-        self.seats.lock().retain(|tree, _| !elsewhere(tree));
-    }
-
-    pub(crate) fn clear(&self) {
-        self.seats.lock().clear();
+        self.waiting.lock().retain(|tree, _| !elsewhere(tree));
     }
 }
 
-impl Seat {
+impl Waiter {
     /// The outcome; `None` means look again.
-    pub(crate) async fn wait(self) -> Option<Outcome> {
+    pub(crate) async fn told(self) -> Option<TreeOutcome> {
         self.told.await.ok()
     }
 }

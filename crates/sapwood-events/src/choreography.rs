@@ -10,11 +10,12 @@ use sapwood_engine::Engine;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::error::LaunchError;
+use crate::groups::Group;
 use crate::health::{ChoreographyHealth, IntakeHealth, RelayHealth};
 use crate::intake::IntakeTask;
 use crate::relay::Relay;
-use crate::routes::Group;
-use crate::{LaunchError, routes, topics};
+use crate::{groups, topics};
 
 /// How a choreography runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +61,7 @@ impl Choreography {
         broker: Arc<dyn Broker>,
         options: ChoreographyOptions,
     ) -> Result<Self, LaunchError> {
-        let groups = routes::groups_of(engine.context(), engine.registry())?;
+        let groups = groups::groups_of(engine.context(), engine.registry())?;
         let names = topics_of(engine.context(), &groups);
         let ready = topics::ensure(broker.as_ref(), &names).await.map_err(|source| LaunchError::Topics {
             context: engine.context().to_owned(),
@@ -70,7 +71,13 @@ impl Choreography {
 
         let (stop, stopped) = watch::channel(false);
         let (made, topics) = watch::channel(ready.clone());
-        let mut tasks = vec![tokio::spawn(topics::ensure_in_time(Arc::clone(&broker), names, made, stopped.clone()))];
+        let mut tasks = vec![tokio::spawn(topics::ensure_in_time(
+            Arc::clone(&broker),
+            Arc::clone(engine.environment()),
+            names,
+            made,
+            stopped.clone(),
+        ))];
         let mut intakes = Vec::new();
         for group in groups {
             let starting = IntakeHealth::starting(group.name.to_owned(), group.topics(), ready.clone());
@@ -84,6 +91,7 @@ impl Choreography {
         let publisher = Relay {
             store: Arc::clone(engine.store()),
             worker: engine.worker(),
+            environment: Arc::clone(engine.environment()),
             broker: Arc::clone(&broker),
             signal: engine.outbox_signal(),
             period: options.period,
@@ -114,7 +122,7 @@ impl Choreography {
         self.intakes.iter().find(|intake| intake.borrow().group == group).cloned()
     }
 
-    /// Takes nothing more in, lets what is in flight land within a grace, writes the cursors, gives the lanes back.
+    /// Takes nothing more in, lets what is in flight land within a grace, writes the lanes back and releases them.
     pub async fn drain(&self) {
         self.stop.send_replace(true);
         let tasks = std::mem::take(&mut *self.tasks.lock());

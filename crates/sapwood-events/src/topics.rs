@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sapwood_core::broker::{Broker, BrokerError, BrokerErrorKind};
+use sapwood_engine::Environment;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::pace::{self, Backoff};
+use crate::pace;
 
 /// How long a start waits for the broker's answer; after that it is waited for in the background.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -33,13 +34,14 @@ pub(crate) async fn ensure(broker: &dyn Broker, topics: &[String]) -> Result<Rea
 /// Asks until it is so, and tells.
 pub(crate) async fn ensure_in_time(
     broker: Arc<dyn Broker>,
+    environment: Arc<dyn Environment>,
     topics: Vec<String>,
     ready: watch::Sender<Ready>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let mut backoff = Backoff::outage();
+    let mut backoff = pace::outage();
     while ready.borrow().is_err() {
-        if !pace::rest(backoff.failed(), &mut stop).await {
+        if !pace::rest(backoff.failed(environment.fraction()), &mut stop).await {
             return;
         }
         // Refused, it is asked again too: somebody may give the permission.

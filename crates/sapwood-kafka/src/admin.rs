@@ -13,6 +13,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use sapwood_core::broker::{BrokerError, BrokerErrorKind};
 
 use crate::KafkaOptions;
+use crate::deliveries::Partition;
 use crate::elsewhere::drop_elsewhere;
 use crate::error::{fatal, kind_of, passing, while_doing};
 use crate::quiet::Quiet;
@@ -133,4 +134,13 @@ pub(crate) fn bounds_blocking<C: ClientContext>(
         let message = format!("Kafka does not tell the offsets of `{topic}` [{partition}]");
         return Err(passing(message).caused_by(error));
     }
+}
+
+/// The records between the offset to read on from and what is there are gone, or were never there (SEMANTICS H8).
+pub(crate) fn out_of_range(partition: &Partition, offset: i64, (oldest, next): (i64, i64)) -> BrokerError {
+    let (topic, index) = partition;
+    fatal(format!(
+        "`{topic}` [{index}] should be read on from offset {offset}, but the broker has {oldest} to {next}: records \
+         were dropped before they were read, or the topic is another one"
+    ))
 }

@@ -31,7 +31,7 @@ pub(crate) struct Assignment {
     pub(crate) partition: Partition,
     pub(crate) topic_id: Option<String>,
     /// Counted by the subscription; a later assignment has a higher one.
-    pub(crate) number: u64,
+    pub(crate) generation: u64,
 }
 
 /// What waits to be read.

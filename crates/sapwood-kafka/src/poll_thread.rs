@@ -1,7 +1,7 @@
 //! The thread that owns a consumer: it polls, assigns, begins, pauses, and never runs anybody else's code, so that no
 //! slow reader costs the group its member.
 //!
-//! One turn of the loop:
+//! One round of the loop:
 //!
 //! ```text
 //!   commands ─► room? ─► poll what there is ─► rebalances ─► ids of new topics, watch over the known ones
@@ -32,17 +32,16 @@ use sapwood_core::broker::{BrokerError, BrokerErrorKind, Consumed};
 use tokio::sync::oneshot;
 
 use crate::KafkaOptions;
-use crate::admin::bounds_blocking;
+use crate::admin::{bounds_blocking, out_of_range};
 use crate::deliveries::{Assignment, Deliveries, EndOnDrop, Partition, Waiting};
 use crate::error::{fatal, kind_of, while_doing};
 use crate::member::{Change, Member};
-use crate::subscription::out_of_range;
 use crate::topic_watch::TopicWatch;
 
 /// How long one poll waits for the first record: the time a command may have to wait.
 const POLL: Duration = Duration::from_millis(20);
 
-/// Records of one poll at most; the rest is taken in the next turn.
+/// Records of one poll at most; the rest is taken in the next round.
 const POLL_RECORDS: usize = 512;
 
 /// How long a full queue is waited for before partitions are paused. A pause throws away what was fetched ahead, so a
@@ -64,7 +63,7 @@ pub(crate) enum Command {
 pub(crate) struct Beginning {
     pub(crate) partition: Partition,
     /// The assignment that is meant; a beginning for an earlier one is void.
-    pub(crate) number: u64,
+    pub(crate) generation: u64,
     pub(crate) from: From,
 }
 
@@ -122,7 +121,7 @@ struct PollThread<'consumer> {
     deliveries: Deliveries,
     commands: Receiver<Command>,
     /// What is assigned to this member.
-    partitions: HashMap<Partition, Held>,
+    partitions: HashMap<Partition, OwnedPartition>,
     /// Beginnings that librdkafka was not ready for.
     beginnings: Vec<(Vec<Beginning>, oneshot::Sender<()>)>,
     watch: TopicWatch<'consumer>,
@@ -132,8 +131,8 @@ struct PollThread<'consumer> {
 }
 
 /// A partition of this member.
-struct Held {
-    number: u64,
+struct OwnedPartition {
+    generation: u64,
     announced: bool,
     /// Where it goes on, once begun.
     next: Option<From>,
@@ -200,17 +199,17 @@ impl PollThread<'_> {
 
     /// Whether the partition is begun, or needs not be.
     fn begin_one(&mut self, beginning: &Beginning) -> Result<bool, BrokerError> {
-        let Beginning { partition, number, from } = beginning;
+        let Beginning { partition, generation, from } = beginning;
         // The assignment that was meant is gone; its end is on its way to the reader.
-        if self.partitions.get(partition).is_none_or(|held| held.number != *number) {
+        if self.partitions.get(partition).is_none_or(|owned| owned.generation != *generation) {
             return Ok(true);
         }
         if !self.seek(partition, *from)? {
             return Ok(false);
         }
         self.deliveries.forget(partition);
-        if let Some(held) = self.partitions.get_mut(partition) {
-            held.next = Some(*from);
+        if let Some(owned) = self.partitions.get_mut(partition) {
+            owned.next = Some(*from);
         }
         if !self.paused {
             self.resume(&[(partition.clone(), *from)])?;
@@ -263,7 +262,7 @@ impl PollThread<'_> {
             return Ok(());
         }
         self.paused = !self.paused;
-        let begun = self.partitions.iter().filter_map(|(partition, held)| Some((partition.clone(), held.next?)));
+        let begun = self.partitions.iter().filter_map(|(partition, owned)| Some((partition.clone(), owned.next?)));
         let begun: Vec<_> = begun.collect();
         if !self.paused {
             return self.resume(&begun);
@@ -329,8 +328,8 @@ impl PollThread<'_> {
         if let Err(stopped) = self.watch.look_now_blocking(self.consumer.client(), assigned) {
             return stopped.caused_by(error);
         }
-        let lost = self.partitions.iter().find_map(|(partition, held)| {
-            let From::Offset(next) = held.next? else { return None };
+        let lost = self.partitions.iter().find_map(|(partition, owned)| {
+            let From::Offset(next) = owned.next? else { return None };
             let (topic, index) = partition;
             let bounds = bounds_blocking(self.consumer.client(), &self.options, topic, *index).ok()?;
             (!(bounds.0..=bounds.1).contains(&next)).then(|| out_of_range(partition, next, bounds))
@@ -354,7 +353,8 @@ impl PollThread<'_> {
     fn assigned(&mut self, assigned: Vec<Partition>) {
         for partition in assigned {
             self.assignments += 1;
-            self.partitions.insert(partition, Held { number: self.assignments, announced: false, next: None });
+            self.partitions
+                .insert(partition, OwnedPartition { generation: self.assignments, announced: false, next: None });
         }
         self.watch.look_again();
     }
@@ -363,7 +363,7 @@ impl PollThread<'_> {
         let mut untold = Vec::new();
         for partition in revoked {
             self.deliveries.forget(&partition);
-            if self.partitions.remove(&partition).is_some_and(|held| held.announced) {
+            if self.partitions.remove(&partition).is_some_and(|owned| owned.announced) {
                 untold.push(partition);
             }
         }
@@ -376,7 +376,7 @@ impl PollThread<'_> {
 
     /// Looks after the topics, and announces partitions whose topic's id is known.
     fn watch(&mut self) -> Result<(), BrokerError> {
-        let hurry = self.partitions.values().any(|held| !held.announced);
+        let hurry = self.partitions.values().any(|owned| !owned.announced);
         let assigned = self.partitions.keys().map(|(topic, _)| topic.as_str());
         if self.watch.look(self.consumer.client(), assigned, hurry)? {
             self.announce();
@@ -387,10 +387,10 @@ impl PollThread<'_> {
     /// Tells the reader of the partitions whose topic is known now.
     fn announce(&mut self) {
         let mut announced = Vec::new();
-        for (partition, held) in self.partitions.iter_mut().filter(|(_, held)| !held.announced) {
+        for (partition, owned) in self.partitions.iter_mut().filter(|(_, owned)| !owned.announced) {
             let Some(topic_id) = self.watch.id(&partition.0) else { continue };
-            held.announced = true;
-            announced.push(Assignment { partition: partition.clone(), topic_id, number: held.number });
+            owned.announced = true;
+            announced.push(Assignment { partition: partition.clone(), topic_id, generation: owned.generation });
         }
         if !announced.is_empty() {
             announced.sort_by(|a, b| a.partition.cmp(&b.partition));

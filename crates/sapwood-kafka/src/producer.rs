@@ -3,7 +3,7 @@
 //! A publish hands its records to librdkafka in one go and waits for the acknowledgements. The order stands on four
 //! legs:
 //!
-//! - publishes take turns at the handing over, in the order of their calls, also where one has to wait for room;
+//! - publishes pass one gate before the handing over, in the order of their calls, also where one has to wait for room;
 //! - the producer is idempotent, so that retries keep the order within a partition;
 //! - it is *gapless*: once the broker refuses a batch for good, nothing of that client passes any more. The client is
 //!   then replaced, and every publish sends again what had not passed, in order;
@@ -11,7 +11,7 @@
 //!   record by record, and only what is refused alone is `Refused`.
 //!
 //! ```text
-//!   publish ─► turn ─► hand over ─► wait ─┬─► acknowledged, or refused alone: the answer
+//!   publish ─► gate ─► hand over ─► wait ─┬─► acknowledged, or refused alone: the answer
 //!                ▲                        └─► not passed: a fresh client, in order, again
 //!                └────────────────────────────┘
 //! ```
@@ -31,7 +31,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 use sapwood_core::broker::{BrokerError, BrokerErrorKind, Record};
-use tokio::sync::{Mutex as Turnstile, MutexGuard, Notify, oneshot};
+use tokio::sync::{Mutex as Gate, MutexGuard, Notify, oneshot};
 
 use crate::KafkaOptions;
 use crate::elsewhere::drop_elsewhere;
@@ -53,13 +53,13 @@ pub(crate) struct Producer {
     options: KafkaOptions,
     /// The present client. Who holds the lock hands its records over; the others queue behind it, first come first
     /// served. It is held across waiting for room on purpose: who comes later must not overtake.
-    turn: Turnstile<Option<Arc<Client>>>,
+    gate: Gate<Option<Arc<Client>>>,
 }
 
 impl Producer {
     pub(crate) fn new(options: &KafkaOptions) -> Result<Self, BrokerError> {
         let client = Client::new(options)?;
-        Ok(Self { options: options.clone(), turn: Turnstile::new(Some(Arc::new(client))) })
+        Ok(Self { options: options.clone(), gate: Gate::new(Some(Arc::new(client))) })
     }
 
     /// See [`Broker::publish`](sapwood_core::broker::Broker::publish).
@@ -94,17 +94,17 @@ impl Producer {
 
     /// Sends the `open` ones of `records` and waits for their outcomes.
     async fn send(&self, records: &[Record], open: &[usize], alone: bool) -> Result<Vec<Outcome>, BrokerError> {
-        let mut turn = self.turn.lock().await;
+        let mut gate = self.gate.lock().await;
         if !alone {
-            let client = self.client(&mut turn)?;
+            let client = self.client(&mut gate)?;
             let handed_over = client.hand_over(records, open).await;
-            drop(turn);
+            drop(gate);
             return Ok(handed_over.outcomes().await);
         }
-        // Nobody else's record may get into the batch, so the turn is kept until each answer.
+        // Nobody else's record may get into the batch, so the gate is kept until each answer.
         let mut outcomes = Vec::with_capacity(open.len());
         for index in open {
-            let client = self.client(&mut turn)?;
+            let client = self.client(&mut gate)?;
             outcomes.extend(client.hand_over(records, &[*index]).await.outcomes().await);
             // What comes after a record that has not passed must not pass before it.
             if outcomes
@@ -122,17 +122,17 @@ impl Producer {
     ///
     /// # Errors
     /// The client was spent by something that a fresh one would meet as well, such as a missing permission to write.
-    fn client(&self, turn: &mut MutexGuard<'_, Option<Arc<Client>>>) -> Result<Arc<Client>, BrokerError> {
-        match turn.take() {
+    fn client(&self, gate: &mut MutexGuard<'_, Option<Arc<Client>>>) -> Result<Arc<Client>, BrokerError> {
+        match gate.take() {
             Some(client) if !client.is_spent() => {
-                **turn = Some(Arc::clone(&client));
+                **gate = Some(Arc::clone(&client));
                 return Ok(client);
             }
             Some(client) => client.refused()?,
             None => {}
         }
         let client = Arc::new(Client::new(&self.options)?);
-        **turn = Some(Arc::clone(&client));
+        **gate = Some(Arc::clone(&client));
         Ok(client)
     }
 }

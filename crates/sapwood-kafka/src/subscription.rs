@@ -7,12 +7,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, mpsc};
 
 use async_trait::async_trait;
-use sapwood_core::broker::{BrokerError, Delivery, Subscription};
-use sapwood_core::store::TopicPartition;
+use sapwood_core::broker::{BrokerError, Delivery, Subscription, TopicPartition};
 use tokio::sync::oneshot;
 
 use crate::KafkaOptions;
-use crate::admin::Admin;
+use crate::admin::{Admin, out_of_range};
 use crate::deliveries::{Assignment, Deliveries, Partition, Waiting};
 use crate::error::fatal;
 use crate::poll_thread::{self, Beginning, Command, From};
@@ -23,7 +22,7 @@ pub(crate) struct KafkaSubscription {
     deliveries: Deliveries,
     /// The poll thread leaves the group once this is gone.
     commands: mpsc::Sender<Command>,
-    /// The assignments the reader knows of, by their numbers.
+    /// The assignments the reader knows of, by their generations.
     known: HashMap<Partition, u64>,
 }
 
@@ -42,9 +41,9 @@ impl KafkaSubscription {
     }
 
     fn told(&mut self, assigned: Vec<Assignment>) -> Vec<TopicPartition> {
-        let tell = |Assignment { partition, topic_id, number }: Assignment| {
+        let tell = |Assignment { partition, topic_id, generation }: Assignment| {
             let (topic, index) = partition.clone();
-            self.known.insert(partition, number);
+            self.known.insert(partition, generation);
             TopicPartition { topic, partition: index, topic_id }
         };
         assigned.into_iter().map(tell).collect()
@@ -62,14 +61,14 @@ impl KafkaSubscription {
     async fn beginning(&self, of: &TopicPartition, offset: Option<i64>) -> Result<Option<Beginning>, BrokerError> {
         let partition = (of.topic.clone(), of.partition);
         // Revoked meanwhile, or never assigned: there is nothing to begin.
-        let Some(number) = self.known.get(&partition).copied() else { return Ok(None) };
-        let Some(offset) = offset else { return Ok(Some(Beginning { partition, number, from: From::Oldest })) };
+        let Some(generation) = self.known.get(&partition).copied() else { return Ok(None) };
+        let Some(offset) = offset else { return Ok(Some(Beginning { partition, generation, from: From::Oldest })) };
         let (topic, index) = partition.clone();
         let (oldest, next) = self.admin.ask(move |admin| admin.bounds_blocking(&topic, index)).await?;
         if !(oldest..=next).contains(&offset) {
             return Err(out_of_range(&partition, offset, (oldest, next)));
         }
-        Ok(Some(Beginning { partition, number, from: From::Offset(offset) }))
+        Ok(Some(Beginning { partition, generation, from: From::Offset(offset) }))
     }
 }
 
@@ -95,23 +94,14 @@ impl Subscription for KafkaSubscription {
         wait.await.map_err(|_| gone())
     }
 
-    async fn advise(&mut self, positions: &[(TopicPartition, i64)]) -> Result<(), BrokerError> {
-        let held = |(of, offset): &(TopicPartition, i64)| {
+    async fn advise(&mut self, offsets: &[(TopicPartition, i64)]) -> Result<(), BrokerError> {
+        let known = |(of, offset): &(TopicPartition, i64)| {
             let partition = (of.topic.clone(), of.partition);
             self.known.contains_key(&partition).then_some((partition, *offset))
         };
-        let positions: Vec<_> = positions.iter().filter_map(held).collect();
+        let offsets: Vec<_> = offsets.iter().filter_map(known).collect();
         // Advice for nobody is no error: `next` tells why the thread has ended.
-        _ = self.commands.send(Command::Advise(positions));
+        _ = self.commands.send(Command::Advise(offsets));
         Ok(())
     }
-}
-
-/// The records between the position and what is there are gone, or were never there (SEMANTICS H8).
-pub(crate) fn out_of_range(partition: &Partition, offset: i64, (oldest, next): (i64, i64)) -> BrokerError {
-    let (topic, index) = partition;
-    fatal(format!(
-        "`{topic}` [{index}] should be read on from offset {offset}, but the broker has {oldest} to {next}: records \
-         were dropped before they were read, or the topic is another one"
-    ))
 }

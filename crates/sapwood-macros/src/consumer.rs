@@ -12,7 +12,7 @@ use crate::home::{at, engine};
 use crate::values::{Naming, Retry, version};
 
 const KEYS: Keys = Keys { attribute: "#[sapwood::consumer]", known: &["group", "retry", "version", "name"] };
-const KIND: Kind = Kind { noun: "consumer", cursor: "ConsumerCx" };
+const KIND: Kind = Kind { noun: "consumer", cx: "ConsumerCx" };
 const NO_GROUP: &str = "a consumer belongs to a group, which sees each event once: `group = \"shipping\"`";
 
 /// The attribute's arguments.
@@ -58,7 +58,7 @@ fn expand(options: &Options, source: Source) -> syn::Result<TokenStream> {
     let attributes = Attributes::sort(attributes);
     let description = attributes.description();
     let Attributes { conditions, outside, inside } = attributes;
-    let Durable { ident, cursor, app, returns, .. } = &durable;
+    let Durable { ident, cx, dependencies, returns, .. } = &durable;
 
     let engine = engine();
     let (excuses, body_excuses) = (excuses(), body_excuses());
@@ -82,7 +82,7 @@ fn expand(options: &Options, source: Source) -> syn::Result<TokenStream> {
         const _: () = {
             #[automatically_derived]
             impl #engine::Consumer for #ident {
-                type App = #app;
+                type Dependencies = #dependencies;
                 type Event = #event;
                 type Error = #error;
                 const NAME: &'static str = #name;
@@ -91,10 +91,10 @@ fn expand(options: &Options, source: Source) -> syn::Result<TokenStream> {
                 const GROUP: &'static str = #group;
                 const RETRY: #engine::RetryPolicy = #policy;
 
-                fn run<'a>(event: #engine::Delivered<#event>, cx: &'a mut #engine::ConsumerCx<#app>) -> #future {
+                fn run<'a>(event: #engine::Delivered<#event>, cx: &'a mut #engine::ConsumerCx<#dependencies>) -> #future {
                     #(#inside)*
                     #body_excuses
-                    async fn __body(#cursor, #delivered) -> #returns #body
+                    async fn __body(#cx, #delivered) -> #returns #body
                     __body(cx, event)
                 }
             }
@@ -106,7 +106,7 @@ fn expand(options: &Options, source: Source) -> syn::Result<TokenStream> {
 
 /// The parameter as written, and the `E` of its `Delivered<E>`.
 fn read_event(durable: &Durable) -> syn::Result<(&PatType, &Type)> {
-    const SHAPE: &str = "a consumer takes its cursor and one event: `event: Delivered<OrderCompleted>`";
+    const SHAPE: &str = "a consumer takes `cx` and one event: `event: Delivered<OrderCompleted>`";
     match &durable.parameters[..] {
         [parameter] => match one_argument(&parameter.ty, "Delivered") {
             Some(event) => Ok((parameter, event)),

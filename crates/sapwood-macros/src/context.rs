@@ -24,7 +24,7 @@ pub(crate) fn bounded_context(input: &DeriveInput, home: Home) -> syn::Result<To
     let name = name.ok_or_else(|| syn::Error::new(span, CONTEXT_MISSING))?;
     if !matches!(&input.data, Data::Struct(data) if data.fields.is_empty()) || !input.generics.params.is_empty() {
         let message = format!(
-            "a bounded context is a name alone: `pub struct {};` (its dependencies are the fields of its app's struct)",
+            "a bounded context is a name alone: `pub struct {};` (its dependencies have a struct of their own)",
             input.ident
         );
         return Err(syn::Error::new_spanned(&input.ident, message));

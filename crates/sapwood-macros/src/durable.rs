@@ -1,4 +1,4 @@
-//! What a function and a consumer have in common: an `async fn` whose first parameter is a cursor.
+//! What a function and a consumer have in common: an `async fn` whose first parameter is `cx`.
 
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
@@ -40,18 +40,18 @@ pub(crate) struct Kind {
     /// `durable function`
     pub(crate) noun: &'static str,
     /// `Cx`
-    pub(crate) cursor: &'static str,
+    pub(crate) cx: &'static str,
 }
 
 /// The parts that both kinds need, checked.
 pub(crate) struct Durable {
     /// The function's name in Rust.
     pub(crate) ident: Ident,
-    /// The cursor as written, for the body's signature.
-    pub(crate) cursor: PatType,
-    /// The `A` of `Cx<A>`.
-    pub(crate) app: Type,
-    /// The parameters after the cursor.
+    /// `cx` as written, for the body's signature.
+    pub(crate) cx: PatType,
+    /// The `D` of `Cx<D>`.
+    pub(crate) dependencies: Type,
+    /// The parameters after `cx`.
     pub(crate) parameters: Vec<PatType>,
     /// The type it returns, some `Result<T, E>`.
     pub(crate) returns: Type,
@@ -61,14 +61,14 @@ impl Durable {
     pub(crate) fn read(kind: Kind, signature: &Signature) -> syn::Result<Self> {
         check_plainness(kind, signature)?;
         let mut inputs = signature.inputs.iter();
-        let (cursor, app) = match inputs.next() {
-            Some(FnArg::Typed(cursor)) => (cursor.clone(), read_cursor(kind, cursor)?),
+        let (cx, dependencies) = match inputs.next() {
+            Some(FnArg::Typed(cx)) => (cx.clone(), read_cx(kind, cx)?),
             Some(FnArg::Receiver(receiver)) => {
                 let message =
-                    format!("a {} is a free function: what it needs of its app, it finds in `cx.app()`", kind.noun);
+                    format!("a {} is a free function: what it needs, it finds in `cx.dependencies()`", kind.noun);
                 return Err(syn::Error::new_spanned(receiver, message));
             }
-            None => return Err(no_cursor(kind, signature.paren_token.span.join())),
+            None => return Err(no_cx(kind, signature.paren_token.span.join())),
         };
         let parameters = inputs.filter_map(|input| match input {
             FnArg::Typed(parameter) => Some(parameter.clone()),
@@ -80,8 +80,8 @@ impl Durable {
         };
         Ok(Self {
             ident: signature.ident.clone(),
-            cursor,
-            app,
+            cx,
+            dependencies,
             parameters: parameters.collect(),
             returns: Type::clone(returns),
         })
@@ -127,23 +127,23 @@ fn check_plainness(kind: Kind, signature: &Signature) -> syn::Result<()> {
     Ok(())
 }
 
-/// The `A` in `cx: &mut Cx<A>`.
-fn read_cursor(kind: Kind, cursor: &PatType) -> syn::Result<Type> {
-    let wrong = || no_cursor(kind, cursor.span());
-    if !matches!(&*cursor.pat, Pat::Ident(_) | Pat::Wild(_)) {
+/// The `D` in `cx: &mut Cx<D>`.
+fn read_cx(kind: Kind, cx: &PatType) -> syn::Result<Type> {
+    let wrong = || no_cx(kind, cx.span());
+    if !matches!(&*cx.pat, Pat::Ident(_) | Pat::Wild(_)) {
         return Err(wrong());
     }
-    let Type::Reference(reference) = &*cursor.ty else { return Err(wrong()) };
+    let Type::Reference(reference) = &*cx.ty else { return Err(wrong()) };
     if reference.mutability.is_none() {
         return Err(wrong());
     }
-    one_argument(&reference.elem, kind.cursor).cloned().ok_or_else(wrong)
+    one_argument(&reference.elem, kind.cx).cloned().ok_or_else(wrong)
 }
 
-fn no_cursor(kind: Kind, span: Span) -> syn::Error {
+fn no_cx(kind: Kind, span: Span) -> syn::Error {
     let message = format!(
-        "the first parameter of a {} is its cursor: `cx: &mut {}<App>`, where `App` is the struct of its dependencies",
-        kind.noun, kind.cursor
+        "the first parameter of a {} is `cx: &mut {}<Dependencies>`, with the struct of its context's dependencies",
+        kind.noun, kind.cx
     );
     syn::Error::new(span, message)
 }

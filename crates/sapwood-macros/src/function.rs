@@ -16,7 +16,7 @@ use crate::home::{SCHEMARS, SERDE, at, engine};
 use crate::values::{Naming, Retry, version};
 
 const KEYS: Keys = Keys { attribute: "#[sapwood::function]", known: &["retry", "version", "name"] };
-const KIND: Kind = Kind { noun: "durable function", cursor: "Cx" };
+const KIND: Kind = Kind { noun: "durable function", cx: "Cx" };
 
 /// The attribute's arguments.
 struct Options {
@@ -55,7 +55,7 @@ fn expand(options: &Options, source: Source) -> syn::Result<TokenStream> {
     let attributes = Attributes::sort(attributes);
     let description = attributes.description();
     let Attributes { conditions, outside, inside } = attributes;
-    let Durable { ident, cursor, app, returns, .. } = durable;
+    let Durable { ident, cx, dependencies, returns, .. } = durable;
 
     let engine = engine();
     let (excuses, body_excuses) = (excuses(), body_excuses());
@@ -94,7 +94,7 @@ fn expand(options: &Options, source: Source) -> syn::Result<TokenStream> {
         const _: () = {
             #[automatically_derived]
             impl #engine::Function for #ident {
-                type App = #app;
+                type Dependencies = #dependencies;
                 type Output = #output;
                 type Error = #error;
                 const NAME: &'static str = #name;
@@ -102,23 +102,23 @@ fn expand(options: &Options, source: Source) -> syn::Result<TokenStream> {
                 const DESCRIPTION: &'static str = #description;
                 const RETRY: #engine::RetryPolicy = #policy;
 
-                fn run<'a>(self, cx: &'a mut #engine::Cx<#app>) -> #future {
+                fn run<'a>(self, cx: &'a mut #engine::Cx<#dependencies>) -> #future {
                     #(#inside)*
                     #body_excuses
-                    async fn __body(#cursor #(, #body_parameters)*) -> #returns #body
+                    async fn __body(#cx #(, #body_parameters)*) -> #returns #body
                     __body(cx #(, self.#names)*)
                 }
             }
 
             #[automatically_derived]
-            impl #engine::CallableFrom<#app> for #ident {}
+            impl #engine::CallableFrom<#dependencies> for #ident {}
 
             #engine::inventory::submit! { #engine::FunctionEntry::of::<#ident>() }
         };
     })
 }
 
-/// A parameter after the cursor: a field of what is recorded.
+/// A parameter after `cx`: a field of what is recorded.
 struct Parameter {
     name: Ident,
     mutable: bool,
@@ -181,7 +181,7 @@ fn check_owned(ty: &Type) -> syn::Result<()> {
         }
         Type::ImplTrait(_) => "a parameter is recorded and read back: name its type",
         ty if one_argument(ty, "Cx").is_some() || one_argument(ty, "ConsumerCx").is_some() => {
-            "a durable function has one cursor"
+            "a durable function has one `cx`"
         }
         _ => return Ok(()),
     };

@@ -27,10 +27,10 @@ use crate::home::Home;
 /// ```text
 /// /// Charges the card. (This comment is the function's description in OpenAPI and in the console.)
 /// #[sapwood::function(retry(attempts = 5, backoff = "100ms..30s"))]
-/// pub async fn charge(cx: &mut Cx<OrdersApp>, card: Card, total: Cents) -> Result<Payment, PaymentError> {
-///     let app = cx.app();
+/// pub async fn charge(cx: &mut Cx<OrdersDependencies>, card: Card, total: Cents) -> Result<Payment, PaymentError> {
+///     let dependencies = cx.dependencies();
 ///     let key = cx.idempotency_key();
-///     cx.step("gateway", || app.payments.charge(&key, &card, total)).await
+///     cx.step("gateway", || dependencies.payments.charge(&key, &card, total)).await
 /// }
 /// ```
 ///
@@ -55,9 +55,9 @@ pub fn function(arguments: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// ```text
 /// #[sapwood::consumer(group = "shipping", retry(attempts = 8, backoff = "1s..5m"))]
-/// pub async fn book_courier(cx: &mut ConsumerCx<ShippingApp>, event: Delivered<OrderCompleted>) -> Result<(), CourierError> {
-///     let app = cx.app();
-///     let label = cx.step("book", || app.courier.book(event.order_id)).await?;
+/// pub async fn book_courier(cx: &mut ConsumerCx<ShippingDependencies>, event: Delivered<OrderCompleted>) -> Result<(), CourierError> {
+///     let dependencies = cx.dependencies();
+///     let label = cx.step("book", || dependencies.courier.book(event.order_id)).await?;
 ///     cx.start(track_parcel(label.id)).await?;
 ///     Ok(())
 /// }
@@ -99,12 +99,12 @@ pub fn app_bounded_context(input: TokenStream) -> TokenStream {
     finish(context::bounded_context(&input, Home::App))
 }
 
-/// Declares the dependencies of a context's functions: the fields of its app's struct.
+/// Declares the dependencies of a context's functions: the fields of a struct.
 ///
 /// ```text
 /// #[derive(Dependencies)]
 /// #[dependencies(of = orders_contract::Orders)]
-/// pub struct OrdersApp { pub payments: PaymentGateway, pub warehouse: Warehouse }
+/// pub struct OrdersDependencies { pub payments: PaymentGateway, pub warehouse: Warehouse }
 /// ```
 #[proc_macro_derive(Dependencies, attributes(dependencies))]
 pub fn dependencies(input: TokenStream) -> TokenStream {

@@ -1,10 +1,10 @@
--- Gives a fence slot a new incarnation. `for update` waits for the commit of an earlier connection that may still be
--- under way, and what comes of it later is refused by the incarnation it names.
-with held as materialized (
-    select worker, slot from fence where worker = $1 and slot = $2 and state = 'alive' for update
+-- Gives a fence a new incarnation. `for update` waits for the commit of an earlier connection that may still be under
+-- way; one that arrives later is refused by the incarnation it names. No row: the worker is not alive.
+with locked as materialized (
+    select worker, fence from fence where worker = $1 and fence = $2 and state = 'alive' for update
 )
 update fence f
 set incarnation = f.incarnation + 1
-from held h
-where f.worker = h.worker and f.slot = h.slot
+from locked l
+where f.worker = l.worker and f.fence = l.fence
 returning f.incarnation;

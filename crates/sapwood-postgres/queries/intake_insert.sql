@@ -1,47 +1,48 @@
--- Accepts a poll batch of events: positions, keys and new trees, all or nothing. A position that another assignment
--- holds refuses the batch. Locks: the fence; the positions, ascending; the keys, ascending. For starts it does what
--- `starts_insert.sql` does.
-with held as materialized (
+-- Accepts a poll batch of events: offsets, keys and new trees, all or nothing. An offset whose epoch is not that of the
+-- last assignment refuses the batch. Locks: the fence; the offsets, ascending; the keys, ascending. It starts trees as
+-- `start_insert.sql` does.
+with fenced as materialized (
     select 1 from fence
-    where worker = $1 and slot = $2 and incarnation = $3 and state = 'alive'
+    where worker = $1 and fence = $2 and incarnation = $3 and state = 'alive'
     for key share
 ),
-fenced as materialized (
-    select $1::bigint is null or (select count(*) from held) = 1 as alive
+permit as materialized (
+    select $1::bigint is null or (select count(*) from fenced) = 1 as alive
 ),
-positions as materialized (
-    select p."group", p.topic, p.partition, p.topic_id, u.next_offset
+offsets as materialized (
+    select o.consumer_group, o.topic, o.partition, o.topic_id, u.next_offset
     from unnest($15::text[], $16::integer[], $17::text[], $18::bigint[], $19::bigint[])
         as u (topic, partition, topic_id, epoch, next_offset)
-    join intake_position p
-        on p."group" = $14 and p.topic = u.topic and p.partition = u.partition and p.topic_id = u.topic_id
-    where p.epoch = u.epoch and (select alive from fenced)
-    order by p.topic, p.partition, p.topic_id
-    for no key update of p
+    join group_offset o
+        on o.consumer_group = $14 and o.topic = u.topic and o.partition = u.partition and o.topic_id = u.topic_id
+    where o.epoch = u.epoch and (select alive from permit)
+    order by o.topic, o.partition, o.topic_id
+    for no key update of o
 ),
 accepted as materialized (
-    select count(*) = cardinality($15::text[]) as every from positions
+    select count(*) = cardinality($15::text[]) as every from offsets
 ),
 advanced as (
-    update intake_position p
+    update group_offset o
     set next_offset = n.next_offset
-    from positions n
-    where p."group" = n."group" and p.topic = n.topic and p.partition = n.partition and p.topic_id = n.topic_id
+    from offsets n
+    where o.consumer_group = n.consumer_group and o.topic = n.topic and o.partition = n.partition
+        and o.topic_id = n.topic_id
         and (select every from accepted)
 ),
 moment as materialized (
     select sapwood_now() as now
 ),
 keyed as (
-    insert into key (scope, key, tree_id, digest, created_at)
+    insert into start_key (scope, key, tree_id, digest, created_at)
     select k.scope, k.key, k.tree_id, k.digest, m.now
     from (
         select * from unnest($4::text[], $5::text[], $6::uuid[], $7::bytea[])
-            with ordinality as u (scope, key, tree_id, digest, place)
-        order by scope collate "C", key collate "C", place
+            with ordinality as u (scope, key, tree_id, digest, ordinal)
+        order by scope collate "C", key collate "C", ordinal
     ) k,
     moment m
-    where (select alive from fenced) and (select every from accepted)
+    where (select alive from permit) and (select every from accepted)
     on conflict (scope, key) do nothing
     returning tree_id
 ),
@@ -52,7 +53,7 @@ started as materialized (
         as s (tree_id, function, version, input, correlation, causation, traceparent)
     where (s.tree_id in (select tree_id from keyed)) is true
 ),
-planted as (
+created as (
     insert into tree (
         id, revision, owner, created_at, ready_at, version, number, state, function,
         correlation, causation, traceparent
@@ -63,11 +64,11 @@ planted as (
     from started s, moment m
 ),
 called as (
-    insert into invocation (tree_id, path, function, version, input, attempt, phase, closing, created_at)
+    insert into invocation (tree_id, path, function, version, input, attempt, state, closing, created_at)
     select s.tree_id, '\x00', s.function, s.version, s.input, 1, 0, 0, m.now
     from started s, moment m
 )
 select
-    (select alive from fenced) as alive,
+    (select alive from permit) as alive,
     (select every from accepted) as accepted,
     array(select tree_id from started) as started;

@@ -1,15 +1,15 @@
--- All that one activation reads, in one round trip: the invocation, its children, its journal, its timers. Each row
--- is of one part; the columns of the others are null. ($3 and $4 are the range of its children's paths.)
+-- All that one activation reads, in one round trip: the invocation, its children, its journal, its timers. Each row is
+-- of one part; the columns of the others are null. $3 and $4 are the first and the last path that a child can have.
 select
     0 as part,
-    i.path, i.function as name, i.version, i.input as payload, i.attempt, i.phase, i.closing, i.number, i.seen,
+    i.path, i.function as name, i.version, i.input as payload, i.attempt, i.state, i.closing, i.number, i.seen,
     i.outcome, i.parked, null::integer as seq, null::smallint as kind, null::integer as position,
     null::timestamptz as due_at
 from invocation i
 where i.tree_id = $1 and i.path = $2
 union all
 select
-    1, i.path, i.function, i.version, i.input, i.attempt, i.phase, i.closing, i.number, i.seen, i.outcome, i.parked,
+    1, i.path, i.function, i.version, i.input, i.attempt, i.state, i.closing, i.number, i.seen, i.outcome, i.parked,
     null, null, null, null
 from invocation i
 where i.tree_id = $1 and i.path between $3 and $4

@@ -1,5 +1,5 @@
 select
-    seq, lane, id, topic, key, cloud_type, source, time, tree_id, correlation, causation, traceparent, content
+    seq, lane, event_id, topic, key, cloud_type, source, time, tree_id, correlation, causation, traceparent, content
 from outbox
 where lane = $1 and seq > $2
 order by seq

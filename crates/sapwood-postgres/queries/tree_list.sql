@@ -1,4 +1,4 @@
--- Trees, newest first. Walks the key backwards; a state is a filter on the way.
+-- Trees, newest first: the key is walked backwards, and a state is a filter on the way.
 select
     id, function, version, state, owner, revision, control, inbox, number, ready_at, needs, correlation, causation,
     traceparent, created_at, settled_at

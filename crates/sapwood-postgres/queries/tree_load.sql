@@ -1,13 +1,13 @@
--- What a worker needs of a tree that it claimed, besides its own row: its open invocations, its
--- timers, the count of all invocations. Each row is of one part; the columns of the others are null.
+-- What a worker needs of a tree that it claimed, besides the tree's own row: its open invocations, its timers and the
+-- count of all its invocations. Each row is of one part; the columns of the others are null.
 with open as materialized (
-    select i.* from invocation i where i.tree_id = $1 and i.phase < 3
+    select i.* from invocation i where i.tree_id = $1 and i.state < 3
 )
 select
-    0 as part, o.path, o.function, o.version, o.attempt, o.phase, o.closing, o.number, o.seen, o.outcome, o.parked,
+    0 as part, o.path, o.function, o.version, o.attempt, o.state, o.closing, o.number, o.seen, o.outcome, o.parked,
     greatest(
         (select max(j.number) from journal j where j.tree_id = $1 and j.path = o.path),
-        -- The direct children are one range of paths: a byte of depth, then four bytes a position.
+        -- The direct children are one range of paths: a byte of depth, then four bytes per position.
         (
             select max(c.number) from invocation c
             where c.tree_id = $1

@@ -1,7 +1,7 @@
--- All of a tree below its own row, as of one moment: invocations, journal, timers. Each row is of one part; the
--- columns of the others are null.
+-- All of a tree below its own row: invocations, journal, timers. Each row is of one part; the columns of the others are
+-- null.
 select
-    0 as part, i.path, i.function as name, i.version, i.input as payload, i.attempt, i.phase, i.closing, i.number,
+    0 as part, i.path, i.function as name, i.version, i.input as payload, i.attempt, i.state, i.closing, i.number,
     i.seen, i.outcome, i.parked, null::integer as seq, null::smallint as kind, null::integer as position,
     null::timestamptz as due_at, i.created_at as at, i.settled_at
 from invocation i

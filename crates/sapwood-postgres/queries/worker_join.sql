@@ -1,12 +1,12 @@
--- Registers a worker and its fence slots.
+-- Registers a worker and its fences.
 with joined as (
-    insert into worker (name, joined_at, expires_at)
+    insert into worker (name, joined_at, lease_ends_at)
     select $1, m.now, m.now + $3 * interval '1 microsecond'
     from (select sapwood_now() as now offset 0) m
     returning id
 ),
-fenced as (
-    insert into fence (worker, slot)
-    select j.id, s.slot from joined j, generate_series(0, $2::integer - 1) as s (slot)
+fences as (
+    insert into fence (worker, fence)
+    select j.id, n.fence from joined j, generate_series(0, $2::integer - 1) as n (fence)
 )
 select id from joined;

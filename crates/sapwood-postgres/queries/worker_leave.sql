@@ -1,22 +1,22 @@
--- Ends a worker's life by its own will, after its commits that are under way.
-with gone as materialized (
+-- Ends a worker at its own will, after its commits that are under way.
+with leaving as materialized (
     select id from worker where id = $1 and state = 'alive' for update
 ),
-fences as materialized (
-    select f.worker, f.slot
-    from gone g
-    join fence f on f.worker = g.id
-    order by f.worker, f.slot
+locked as materialized (
+    select f.worker, f.fence
+    from leaving w
+    join fence f on f.worker = w.id
+    order by f.worker, f.fence
     for update of f
 ),
-fenced as (
+closed as (
     update fence f
     set state = 'left'
-    from fences h
-    where f.worker = h.worker and f.slot = h.slot
+    from locked l
+    where f.worker = l.worker and f.fence = l.fence
     returning 1
 )
 update worker w
 set state = 'left', ended_at = sapwood_now()
-from gone g
-where w.id = g.id and (select count(*) from fenced) >= 0;
+from leaving l
+where w.id = l.id and (select count(*) from closed) >= 0;

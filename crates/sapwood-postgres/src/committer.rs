@@ -1,13 +1,13 @@
 //! The committing statement, and what became of a commit whose outcome is unknown (W1, W2).
 //!
 //! A batch is one autocommit statement over arrays: one round trip, one flush of the log. The arrays are written
-//! straight from the turns, a column at a time; a batch without timers or events sends empty arrays for them, which
-//! cost next to nothing.
+//! straight from the turns, one per column. A batch without timers or events sends empty arrays for them, which cost
+//! next to nothing.
 
 use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
-use sapwood_core::store::{Birth, Committer, Ownership, Recovered, StoreResult, Turn, Verdict};
+use sapwood_core::store::{Committer, NewTree, Ownership, Recovered, StoreResult, Turn, Verdict};
 use sapwood_core::{TreeId, WorkerId};
 use sqlx::Postgres;
 use sqlx::postgres::{PgArguments, PgBindIterExt};
@@ -17,20 +17,20 @@ use uuid::Uuid;
 use crate::connect::Connector;
 use crate::error::fenced;
 use crate::fenced::Fenced;
-use crate::rows::{Reader, Stamp};
+use crate::fields::{Fields, Stamp};
 
 type Statement<'q> = Query<'q, Postgres, PgArguments>;
 
 /// A [`Committer`] on a connection of its own.
 pub(crate) struct PostgresCommitter {
     worker: WorkerId,
-    slot: u16,
+    fence: u16,
     fenced: Fenced,
 }
 
 impl PostgresCommitter {
-    pub(crate) fn new(connector: Connector, worker: WorkerId, slot: u16) -> Self {
-        Self { worker, slot, fenced: Fenced::new(connector, "committer", Some((worker, slot))) }
+    pub(crate) fn new(connector: Connector, worker: WorkerId, fence: u16) -> Self {
+        Self { worker, fence, fenced: Fenced::new(connector, "committer", Some((worker, fence))) }
     }
 }
 
@@ -40,29 +40,29 @@ impl Committer for PostgresCommitter {
         if turns.is_empty() {
             return Ok(Vec::new());
         }
-        let (worker, slot) = (self.worker, self.slot);
+        let (worker, fence) = (self.worker, self.fence);
         let doing = "commit turns";
         let row = self
             .fenced
             .run(doing, async |session| {
-                let statement = sqlx::query(include_str!("../queries/turns_commit.sql"))
+                let statement = sqlx::query(include_str!("../queries/turn_commit.sql"))
                     .bind(worker.0)
-                    .bind(slot.cast_signed())
+                    .bind(fence.cast_signed())
                     .bind(session.incarnation);
                 bind_turns(statement, turns).fetch_one(&mut session.connection).await
             })
             .await?;
-        verdicts(worker, turns, &Reader::new(&row, doing))
+        verdicts(worker, turns, &Fields::of(&row, doing))
     }
 
     async fn recover(&mut self, turns: &[Turn]) -> StoreResult<Vec<Recovered>> {
-        // Opening the next session waits for the old statement and shuts it out.
+        // Opening the next session waits for the old statement, or shuts it out.
         self.fenced.forget();
         let doing = "read the revisions of trees";
         let rows = self
             .fenced
             .run(doing, async |session| {
-                sqlx::query(include_str!("../queries/revisions_read.sql"))
+                sqlx::query(include_str!("../queries/tree_revision.sql"))
                     .bind(turns.iter().map(|turn| turn.tree.uuid()).bind_iter())
                     .fetch_all(&mut session.connection)
                     .await
@@ -70,13 +70,13 @@ impl Committer for PostgresCommitter {
             .await?;
         let found = rows
             .iter()
-            .map(|row| revision(&Reader::new(row, doing)))
+            .map(|row| revision(&Fields::of(row, doing)))
             .collect::<StoreResult<HashMap<TreeId, (u64, Option<WorkerId>)>>>()?;
         Ok(turns.iter().map(|turn| recovered(self.worker, turn, found.get(&turn.tree).copied())).collect())
     }
 }
 
-fn verdicts(worker: WorkerId, turns: &[Turn], answer: &Reader<'_>) -> StoreResult<Vec<Verdict>> {
+fn verdicts(worker: WorkerId, turns: &[Turn], answer: &Fields<'_>) -> StoreResult<Vec<Verdict>> {
     if !answer.plain::<bool>("alive")? {
         return Err(fenced(worker));
     }
@@ -93,20 +93,20 @@ fn verdicts(worker: WorkerId, turns: &[Turn], answer: &Reader<'_>) -> StoreResul
     Ok(turns.iter().map(verdict).collect())
 }
 
-fn revision(row: &Reader<'_>) -> StoreResult<(TreeId, (u64, Option<WorkerId>))> {
-    let owner = row.plain::<Option<i64>>("owner")?.map(WorkerId);
+fn revision(row: &Fields<'_>) -> StoreResult<(TreeId, (u64, Option<WorkerId>))> {
+    let owner = row.opt_worker("owner")?;
     Ok((row.tree("id")?, (row.plain::<i64>("revision")?.cast_unsigned(), owner)))
 }
 
-/// While a worker is alive nobody but its own committer moves its tree from n to n+1, so n+1 can only be the turn's
-/// own commit. Further on, a turn that gave the tree up may have been committed before somebody claimed it: what
-/// happened since is read by whoever reloads it.
+/// While a worker is alive, only its own committer moves its tree from n to n+1, so n+1 can only be the turn's own
+/// commit. If the tree is further on, a turn that released it may have been committed before another claim took it: the
+/// turn counts as refused, and whoever reloads the tree reads what happened since.
 fn recovered(worker: WorkerId, turn: &Turn, found: Option<(u64, Option<WorkerId>)>) -> Recovered {
     match found {
-        None if turn.birth.is_some() => Recovered::Lost,
+        None if turn.created.is_some() => Recovered::Lost,
         None => Recovered::Refused,
         Some((revision, _)) if revision == turn.revision + 1 => Recovered::Committed,
-        Some((revision, owner)) if turn.birth.is_none() && revision == turn.revision && owner == Some(worker) => {
+        Some((revision, owner)) if turn.created.is_none() && revision == turn.revision && owner == Some(worker) => {
             Recovered::Lost
         }
         Some(_) => Recovered::Refused,
@@ -118,9 +118,9 @@ fn bind_turns<'q>(statement: Statement<'q>, turns: &'q [Turn]) -> Statement<'q> 
     let mut turns: Vec<&'q Turn> = turns.iter().collect();
     // The statement locks in this order; given it, its sort finds nothing to do.
     turns.sort_unstable_by_key(|turn| turn.tree);
-    let (born, known): (Vec<&'q Turn>, Vec<&'q Turn>) = turns.iter().partition(|turn| turn.birth.is_some());
+    let (created, known): (Vec<&'q Turn>, Vec<&'q Turn>) = turns.iter().partition(|turn| turn.created.is_some());
     let statement = bind_known(statement, &known);
-    let statement = bind_born(statement, &born);
+    let statement = bind_created(statement, &created);
     let statement = bind_invocations(statement, &turns);
     let statement = bind_changes(statement, &turns);
     let statement = bind_entries(statement, &turns);
@@ -137,23 +137,23 @@ fn bind_known<'q>(statement: Statement<'q>, turns: &[&'q Turn]) -> Statement<'q>
     bind_next(statement, turns)
 }
 
-fn bind_born<'q>(statement: Statement<'q>, turns: &[&'q Turn]) -> Statement<'q> {
-    let births = || turns.iter().filter_map(|turn| turn.birth.as_ref()).map(|Birth { tree }| tree);
+fn bind_created<'q>(statement: Statement<'q>, turns: &[&'q Turn]) -> Statement<'q> {
+    let trees = || turns.iter().filter_map(|turn: &&'q Turn| -> Option<&'q NewTree> { turn.created.as_ref() });
     let statement = statement
-        .bind(births().map(|tree| tree.id.uuid()).bind_iter())
-        .bind(births().map(|tree| tree.function.as_str()).bind_iter())
-        .bind(births().map(|tree| tree.version.cast_signed()).bind_iter())
-        .bind(births().map(|tree| tree.cause.correlation.as_str()).bind_iter())
-        .bind(births().map(|tree| tree.cause.causation.as_deref()).bind_iter())
-        .bind(births().map(|tree| tree.cause.traceparent.as_deref()).bind_iter());
+        .bind(trees().map(|tree| tree.id.uuid()).bind_iter())
+        .bind(trees().map(|tree| tree.function.as_str()).bind_iter())
+        .bind(trees().map(|tree| tree.version.cast_signed()).bind_iter())
+        .bind(trees().map(|tree| tree.cause.correlation.as_str()).bind_iter())
+        .bind(trees().map(|tree| tree.cause.causation.as_deref()).bind_iter())
+        .bind(trees().map(|tree| tree.cause.traceparent.as_deref()).bind_iter());
     bind_next(statement, turns)
 }
 
-/// State, number, ownership: the same columns for trees that are there and for those that are born.
+/// State, number and ownership: the same columns for trees that exist and for those that a turn creates.
 fn bind_next<'q>(statement: Statement<'q>, turns: &[&'q Turn]) -> Statement<'q> {
     let released = |turn: &&'q Turn| match &turn.next.ownership {
         Ownership::Keep => (None, None),
-        Ownership::Release { ready_at, needs } => (*ready_at, needs.as_deref()),
+        Ownership::Release { ready_at, needs } => (*ready_at, needs.as_ref().map(ToString::to_string)),
     };
     statement
         .bind(turns.iter().map(|turn| turn.next.state.code()).bind_iter())
@@ -174,8 +174,8 @@ fn bind_invocations<'q>(statement: Statement<'q>, turns: &[&'q Turn]) -> Stateme
         .bind(called().map(|invocation| invocation.version.cast_signed()).bind_iter())
         .bind(called().map(|invocation| &invocation.input[..]).bind_iter())
         .bind(states().map(|state| state.attempt.cast_signed()).bind_iter())
-        .bind(states().map(|state| state.phase.code()).bind_iter())
-        .bind(states().map(|state| state.closing as i16).bind_iter())
+        .bind(states().map(|state| state.promise.code()).bind_iter())
+        .bind(states().map(|state| state.closing.code()).bind_iter())
         .bind(states().map(|state| state.number.map(u32::cast_signed)).bind_iter())
         .bind(states().map(|state| state.seen.map(u32::cast_signed)).bind_iter())
         .bind(states().map(|state| state.outcome.as_deref()).bind_iter())
@@ -190,8 +190,8 @@ fn bind_changes<'q>(statement: Statement<'q>, turns: &[&'q Turn]) -> Statement<'
         .bind(trees.bind_iter())
         .bind(changes().map(|change| change.path.to_bytes()).bind_iter())
         .bind(states().map(|state| state.attempt.cast_signed()).bind_iter())
-        .bind(states().map(|state| state.phase.code()).bind_iter())
-        .bind(states().map(|state| state.closing as i16).bind_iter())
+        .bind(states().map(|state| state.promise.code()).bind_iter())
+        .bind(states().map(|state| state.closing.code()).bind_iter())
         .bind(states().map(|state| state.number.map(u32::cast_signed)).bind_iter())
         .bind(states().map(|state| state.seen.map(u32::cast_signed)).bind_iter())
         .bind(states().map(|state| state.outcome.as_deref()).bind_iter())
@@ -216,7 +216,7 @@ fn bind_entries<'q>(statement: Statement<'q>, turns: &[&'q Turn]) -> Statement<'
 
 fn bind_timers<'q>(statement: Statement<'q>, turns: &[&'q Turn]) -> Statement<'q> {
     let set = || turns.iter().flat_map(|turn| turn.timers_set.iter().map(|timer| (turn.tree, timer)));
-    // Done and set anew in one turn: setting overwrites, so it is not cleared as well.
+    // A timer that is done and set anew in one turn is not cleared, because setting it overwrites the row.
     let cleared = || {
         turns.iter().flat_map(|turn| {
             let stays = |(path, position): &&(_, _)| {
@@ -238,7 +238,7 @@ fn bind_timers<'q>(statement: Statement<'q>, turns: &[&'q Turn]) -> Statement<'q
 
 fn bind_events<'q>(statement: Statement<'q>, turns: &[&'q Turn]) -> Statement<'q> {
     let events = || turns.iter().flat_map(|turn| turn.events.iter());
-    // By the turn's tree, not the event's own word: what is not this tree's does not go with its commit.
+    // The tree of the turn, not the one that the event names: an event goes with the commit of its own turn only.
     let trees = turns.iter().flat_map(|turn| turn.events.iter().map(|_| turn.tree.uuid()));
     statement
         .bind(events().map(|event| event.lane.cast_signed()).bind_iter())

@@ -1,43 +1,47 @@
 //! The classes of errors: who must act is decided here, so that no loop reads an SQLSTATE.
 
+use sapwood_core::WorkerId;
 use sapwood_core::store::{StoreError, StoreErrorKind};
 use sqlx::migrate::MigrateError;
 
-/// What came of something that failed while `doing`: "commit turns", "read a tree".
+/// The error of something that failed while `doing`: "commit turns", "read a tree".
 pub(crate) fn failed(doing: &str, error: sqlx::Error) -> StoreError {
     let kind = kind_of(&error);
     let message = match kind {
-        StoreErrorKind::Connection => format!("the connection to PostgreSQL was lost or not had, to {doing}"),
+        StoreErrorKind::Connection => {
+            format!("could not {doing}: the connection to PostgreSQL is lost or not available")
+        }
         StoreErrorKind::Transient => format!("PostgreSQL could not {doing} just now"),
         _ => format!("PostgreSQL refused to {doing}"),
     };
     StoreError::new(kind, message).caused_by(error)
 }
 
-/// No answer in time: the statement may have been applied, or may be applied yet.
-pub(crate) fn silent(doing: &str) -> StoreError {
-    StoreError::new(StoreErrorKind::Connection, format!("PostgreSQL did not answer in time, to {doing}"))
+/// No answer in time: the statement may have been applied, or may still be.
+pub(crate) fn unanswered(doing: &str) -> StoreError {
+    StoreError::new(StoreErrorKind::Connection, format!("PostgreSQL did not answer in time when asked to {doing}"))
 }
 
-/// The fence was refused: this worker was declared dead, or left, or another connection took its slot.
-pub(crate) fn fenced(who: impl std::fmt::Display) -> StoreError {
+/// The fence was refused: this worker was declared dead, or left, or another connection took its fence.
+pub(crate) fn fenced(worker: WorkerId) -> StoreError {
     StoreError::new(
         StoreErrorKind::Fenced,
-        format!("{who} is fenced off: it is not alive any more, or another has its slot"),
+        format!("{worker} is fenced off: it is no longer alive, or another connection has its fence"),
     )
 }
 
-/// What came of a migration that failed.
+/// A mistake in the options, or a schema that this build cannot work with.
+pub(crate) fn permanent(message: impl Into<String>) -> StoreError {
+    StoreError::new(StoreErrorKind::Permanent, message)
+}
+
+/// The error of a migration that failed.
 pub(crate) fn migration_failed(error: MigrateError) -> StoreError {
     let doing = "migrate the schema";
     match error {
         MigrateError::Execute(error) => failed(doing, error),
         MigrateError::ExecuteMigration(error, number) => failed(&format!("apply migration {number}"), error),
-        MigrateError::VersionMissing(number) => StoreError::new(
-            StoreErrorKind::Permanent,
-            format!("the schema was made by a newer build: it has migration {number}, which this one does not know"),
-        ),
-        other => StoreError::new(StoreErrorKind::Permanent, format!("cannot {doing}")).caused_by(other),
+        other => permanent(format!("cannot {doing}")).caused_by(other),
     }
 }
 
@@ -57,7 +61,8 @@ fn kind_of(error: &sqlx::Error) -> StoreErrorKind {
     }
 }
 
-/// Whether the connection of a statement that failed with `error` can be used again: the server answered, and goes on.
+/// Whether the connection can be used again after a statement that failed with `error`: the server answered, and goes
+/// on.
 pub(crate) fn is_usable_after(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Database(_)) && kind_of(error) != StoreErrorKind::Connection
 }
@@ -65,7 +70,7 @@ pub(crate) fn is_usable_after(error: &sqlx::Error) -> bool {
 /// Classes of SQLSTATE, see appendix A of PostgreSQL's manual.
 fn kind_of_state(state: &str) -> StoreErrorKind {
     match state {
-        // Serialization, deadlock, lock not had, statement cancelled.
+        // Serialization failure, deadlock, a lock that was not to be had in time, a cancelled statement.
         "40001" | "40P01" | "55P03" | "57014" => StoreErrorKind::Transient,
         // The server shuts down, crashed, or cannot take connections yet; an idle session was ended.
         "57P01" | "57P02" | "57P03" | "57P05" | "25P03" => StoreErrorKind::Connection,
@@ -73,12 +78,12 @@ fn kind_of_state(state: &str) -> StoreErrorKind {
         "40003" => StoreErrorKind::Connection,
         // A table was altered under a prepared statement; the next try prepares it again.
         "0A000" => StoreErrorKind::Transient,
-        // Too many connections, disk full, out of memory: an operator's matter, and the same again may succeed then.
+        // Too many connections, disk full, out of memory: an operator has to act, and the same again may succeed then.
         _ if state.starts_with("53") => StoreErrorKind::Transient,
         _ if state.starts_with("08") => StoreErrorKind::Connection,
         // The machine or the file system fails.
         _ if state.starts_with("58") => StoreErrorKind::Transient,
-        // Read only: a failover left us on a standby.
+        // Read only: after a failover the connection is to a standby.
         "25006" => StoreErrorKind::Connection,
         _ => StoreErrorKind::Permanent,
     }

@@ -1,9 +1,33 @@
-//! A connection bound to a fence slot.
+//! A connection bound to a fence, which refuses the commits of a dead worker.
 //!
-//! Each new connection gives its slot a new incarnation first, and every commit names it. So a statement of an earlier
-//! connection, whose answer never came, is either over before the new connection does anything, or refused.
+//! A worker that was declared dead may still be running. It was only slow, and its commits may still be on their way.
+//! None of them may be applied after another worker has begun to read its trees. Each committing connection of a worker
+//! therefore has a row of its own in `fence`, and every commit locks that row before anything else:
+//!
+//! ```text
+//!   commit    select … where state = 'alive' and incarnation = n for key share
+//!   burial    select … for update, then set state = 'dead'
+//!
+//!   commit 1  ├─ key share ── writes ── flush ─┤                        accepted
+//!   burial        ├─ for update ── waits ──────┼─ 'dead' ─┤             then its trees are claimed and read
+//!   commit 2            ├─ key share ── waits ────────────┼─ no row ─┤  refused whole
+//! ```
+//!
+//! `for key share` and `for update` conflict, so a burial waits for each commit that is under way. A commit that waited
+//! for the burial judges the row again as it is afterwards: it is not `alive`, and nothing is written. So when the
+//! burial has returned, what was committed is final.
+//!
+//! The same lock answers what became of a commit whose connection was lost. Each new connection first takes the row
+//! `for update` and moves its *incarnation* on. So a statement of the earlier connection is either over before the new
+//! one does anything, or arrives later and is refused by the incarnation it names.
+//!
+//! - Rejected: reading the row without a lock, which lets a stale worker write after the takeover; and `for share`,
+//!   which conflicts with every update of a row.
+//! - Each connection has a row of its own, so that a recovery on one connection holds up no other one.
+//! - Renewals of the lease touch the row of the worker, never those of its fences.
 
 use std::future::Future;
+use std::time::Duration;
 
 use sapwood_core::WorkerId;
 use sapwood_core::store::StoreResult;
@@ -11,40 +35,43 @@ use sqlx::PgConnection;
 use tokio::time::timeout;
 
 use crate::connect::Connector;
-use crate::error::{failed, fenced, is_usable_after, silent};
+use crate::error::{failed, fenced, is_usable_after, unanswered};
 
-/// A connection and the incarnation its statements name.
+/// A connection, and the incarnation that its statements name.
 pub(crate) struct Session {
     pub(crate) connection: PgConnection,
-    /// 0 where there is no fence.
+    /// 0 if there is no fence.
     pub(crate) incarnation: i64,
 }
 
 /// Opens a session when one is needed, and forgets one whose state is unknown.
 pub(crate) struct Fenced {
     connector: Connector,
+    /// Names the connection in `pg_stat_activity`.
     role: &'static str,
-    pub(crate) slot: Option<(WorkerId, u16)>,
+    /// None for what starts trees without an owner.
+    pub(crate) fence: Option<(WorkerId, u16)>,
+    /// None before the first statement, and after one that was cut short.
     session: Option<Session>,
 }
 
 impl Fenced {
     /// Opens nothing yet.
-    pub(crate) const fn new(connector: Connector, role: &'static str, slot: Option<(WorkerId, u16)>) -> Self {
-        Self { connector, role, slot, session: None }
+    pub(crate) const fn new(connector: Connector, role: &'static str, fence: Option<(WorkerId, u16)>) -> Self {
+        Self { connector, role, fence, session: None }
     }
 
     /// The worker, as a parameter.
     pub(crate) fn worker(&self) -> Option<i64> {
-        self.slot.map(|(worker, _)| worker.0)
+        self.fence.map(|(worker, _)| worker.0)
     }
 
-    /// The slot, as a parameter.
-    pub(crate) fn slot_number(&self) -> Option<i16> {
-        self.slot.map(|(_, slot)| slot.cast_signed())
+    /// The fence, as a parameter.
+    pub(crate) fn fence_number(&self) -> Option<i16> {
+        self.fence.map(|(_, fence)| fence.cast_signed())
     }
 
-    /// Runs `work` on the session. Where it is cut short, by a lost connection, silence, or because the caller drops
+    /// Runs `work` on the session. If it is cut short, by a lost connection, by silence, or because the caller drops
     /// the future, the session is gone and the next call opens another.
     pub(crate) async fn run<T>(
         &mut self,
@@ -55,7 +82,7 @@ impl Fenced {
             Some(session) => session,
             None => self.open().await?,
         };
-        let worked = timeout(self.connector.answer_within, work(&mut session)).await.map_err(|_| silent(doing))?;
+        let worked = timeout(self.connector.answer_within, work(&mut session)).await.map_err(|_| unanswered(doing))?;
         if worked.as_ref().err().is_none_or(is_usable_after) {
             self.session = Some(session);
         }
@@ -69,16 +96,15 @@ impl Fenced {
 
     async fn open(&self) -> StoreResult<Session> {
         let mut connection = self.connector.open(self.role).await?;
-        let Some((worker, slot)) = self.slot else {
+        let Some((worker, fence)) = self.fence else {
             return Ok(Session { connection, incarnation: 0 });
         };
-        let doing = "renew a fence slot";
         let renewed: Option<i64> = answered(
             self.connector.answer_within,
-            doing,
+            "renew a fence",
             sqlx::query_scalar(include_str!("../queries/fence_renew.sql"))
                 .bind(worker.0)
-                .bind(slot.cast_signed())
+                .bind(fence.cast_signed())
                 .fetch_optional(&mut connection),
         )
         .await?;
@@ -87,10 +113,6 @@ impl Fenced {
     }
 }
 
-async fn answered<T>(
-    within: std::time::Duration,
-    doing: &str,
-    work: impl Future<Output = sqlx::Result<T>>,
-) -> StoreResult<T> {
-    timeout(within, work).await.map_err(|_| silent(doing))?.map_err(|error| failed(doing, error))
+async fn answered<T>(within: Duration, doing: &str, work: impl Future<Output = sqlx::Result<T>>) -> StoreResult<T> {
+    timeout(within, work).await.map_err(|_| unanswered(doing))?.map_err(|error| failed(doing, error))
 }

@@ -1,11 +1,11 @@
 //! `LISTEN` and a coalesced `NOTIFY`.
 //!
-//! One task of the store holds the listening connection and gives what arrives to all streams; it is started by the
-//! first of them and ended by [`Hints::close`]. While its connection is down hints go missing, so when it is back it
-//! gives out one of each kind itself.
+//! One task of the store holds the listening connection and gives what arrives to all streams. The first stream starts
+//! it, [`Hints::close`] ends it. While its connection is down, hints are missed, so once it is back it gives out one
+//! hint of each kind itself.
 //!
-//! A `NOTIFY` takes a lock of the whole database when it commits. So it never sits in a commit of trees, and hints that
-//! come while one is on its way wait for it together and go out as one statement.
+//! A `NOTIFY` takes a lock of the whole database when it commits. So it is never part of a commit of trees, and hints
+//! that come while one is on its way wait for it together and go out as one statement.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -24,20 +24,28 @@ use tokio_stream::wrappers::BroadcastStream;
 use crate::connect::Connector;
 use crate::error::failed;
 
-/// Hints that a slow stream may be behind; past it the oldest are lost, and hints may be.
+/// Hints that a slow stream may be behind. Past it the oldest are lost, which hints may be.
 const BEHIND: usize = 256;
-/// Between two tries to listen again.
+
+/// Between two tries to listen again: short beside the period of the polls that go on meanwhile, long enough to leave a
+/// server that restarts alone.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// The hints of one store.
 pub(crate) struct Hints {
+    /// A name per schema: channels belong to the database.
     channel: String,
+    /// A pool of one, because `PgListener` connects again by itself through a pool.
     listening: PgPool,
+    /// The store's shared pool.
     sending: PgPool,
+    /// A stream may be asked for on another runtime, which may end before the store does.
     runtime: Handle,
     listener: Mutex<Listener>,
+    /// Hints that wait for the next notification.
     pending: Mutex<HashSet<Hint>>,
-    turn: tokio::sync::Mutex<()>,
+    /// Held while a notification is on its way.
+    sender: tokio::sync::Mutex<()>,
 }
 
 enum Listener {
@@ -47,7 +55,7 @@ enum Listener {
 }
 
 impl Hints {
-    /// Listens to nothing yet. To be called on the runtime that the listening task is to live on.
+    /// Listens to nothing yet. To be called on the runtime on which the listening task is to live.
     pub(crate) fn new(connector: &Connector, sending: PgPool) -> Self {
         Self {
             channel: format!("sapwood_{}", connector.schema),
@@ -56,7 +64,7 @@ impl Hints {
             runtime: Handle::current(),
             listener: Mutex::new(Listener::Idle),
             pending: Mutex::default(),
-            turn: tokio::sync::Mutex::default(),
+            sender: tokio::sync::Mutex::default(),
         }
     }
 
@@ -69,23 +77,23 @@ impl Hints {
             *listener = Listener::Running { hints, task: self.runtime.spawn(task) };
         }
         match &*listener {
-            // A stream that fell behind lost hints, no more.
+            // A stream that fell behind has lost hints, nothing else.
             Listener::Running { hints, .. } => Box::pin(BroadcastStream::new(hints.subscribe()).filter_map(Result::ok)),
             Listener::Idle | Listener::Closed => Box::pin(tokio_stream::empty()),
         }
     }
 
-    /// Sends hints, together with those of others that wait meanwhile. Returns once they are sent.
+    /// Sends hints, together with those of other callers that wait meanwhile. Returns once they are sent.
     pub(crate) async fn notify(&self, hints: &[Hint]) -> StoreResult<()> {
         lock(&self.pending).extend(hints.iter().cloned());
-        let _turn = self.turn.lock().await;
+        let _sender = self.sender.lock().await;
         let pending = std::mem::take(&mut *lock(&self.pending));
         if pending.is_empty() {
-            // Whoever had the turn before took ours along.
+            // The caller before this one has sent them along with its own.
             return Ok(());
         }
         let payloads: Vec<String> = pending.iter().map(payload).collect();
-        sqlx::query(include_str!("../queries/hints_notify.sql"))
+        sqlx::query(include_str!("../queries/hint_notify.sql"))
             .bind(&self.channel)
             .bind(payloads)
             .execute(&self.sending)
@@ -97,7 +105,7 @@ impl Hints {
     /// Ends all streams.
     pub(crate) async fn close(&self) {
         let listener = std::mem::replace(&mut *lock(&self.listener), Listener::Closed);
-        // Closing the pool ends the task's wait, and the task gives the connection back.
+        // Closing the pool ends the wait of the task, which then gives its connection back.
         self.listening.close().await;
         if let Listener::Running { task, hints } = listener {
             drop(hints);
@@ -122,7 +130,7 @@ async fn listen(pool: PgPool, channel: String, hints: broadcast::Sender<Hint>) {
         match listen_once(&pool, &channel, &hints).await {
             Err(sqlx::Error::PoolClosed) => return,
             Err(error) => {
-                tracing::warn!(%error, "not listening for hints just now; polls go on");
+                tracing::warn!(%error, "cannot listen for hints just now; polls go on");
                 tokio::time::sleep(PAUSE).await;
             }
             Ok(never) => match never {},
@@ -137,13 +145,13 @@ async fn listen_once(
 ) -> sqlx::Result<std::convert::Infallible> {
     let mut listener = PgListener::connect_with(pool).await?;
     listener.listen(channel).await?;
-    // Whoever subscribed before the first `LISTEN`, or while the connection was down, may have missed something.
+    // Streams that were there before the first `LISTEN`, or while the connection was down, may have missed something.
     look_once(hints);
     loop {
         match listener.try_recv().await? {
-            // Nobody listening is no error: streams come and go.
             Some(notification) => {
                 if let Some(hint) = hint(notification.payload()) {
+                    // It fails only if there is no stream just now: streams come and go.
                     let _ = hints.send(hint);
                 }
             }
@@ -152,7 +160,7 @@ async fn listen_once(
     }
 }
 
-/// One hint of each kind that names nothing.
+/// Sends one hint of each kind that names nothing.
 fn look_once(hints: &broadcast::Sender<Hint>) {
     for hint in [Hint::Ready, Hint::Outbox, Hint::Settled] {
         let _ = hints.send(hint);
@@ -177,7 +185,7 @@ fn hint(payload: &str) -> Option<Hint> {
     }
 }
 
-/// Nothing that holds these locks can panic half way, so what a poisoned one guards is whole.
+/// Nothing that holds these locks can panic half way, so what a poisoned lock guards is whole.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,25 +1,26 @@
 //! The renewal of a worker's lease.
 //!
-//! The connection is opened by the first renewal, so that it belongs to the runtime it is renewed on: a worker renews
-//! on a thread of its own, which a busy runtime cannot hold up. Renewals touch the worker's own row only; commits hold
-//! its fence rows.
+//! The first renewal opens the connection, so that it belongs to the runtime on which it is used: a worker renews on a
+//! thread of its own, which a busy runtime cannot hold up. A renewal touches the worker's own row only, and a commit
+//! locks its fence's row only, so neither waits for the other.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use sapwood_core::WorkerId;
 use sapwood_core::store::{Lease, StoreResult};
+use sqlx::PgConnection;
 
 use crate::connect::Connector;
-use crate::error::{failed, fenced, is_usable_after, silent};
-use crate::membership::micros;
-use crate::rows::Reader;
+use crate::error::{failed, fenced, is_usable_after, unanswered};
+use crate::fields::{Fields, micros};
 
 /// A [`Lease`] on a connection of its own.
 pub(crate) struct PostgresLease {
     connector: Connector,
     worker: WorkerId,
-    connection: Option<sqlx::PgConnection>,
+    /// None before the first renewal, and after one that was cut short.
+    connection: Option<PgConnection>,
 }
 
 impl PostgresLease {
@@ -33,7 +34,7 @@ impl Lease for PostgresLease {
     async fn renew(&mut self, lease: Duration) -> StoreResult<Vec<WorkerId>> {
         let doing = "renew a lease";
         let renewing = async {
-            // Taken out, so that a renewal cut short leaves no connection in an unknown state behind.
+            // Taken out, so that a renewal that is cut short leaves no connection in an unknown state behind.
             let mut connection = match self.connection.take() {
                 Some(connection) => connection,
                 None => self.connector.open("lease").await?,
@@ -48,9 +49,9 @@ impl Lease for PostgresLease {
             }
             renewed.map_err(|error| failed(doing, error))
         };
-        // An answer after the lease is over is worth nothing.
-        let row = tokio::time::timeout(lease, renewing).await.map_err(|_| silent(doing))??;
-        let row = Reader::new(&row, doing);
+        // An answer that comes after the end of the lease is worth nothing.
+        let row = tokio::time::timeout(lease, renewing).await.map_err(|_| unanswered(doing))??;
+        let row = Fields::of(&row, doing);
         if !row.plain::<bool>("alive")? {
             return Err(fenced(self.worker));
         }

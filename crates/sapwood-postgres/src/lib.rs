@@ -1,22 +1,24 @@
 //! The [`Store`](sapwood_core::store::Store) port on PostgreSQL 15 and newer.
 //!
-//! Each bounded context has a schema of its name, found through `search_path`; the statements are static files under
-//! `queries/`, one each, the tables are made by `migrations/postgres`. Time is `sapwood_now()` throughout.
+//! Each bounded context has a schema of its name, found through `search_path`. The statements are static files under
+//! `queries/`, one each; the tables are made by `migrations/postgres`. All statements read the time from
+//! `sapwood_now()`.
 //!
 //! | room | what is there |
 //! |---|---|
-//! | `connect` | options, the settings every connection gets, clear errors of connecting |
-//! | `store` | the store itself: what it is, whether it answers, closing it |
-//! | `migrate` | the schema: making it, and refusing one of another version |
+//! | `store`, `options` | the store itself: what it is, whether it answers, closing it; how to reach it |
+//! | `connect` | connections: the settings that each of them gets, and clear errors of connecting |
+//! | `schema` | making the schema, and refusing one that this build cannot work with |
+//! | `membership`, `lease` | workers: joining, burying, leaving; renewing a lease |
+//! | `fenced` | a connection bound to a fence, which refuses the commits of a dead worker |
 //! | `committer` | the committing statement, and what became of a commit whose outcome is unknown |
 //! | `starter` | starts with keys, and the intake of events |
-//! | `membership`, `lease` | workers, burials, renewals |
-//! | `claims`, `loads` | claiming trees and loading what an activation reads |
+//! | `trees`, `claims`, `loading` | the role of workers: claiming trees, and what a worker reads of them |
 //! | `reading` | what readers ask |
-//! | `choreography` | outbox, lanes, positions of consumers, the store's own log |
+//! | `outbox` | lanes, and the rows that wait in them to be published |
+//! | `offsets`, `log` | the offsets of groups; the store's own log |
 //! | `hints` | `LISTEN` and a coalesced `NOTIFY` |
-//! | `fenced` | a connection bound to a fence slot |
-//! | `rows`, `error` | conversions, and the classes of errors |
+//! | `fields`, `rows`, `error` | values in and out of statements, the records of the port, the classes of errors |
 //!
 //! ```no_run
 //! use sapwood_core::store::{Store, StoreResult};
@@ -33,21 +35,26 @@
 //! Two things are nowhere in this crate: a `BEGIN … COMMIT` around a commit of trees (one statement is one round trip
 //! and one flush of the log), and a `NOTIFY` inside of one (it would serialize all commits of the database).
 
-mod choreography;
 mod claims;
 mod committer;
 mod connect;
 mod error;
 mod fenced;
+mod fields;
 mod hints;
 mod lease;
-mod loads;
+mod loading;
+mod log;
 mod membership;
-mod migrate;
+mod offsets;
+mod options;
+mod outbox;
 mod reading;
 mod rows;
+mod schema;
 mod starter;
 mod store;
+mod trees;
 
-pub use connect::PostgresOptions;
+pub use options::PostgresOptions;
 pub use store::PostgresStore;

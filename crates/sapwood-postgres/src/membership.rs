@@ -6,16 +6,17 @@ use async_trait::async_trait;
 use sapwood_core::WorkerId;
 use sapwood_core::store::{Lease, Membership, StoreResult};
 
-use crate::PostgresStore;
 use crate::error::{failed, fenced};
+use crate::fields::micros;
 use crate::lease::PostgresLease;
+use crate::store::PostgresStore;
 
 #[async_trait]
 impl Membership for PostgresStore {
-    async fn worker_join(&self, name: &str, slots: u16, lease: Duration) -> StoreResult<WorkerId> {
+    async fn worker_join(&self, name: &str, fences: u16, lease: Duration) -> StoreResult<WorkerId> {
         sqlx::query_scalar(include_str!("../queries/worker_join.sql"))
             .bind(name)
-            .bind(i32::from(slots))
+            .bind(i32::from(fences))
             .bind(micros(lease))
             .fetch_one(&self.pool)
             .await
@@ -39,7 +40,7 @@ impl Membership for PostgresStore {
             .await
             .map_err(|error| failed("declare workers dead", error))?;
         if buried.is_empty() {
-            self.check_alive(by).await?;
+            self.require_alive(by).await?;
         }
         Ok(buried.into_iter().map(WorkerId).collect())
     }
@@ -50,13 +51,14 @@ impl Membership for PostgresStore {
             .execute(&self.pool)
             .await
             .map(drop)
-            .map_err(|error| failed("end a worker's life", error))
+            .map_err(|error| failed("end a worker", error))
     }
 }
 
 impl PostgresStore {
-    /// Tells "nothing to do" from "this worker may do nothing any more".
-    async fn check_alive(&self, worker: WorkerId) -> StoreResult<()> {
+    /// Refuses a worker that is not alive: a burial that changed nothing may have found nothing to do, or may have been
+    /// asked for by a dead worker.
+    async fn require_alive(&self, worker: WorkerId) -> StoreResult<()> {
         let alive: Option<bool> = sqlx::query_scalar(include_str!("../queries/worker_alive.sql"))
             .bind(worker.0)
             .fetch_optional(&self.pool)
@@ -64,9 +66,4 @@ impl PostgresStore {
             .map_err(|error| failed("read a worker", error))?;
         if alive == Some(true) { Ok(()) } else { Err(fenced(worker)) }
     }
-}
-
-/// A length of time, as a parameter.
-pub(crate) fn micros(length: Duration) -> i64 {
-    i64::try_from(length.as_micros()).unwrap_or(i64::MAX)
 }

@@ -1,207 +1,160 @@
-//! Conversions between rows and the words of the domain.
+//! The records of the port, read from rows by the names of their columns.
 
-use bytes::Bytes;
 use jiff::Timestamp;
+use sapwood_core::broker::TopicPartition;
 use sapwood_core::journal::{Entry, EntryKind};
-use sapwood_core::store::StoreResult;
-use sapwood_core::tree::{Cause, Closing, Invocation, InvocationState, Phase, Timer, TimerKind, TreeRow, TreeState};
-use sapwood_core::{Path, TreeId, WorkerId};
-use sqlx::encode::IsNull;
-use sqlx::error::BoxDynError;
-use sqlx::postgres::types::Oid;
-use sqlx::postgres::{PgArgumentBuffer, PgHasArrayType, PgRow, PgTypeInfo, PgValueRef};
-use sqlx::{Decode, Encode, Postgres, Row, Type};
+use sapwood_core::store::{
+    AssignedPartition, LogRecord, LoggedRecord, OutboxEvent, OutboxRow, StoreResult, TreeOutcome,
+};
+use sapwood_core::tree::{
+    Cause, Closing, Invocation, InvocationRow, InvocationState, OpenInvocation, PromiseState, Timer, TimerKind,
+    TreeRow, TreeState,
+};
+use sapwood_core::{EventId, Path};
 
-use crate::error::failed;
+use crate::fields::Fields;
 
-/// A `timestamptz`. What is finer than a microsecond is cut off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Stamp(pub(crate) Timestamp);
-
-impl Stamp {
-    /// From the year 1970 to the year 2000, where PostgreSQL counts from.
-    const EPOCH_MICROS: i64 = 946_684_800_000_000;
-    const OID: Oid = Oid(1184);
-    const ARRAY_OID: Oid = Oid(1185);
+pub(crate) fn tree_row(row: &Fields<'_>) -> StoreResult<TreeRow> {
+    let needs: Option<&str> = row.plain("needs")?;
+    Ok(TreeRow {
+        id: row.tree("id")?,
+        function: row.plain("function")?,
+        version: row.unsigned("version")?,
+        state: row.code("state", TreeState::from_code)?,
+        owner: row.opt_worker("owner")?,
+        revision: row.plain::<i64>("revision")?.cast_unsigned(),
+        control: row.unsigned("control")?,
+        inbox: row.unsigned("inbox")?,
+        number: row.unsigned("number")?,
+        ready_at: row.opt_time("ready_at")?,
+        needs: needs.map(str::parse).transpose().map_err(|error| row.unreadable("needs", error))?,
+        cause: Cause {
+            correlation: row.plain("correlation")?,
+            causation: row.plain("causation")?,
+            traceparent: row.plain("traceparent")?,
+        },
+        created_at: row.time("created_at")?,
+        settled_at: row.opt_time("settled_at")?,
+    })
 }
 
-impl Type<Postgres> for Stamp {
-    fn type_info() -> PgTypeInfo {
-        PgTypeInfo::with_oid(Self::OID)
-    }
-
-    fn compatible(ty: &PgTypeInfo) -> bool {
-        ty.oid() == Some(Self::OID)
-    }
+pub(crate) fn tree_outcome(row: &Fields<'_>) -> StoreResult<TreeOutcome> {
+    Ok(TreeOutcome {
+        state: row.code("state", TreeState::from_code)?,
+        function: row.plain("function")?,
+        version: row.unsigned("version")?,
+        attempts: row.unsigned("attempt")?,
+        outcome: row.opt_bytes("outcome")?,
+    })
 }
 
-impl PgHasArrayType for Stamp {
-    fn array_type_info() -> PgTypeInfo {
-        PgTypeInfo::with_oid(Self::ARRAY_OID)
-    }
+/// An invocation, from the columns that it shares with journal entries: its function is a `name`, its input a
+/// `payload`.
+pub(crate) fn invocation(row: &Fields<'_>) -> StoreResult<Invocation> {
+    Ok(Invocation {
+        path: row.path("path")?,
+        function: row.plain("name")?,
+        version: row.unsigned("version")?,
+        input: row.bytes("payload")?,
+        state: invocation_state(row)?,
+    })
 }
 
-impl Encode<'_, Postgres> for Stamp {
-    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
-        <i64 as Encode<'_, Postgres>>::encode(self.0.as_microsecond() - Self::EPOCH_MICROS, buffer)
-    }
+pub(crate) fn invocation_row(row: &Fields<'_>) -> StoreResult<InvocationRow> {
+    Ok(InvocationRow {
+        invocation: invocation(row)?,
+        created_at: row.time("at")?,
+        settled_at: row.opt_time("settled_at")?,
+    })
 }
 
-impl<'r> Decode<'r, Postgres> for Stamp {
-    fn decode(value: PgValueRef<'r>) -> Result<Self, BoxDynError> {
-        let micros = <i64 as Decode<'_, Postgres>>::decode(value)?;
-        Ok(Self(Timestamp::from_microsecond(micros.saturating_add(Self::EPOCH_MICROS))?))
-    }
+pub(crate) fn open_invocation(row: &Fields<'_>) -> StoreResult<OpenInvocation> {
+    Ok(OpenInvocation {
+        path: row.path("path")?,
+        function: row.plain("function")?,
+        version: row.unsigned("version")?,
+        state: invocation_state(row)?,
+        latest: row.unsigned("latest")?,
+    })
 }
 
-/// A row and what it is read for, so that an error says both.
-pub(crate) struct Reader<'r> {
-    row: &'r PgRow,
-    doing: &'static str,
+fn invocation_state(row: &Fields<'_>) -> StoreResult<InvocationState> {
+    Ok(InvocationState {
+        attempt: row.unsigned("attempt")?,
+        promise: row.code("state", PromiseState::from_code)?,
+        closing: row.code("closing", Closing::from_code)?,
+        number: row.opt_unsigned("number")?,
+        seen: row.opt_unsigned("seen")?,
+        outcome: row.opt_bytes("outcome")?,
+        parked: row.opt_bytes("parked")?,
+    })
 }
 
-impl<'r> Reader<'r> {
-    pub(crate) const fn new(row: &'r PgRow, doing: &'static str) -> Self {
-        Self { row, doing }
-    }
-
-    /// A column as the driver reads it.
-    pub(crate) fn plain<T>(&self, column: &str) -> StoreResult<T>
-    where
-        T: Decode<'r, Postgres> + Type<Postgres>,
-    {
-        self.row.try_get(column).map_err(|error| failed(self.doing, error))
-    }
-
-    pub(crate) fn tree(&self, column: &str) -> StoreResult<TreeId> {
-        Ok(TreeId::from(self.plain::<uuid::Uuid>(column)?))
-    }
-
-    pub(crate) fn unsigned(&self, column: &str) -> StoreResult<u32> {
-        Ok(self.plain::<i32>(column)?.cast_unsigned())
-    }
-
-    pub(crate) fn unsigned_or_null(&self, column: &str) -> StoreResult<Option<u32>> {
-        Ok(self.plain::<Option<i32>>(column)?.map(i32::cast_unsigned))
-    }
-
-    pub(crate) fn time(&self, column: &str) -> StoreResult<Timestamp> {
-        Ok(self.plain::<Stamp>(column)?.0)
-    }
-
-    pub(crate) fn time_or_null(&self, column: &str) -> StoreResult<Option<Timestamp>> {
-        Ok(self.plain::<Option<Stamp>>(column)?.map(|stamp| stamp.0))
-    }
-
-    pub(crate) fn bytes(&self, column: &str) -> StoreResult<Bytes> {
-        Ok(Bytes::copy_from_slice(self.plain::<&[u8]>(column)?))
-    }
-
-    pub(crate) fn bytes_or_null(&self, column: &str) -> StoreResult<Option<Bytes>> {
-        Ok(self.plain::<Option<&[u8]>>(column)?.map(Bytes::copy_from_slice))
-    }
-
-    pub(crate) fn path(&self) -> StoreResult<Path> {
-        Path::from_bytes(self.plain("path")?).map_err(|error| self.unreadable("path", error))
-    }
-
-    pub(crate) fn tree_state(&self, column: &str) -> StoreResult<TreeState> {
-        let code = self.plain(column)?;
-        TreeState::from_code(code).ok_or_else(|| self.unknown_code(column, code))
-    }
-
-    pub(crate) fn tree_row(&self) -> StoreResult<TreeRow> {
-        Ok(TreeRow {
-            id: self.tree("id")?,
-            function: self.plain("function")?,
-            version: self.unsigned("version")?,
-            state: self.tree_state("state")?,
-            owner: self.plain::<Option<i64>>("owner")?.map(WorkerId),
-            revision: self.plain::<i64>("revision")?.cast_unsigned(),
-            control: self.unsigned("control")?,
-            inbox: self.unsigned("inbox")?,
-            number: self.unsigned("number")?,
-            ready_at: self.time_or_null("ready_at")?,
-            needs: self.plain("needs")?,
-            cause: Cause {
-                correlation: self.plain("correlation")?,
-                causation: self.plain("causation")?,
-                traceparent: self.plain("traceparent")?,
-            },
-            created_at: self.time("created_at")?,
-            settled_at: self.time_or_null("settled_at")?,
-        })
-    }
-
-    pub(crate) fn invocation_state(&self) -> StoreResult<InvocationState> {
-        let (phase, closing) = (self.plain("phase")?, self.plain("closing")?);
-        Ok(InvocationState {
-            attempt: self.unsigned("attempt")?,
-            phase: Phase::from_code(phase).ok_or_else(|| self.unknown_code("phase", phase))?,
-            closing: match closing {
-                0 => Closing::None,
-                code => return Err(self.unknown_code("closing", code)),
-            },
-            number: self.unsigned_or_null("number")?,
-            seen: self.unsigned_or_null("seen")?,
-            outcome: self.bytes_or_null("outcome")?,
-            parked: self.bytes_or_null("parked")?,
-        })
-    }
-
-    /// An invocation, from the columns that it shares with journal entries: its function is a `name`, its input a
-    /// `payload`.
-    pub(crate) fn invocation(&self) -> StoreResult<Invocation> {
-        Ok(Invocation {
-            path: self.path()?,
-            function: self.plain("name")?,
-            version: self.unsigned("version")?,
-            input: self.bytes("payload")?,
-            state: self.invocation_state()?,
-        })
-    }
-
-    pub(crate) fn entry(&self) -> StoreResult<Entry> {
-        let kind = self.plain("kind")?;
-        Ok(Entry {
-            seq: self.unsigned("seq")?,
-            kind: EntryKind::from_code(kind).ok_or_else(|| self.unknown_code("kind", kind))?,
-            position: self.unsigned("position")?,
-            number: self.unsigned_or_null("number")?,
-            attempt: self.unsigned("attempt")?,
-            name: self.plain("name")?,
-            payload: self.bytes("payload")?,
-        })
-    }
-
-    pub(crate) fn timer(&self) -> StoreResult<Timer> {
-        let kind = self.plain("kind")?;
-        Ok(Timer {
-            path: self.path()?,
-            position: self.unsigned("position")?,
-            kind: TimerKind::from_code(kind).ok_or_else(|| self.unknown_code("kind", kind))?,
-            due_at: self.time("due_at")?,
-        })
-    }
-
-    /// A value that no build of this version writes.
-    fn unknown_code(&self, column: &str, code: i16) -> sapwood_core::store::StoreError {
-        self.unreadable(column, format!("unknown code {code}"))
-    }
-
-    /// A value that cannot be what it should be.
-    pub(crate) fn unreadable(&self, column: &str, why: impl Into<BoxDynError>) -> sapwood_core::store::StoreError {
-        failed(self.doing, sqlx::Error::ColumnDecode { index: column.to_owned(), source: why.into() })
-    }
+pub(crate) fn entry(row: &Fields<'_>) -> StoreResult<Entry> {
+    Ok(Entry {
+        seq: row.unsigned("seq")?,
+        kind: row.code("kind", EntryKind::from_code)?,
+        position: row.unsigned("position")?,
+        number: row.opt_unsigned("number")?,
+        attempt: row.unsigned("attempt")?,
+        name: row.plain("name")?,
+        payload: row.bytes("payload")?,
+    })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+pub(crate) fn entry_of_tree(row: &Fields<'_>) -> StoreResult<(Path, Timestamp, Entry)> {
+    Ok((row.path("path")?, row.time("at")?, entry(row)?))
+}
 
-    #[test]
-    fn the_epoch_is_the_year_2000() {
-        let epoch: Timestamp = "2000-01-01T00:00:00Z".parse().expect("a time");
-        assert_eq!(epoch.as_microsecond(), Stamp::EPOCH_MICROS);
-    }
+pub(crate) fn timer(row: &Fields<'_>) -> StoreResult<Timer> {
+    Ok(Timer {
+        path: row.path("path")?,
+        position: row.unsigned("position")?,
+        kind: row.code("kind", TimerKind::from_code)?,
+        due_at: row.time("due_at")?,
+    })
+}
+
+pub(crate) fn outbox_row(row: &Fields<'_>) -> StoreResult<OutboxRow> {
+    Ok(OutboxRow {
+        seq: row.plain("seq")?,
+        event: OutboxEvent {
+            id: EventId::from(row.plain::<String>("event_id")?),
+            topic: row.plain("topic")?,
+            key: row.plain("key")?,
+            lane: row.plain::<i16>("lane")?.cast_unsigned(),
+            cloud_type: row.plain("cloud_type")?,
+            source: row.plain("source")?,
+            time: row.time("time")?,
+            tree: row.tree("tree_id")?,
+            correlation: row.plain("correlation")?,
+            causation: row.plain("causation")?,
+            traceparent: row.plain("traceparent")?,
+            content: row.bytes("content")?,
+        },
+    })
+}
+
+pub(crate) fn assigned_partition(row: &Fields<'_>) -> StoreResult<AssignedPartition> {
+    let topic_id: String = row.plain("topic_id")?;
+    let partition = TopicPartition {
+        topic: row.plain("topic")?,
+        partition: row.plain("partition")?,
+        topic_id: (!topic_id.is_empty()).then_some(topic_id),
+    };
+    Ok(AssignedPartition { partition, epoch: row.plain("epoch")?, next_offset: row.plain("next_offset")? })
+}
+
+pub(crate) fn logged_record(row: &Fields<'_>) -> StoreResult<LoggedRecord> {
+    let headers = LogRecord::headers_of(row.plain("headers")?).map_err(|error| row.unreadable("headers", error))?;
+    Ok(LoggedRecord {
+        offset: row.plain("log_offset")?,
+        time: row.time("time")?,
+        record: LogRecord {
+            topic: row.plain("topic")?,
+            key: row.plain("key")?,
+            headers,
+            content: row.bytes("content")?,
+        },
+    })
 }

@@ -1,14 +1,14 @@
 //! Starts with keys, and the intake of events (W3).
 //!
 //! Both may wait for a stranger's transaction that is just inserting the same key, so they have a connection of their
-//! own and never hold up a committer. Keys are tried first; who holds the others is read by a second statement, for
-//! only a newer snapshot shows what the first one waited for.
+//! own and never hold up a committer. Keys are inserted first. Which trees have the other keys is read by a second
+//! statement, because only a newer snapshot shows what the first statement waited for.
 
 use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
 use sapwood_core::store::{
-    Intake, NewTree, PositionMove, Start, Started, Starter, StoreError, StoreErrorKind, StoreResult,
+    Intake, NewTree, OffsetAdvance, Start, Started, Starter, StoreError, StoreErrorKind, StoreResult,
 };
 use sapwood_core::{TreeId, WorkerId};
 use sqlx::Postgres;
@@ -19,7 +19,7 @@ use uuid::Uuid;
 use crate::connect::Connector;
 use crate::error::fenced;
 use crate::fenced::{Fenced, Session};
-use crate::rows::Reader;
+use crate::fields::Fields;
 
 type Statement<'q> = Query<'q, Postgres, PgArguments>;
 
@@ -33,52 +33,49 @@ impl PostgresStarter {
         Self { fenced: Fenced::new(connector, "starter", owner) }
     }
 
-    /// The worker, slot and incarnation, then the starts.
+    /// Binds the worker, the fence and its incarnation, then the starts.
     fn bind<'q>(&self, statement: &'static str) -> impl FnOnce(&Session, &'q [Start]) -> Statement<'q> + use<'q> {
-        let (worker, slot) = (self.fenced.worker(), self.fenced.slot_number());
+        let (worker, fence) = (self.fenced.worker(), self.fenced.fence_number());
         move |session, starts| {
-            let statement = sqlx::query(statement).bind(worker).bind(slot).bind(session.incarnation);
+            let statement = sqlx::query(statement).bind(worker).bind(fence).bind(session.incarnation);
             bind_starts(statement, starts)
         }
     }
 
-    /// The worker is not alive any more, or a second starter took its slot.
-    fn check_alive(&self, answer: &Reader<'_>) -> StoreResult<()> {
-        match self.fenced.slot {
+    /// Fails if the worker is no longer alive, or a second starter took its fence.
+    fn require_alive(&self, answer: &Fields<'_>) -> StoreResult<()> {
+        match self.fenced.fence {
             Some((worker, _)) if !answer.plain::<bool>("alive")? => Err(fenced(worker)),
             _ => Ok(()),
         }
     }
 
-    /// What each start came to, given the trees that were started.
-    async fn started(&mut self, starts: &[Start], answer: &Reader<'_>) -> StoreResult<Vec<Started>> {
+    /// What each start came to, given the trees that this statement started.
+    async fn started(&mut self, starts: &[Start], answer: &Fields<'_>) -> StoreResult<Vec<Started>> {
         let created: HashSet<TreeId> = answer.plain::<Vec<Uuid>>("started")?.into_iter().map(TreeId::from).collect();
-        let held: Vec<&Start> = starts.iter().filter(|start| !created.contains(&start.tree.id)).collect();
-        let mut existing = self.existing(&held).await?;
+        let taken: Vec<&Start> = starts.iter().filter(|start| !created.contains(&start.tree.id)).collect();
+        let mut holders = self.holders(&taken).await?;
         starts
             .iter()
-            .map(|start| match existing.remove(&start.tree.id) {
+            .map(|start| match holders.remove(&start.tree.id) {
+                Some(holder) => Ok(holder),
                 None if created.contains(&start.tree.id) => Ok(Started::Created),
-                // Sent again after an unknown outcome: it was applied the first time.
-                Some(Started::Existing { tree, .. }) if tree == start.tree.id => Ok(Started::Created),
-                Some(existing) => Ok(existing),
-                // The key was let go between the two statements (its tree's retention passed).
-                None => {
-                    Err(StoreError::new(StoreErrorKind::Transient, "a key was released while a start asked for it"))
-                }
+                // The key was deleted between the two statements, because the retention of its tree had passed.
+                None => Err(StoreError::new(StoreErrorKind::Transient, "a key was deleted while a start asked for it")),
             })
             .collect()
     }
 
-    async fn existing(&mut self, starts: &[&Start]) -> StoreResult<HashMap<TreeId, Started>> {
+    /// What has the keys of starts whose keys were taken, by the trees of these starts.
+    async fn holders(&mut self, starts: &[&Start]) -> StoreResult<HashMap<TreeId, Started>> {
         if starts.is_empty() {
             return Ok(HashMap::new());
         }
         let doing = "read keys";
-        let rows = self
+        let found = self
             .fenced
             .run(doing, async |session| {
-                sqlx::query(include_str!("../queries/keys_read.sql"))
+                sqlx::query(include_str!("../queries/start_key_holder.sql"))
                     .bind(starts.iter().map(|start| start.key.scope.stored()).bind_iter())
                     .bind(starts.iter().map(|start| start.key.key.as_str()).bind_iter())
                     .bind(starts.iter().map(|start| &start.key.digest[..]).bind_iter())
@@ -86,21 +83,25 @@ impl PostgresStarter {
                     .await
             })
             .await?;
-        let mut existing = HashMap::with_capacity(rows.len());
-        for row in &rows {
-            let row = Reader::new(row, doing);
+        let mut holders = HashMap::with_capacity(found.len());
+        for row in &found {
+            let row = Fields::of(row, doing);
             // `with ordinality` counts from 1.
-            let place = usize::try_from(row.plain::<i64>("place")? - 1).unwrap_or(usize::MAX);
-            let Some(start) = starts.get(place) else { continue };
-            let held = Started::Existing {
-                tree: row.tree("tree_id")?,
-                function: row.plain("function")?,
-                same_digest: row.plain("same_digest")?,
-            };
-            existing.insert(start.tree.id, held);
+            let index = usize::try_from(row.plain::<i64>("ordinal")? - 1).unwrap_or(usize::MAX);
+            let Some(start) = starts.get(index) else { continue };
+            holders.insert(start.tree.id, holder(start, &row)?);
         }
-        Ok(existing)
+        Ok(holders)
     }
+}
+
+/// A start whose own tree has the key was sent before, and its answer was lost.
+fn holder(start: &Start, row: &Fields<'_>) -> StoreResult<Started> {
+    let tree = row.tree("tree_id")?;
+    if tree == start.tree.id {
+        return Ok(Started::Created);
+    }
+    Ok(Started::Existing { tree, function: row.plain("function")?, same_digest: row.plain("same_digest")? })
 }
 
 #[async_trait]
@@ -110,18 +111,18 @@ impl Starter for PostgresStarter {
             return Ok(Vec::new());
         }
         let doing = "start trees";
-        let bind = self.bind(include_str!("../queries/starts_insert.sql"));
+        let bind = self.bind(include_str!("../queries/start_insert.sql"));
         let row = self
             .fenced
             .run(doing, async |session| bind(session, starts).fetch_one(&mut session.connection).await)
             .await?;
-        let answer = Reader::new(&row, doing);
-        self.check_alive(&answer)?;
+        let answer = Fields::of(&row, doing);
+        self.require_alive(&answer)?;
         self.started(starts, &answer).await
     }
 
     async fn intake(&mut self, batch: &Intake) -> StoreResult<Vec<Started>> {
-        if batch.positions.is_empty() && batch.starts.is_empty() {
+        if batch.offsets.is_empty() && batch.starts.is_empty() {
             return Ok(Vec::new());
         }
         let doing = "take events in";
@@ -129,13 +130,13 @@ impl Starter for PostgresStarter {
         let row = self
             .fenced
             .run(doing, async |session| {
-                bind_positions(bind(session, &batch.starts), batch).fetch_one(&mut session.connection).await
+                bind_offsets(bind(session, &batch.starts), batch).fetch_one(&mut session.connection).await
             })
             .await?;
-        let answer = Reader::new(&row, doing);
-        self.check_alive(&answer)?;
+        let answer = Fields::of(&row, doing);
+        self.require_alive(&answer)?;
         if !answer.plain::<bool>("accepted")? {
-            let message = format!("another member of group {} has a partition of this batch", batch.group);
+            let message = format!("a partition of this batch is assigned to another member of group {}", batch.group);
             return Err(StoreError::new(StoreErrorKind::Refused, message));
         }
         self.started(&batch.starts, &answer).await
@@ -157,14 +158,14 @@ fn bind_starts<'q>(statement: Statement<'q>, starts: &'q [Start]) -> Statement<'
         .bind(trees().map(|tree| tree.cause.traceparent.as_deref()).bind_iter())
 }
 
-fn bind_positions<'q>(statement: Statement<'q>, batch: &'q Intake) -> Statement<'q> {
-    let positions = || batch.positions.iter();
-    let partitions = || positions().map(|PositionMove { partition, .. }| partition);
+fn bind_offsets<'q>(statement: Statement<'q>, batch: &'q Intake) -> Statement<'q> {
+    let offsets = || batch.offsets.iter();
+    let partitions = || offsets().map(|OffsetAdvance { partition, .. }| partition);
     statement
         .bind(&batch.group)
         .bind(partitions().map(|partition| partition.topic.as_str()).bind_iter())
         .bind(partitions().map(|partition| partition.partition).bind_iter())
         .bind(partitions().map(|partition| partition.topic_id.as_deref().unwrap_or_default()).bind_iter())
-        .bind(positions().map(|position| position.epoch).bind_iter())
-        .bind(positions().map(|position| position.next_offset).bind_iter())
+        .bind(offsets().map(|advance| advance.epoch).bind_iter())
+        .bind(offsets().map(|advance| advance.next_offset).bind_iter())
 }

@@ -4,27 +4,30 @@ use std::sync::OnceLock;
 
 use async_trait::async_trait;
 use futures_core::stream::BoxStream;
-use sapwood_core::store::{Hint, Store, StoreError, StoreErrorKind, StoreInfo, StoreResult};
+use sapwood_core::store::{Hint, Store, StoreInfo, StoreResult};
 use sqlx::{PgConnection, PgPool};
 
-use crate::PostgresOptions;
 use crate::connect::Connector;
-use crate::error::failed;
+use crate::error::{failed, permanent};
+use crate::fields::Fields;
 use crate::hints::Hints;
-use crate::rows::Reader;
+use crate::options::PostgresOptions;
 
-/// The oldest server that the statements were tried on, as `server_version_num` counts.
+/// The oldest server on which the statements were tried, as `server_version_num` counts.
 const OLDEST_SERVER: i32 = 150_000;
 
-/// Lanes that the migrations make. A schema that exists says it itself.
+/// The lanes that the migrations make, for a schema that is not there yet. One that is there says it itself.
 const LANES: u16 = 16;
 
 /// A context's store: a schema of a PostgreSQL database.
 pub struct PostgresStore {
     pub(crate) connector: Connector,
+    /// Claims, loads and readers share it; whoever commits has a connection of its own.
     pub(crate) pool: PgPool,
     hints: Hints,
+    /// Set as soon as the schema is there.
     lanes: OnceLock<u16>,
+    /// As the server said at the connect.
     durability: Vec<(String, String)>,
 }
 
@@ -32,24 +35,24 @@ impl PostgresStore {
     /// Connects, without making or checking the schema: see [`Self::migrate`] and [`Self::schema_check`].
     ///
     /// # Errors
-    /// Permanent where the options cannot be right (the URL, the user, the database, a server that is too old), with
-    /// a text that names no secret; of the connection where the server cannot be reached.
+    /// Permanent if the options cannot be right (the URL, the user, the database, a server that is too old), with a
+    /// text that names no secret; of the connection if the server cannot be reached.
     pub async fn connect(options: PostgresOptions) -> StoreResult<Self> {
         let connector = Connector::parse(&options)?;
         let mut connection = connector.open("connect").await?;
-        let durability = durability_read(&mut connection).await?;
+        let durability = durability(&mut connection).await?;
         drop(connection);
         let pool = connector.shared_pool();
         let hints = Hints::new(&connector, pool.clone());
         let store = Self { connector, pool, hints, lanes: OnceLock::new(), durability };
-        // A schema that is not there yet has no lanes yet; whoever makes it learns them then.
-        let _ = store.learn_lanes().await;
+        // A schema that is not there yet has no settings. They are read when it is made.
+        let _ = store.read_settings().await;
         Ok(store)
     }
 
     /// Reads what was fixed when the schema was created.
-    pub(crate) async fn learn_lanes(&self) -> StoreResult<()> {
-        let lanes: i16 = sqlx::query_scalar(include_str!("../queries/lanes_count.sql"))
+    pub(crate) async fn read_settings(&self) -> StoreResult<()> {
+        let lanes: i16 = sqlx::query_scalar(include_str!("../queries/store_setting_read.sql"))
             .fetch_one(&self.pool)
             .await
             .map_err(|error| failed("read the number of lanes", error))?;
@@ -62,16 +65,17 @@ impl PostgresStore {
 impl Store for PostgresStore {
     fn info(&self) -> StoreInfo {
         StoreInfo {
-            committers: u16::MAX,
             kind: "postgres",
-            place: self.connector.place(),
+            location: self.connector.location(),
             lanes: self.lanes.get().copied().unwrap_or(LANES),
+            // Each has a connection of its own, and they commit side by side.
+            committers: u16::MAX,
             durability: self.durability.clone(),
         }
     }
 
     async fn ping(&self) -> StoreResult<()> {
-        sqlx::query(include_str!("../queries/ping.sql"))
+        sqlx::query(include_str!("../queries/store_ping.sql"))
             .execute(&self.pool)
             .await
             .map(drop)
@@ -92,19 +96,17 @@ impl Store for PostgresStore {
     }
 }
 
-async fn durability_read(connection: &mut PgConnection) -> StoreResult<Vec<(String, String)>> {
-    let doing = "read its settings";
-    let row = sqlx::query(include_str!("../queries/durability_read.sql"))
+/// How durable a commit is, as the server says. Refuses a server that is too old.
+async fn durability(connection: &mut PgConnection) -> StoreResult<Vec<(String, String)>> {
+    let doing = "read the settings of the server";
+    let row = sqlx::query(include_str!("../queries/store_describe.sql"))
         .fetch_one(connection)
         .await
         .map_err(|error| failed(doing, error))?;
-    let row = Reader::new(&row, doing);
+    let row = Fields::of(&row, doing);
     let version: i32 = row.plain("version")?;
     if version < OLDEST_SERVER {
-        return Err(StoreError::new(
-            StoreErrorKind::Permanent,
-            format!("PostgreSQL {} is too old: 15 or newer is needed", version / 10_000),
-        ));
+        return Err(permanent(format!("PostgreSQL {} is too old: 15 or newer is needed", version / 10_000)));
     }
     ["fsync", "synchronous_commit", "full_page_writes"]
         .into_iter()

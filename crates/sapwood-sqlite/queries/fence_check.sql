@@ -1,3 +1,4 @@
+-- The incarnation of an open fence. No row: the worker is not alive.
 select incarnation
 from fence
-where worker = ?1 and slot = ?2 and state = 0
+where worker = ?1 and fence = ?2 and state = 'alive'

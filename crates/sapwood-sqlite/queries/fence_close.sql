@@ -1,4 +1,5 @@
--- Every fence of a dead worker; those of the living stay.
+-- Closes every fence whose worker is no longer alive, with the state of its worker.
 update fence
-set state = 1
-where state = 0 and worker in (select id from worker where state = 1)
+set state = worker.state
+from worker
+where worker.id = fence.worker and worker.state <> 'alive' and fence.state = 'alive'

@@ -1,1 +1,2 @@
-insert into fence (worker, slot) values (?, ?)
+insert into fence (worker, fence)
+values (?, ?)

@@ -1,2 +1,3 @@
+-- The fences of workers that were thinned.
 delete from fence
 where worker not in (select id from worker)

@@ -1,4 +1,5 @@
+-- Writes the whole state of an invocation. No row touched: there is no such invocation.
 update invocation
-set attempt = ?, phase = ?, closing = ?, number = ?, seen = ?, outcome = ?, parked = ?,
+set attempt = ?, state = ?, closing = ?, number = ?, seen = ?, outcome = ?, parked = ?,
     settled_at = coalesce(settled_at, max(created_at, ?))
-where tree = ? and path = ?
+where tree_id = ? and path = ?

@@ -1,4 +1,5 @@
 insert into invocation (
-    tree, path, function, version, input, attempt, phase, closing, number, seen, outcome, parked, created_at, settled_at
+    tree_id, path, function, version, input, attempt, state, closing, number, seen, outcome, parked, created_at,
+    settled_at
 )
 values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)

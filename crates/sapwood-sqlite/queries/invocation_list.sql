@@ -1,4 +1,4 @@
-select path, function, version, input, attempt, phase, closing, number, seen, outcome, parked, created_at, settled_at
+select path, function, version, input, attempt, state, closing, number, seen, outcome, parked, created_at, settled_at
 from invocation
-where tree = ?1
+where tree_id = ?1
 order by path

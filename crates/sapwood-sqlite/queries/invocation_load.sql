@@ -1,3 +1,3 @@
-select path, function, version, input, attempt, phase, closing, number, seen, outcome, parked
+select path, function, version, input, attempt, state, closing, number, seen, outcome, parked
 from invocation
-where tree = ?1 and path = ?2
+where tree_id = ?1 and path = ?2

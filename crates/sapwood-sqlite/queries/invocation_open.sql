@@ -1,21 +1,26 @@
--- The unsettled ones, parents before children, each with the highest completion number recorded for it. The stored
--- forms of its children begin with its depth plus one, then its own positions; the bounds are `Path::children_range`.
-select path, function, version, attempt, phase, closing, number, seen, outcome, parked,
+-- The invocations that are not settled, parents before children, each with the highest completion number recorded for
+-- it. The stored forms of its children begin with its depth plus one, then have its own positions; the bounds are those
+-- of `Path::children_range`.
+select path, function, version, attempt, state, closing, number, seen, outcome, parked,
     max(
         coalesce((
-            select max(entry.number)
-            from entry
-            where entry.tree = invocation.tree and entry.path = invocation.path
+            select max(journal.number)
+            from journal
+            where journal.tree_id = invocation.tree_id and journal.path = invocation.path
         ), 0),
         coalesce((
             select max(child.number)
             from invocation as child
-            where child.tree = invocation.tree
+            where child.tree_id = invocation.tree_id
               and child.path between
-                  unhex(printf('%02X', (length(invocation.path) + 3) / 4) || substr(hex(invocation.path), 3) || '00000000')
-                  and unhex(printf('%02X', (length(invocation.path) + 3) / 4) || substr(hex(invocation.path), 3) || 'FFFFFFFF')
+                  unhex(
+                      printf('%02X', (length(invocation.path) + 3) / 4) || substr(hex(invocation.path), 3) || '00000000'
+                  )
+                  and unhex(
+                      printf('%02X', (length(invocation.path) + 3) / 4) || substr(hex(invocation.path), 3) || 'FFFFFFFF'
+                  )
         ), 0)
     )
 from invocation
-where tree = ?1 and phase <= 2
+where tree_id = ?1 and state < 3
 order by path

@@ -1,4 +1,5 @@
--- Zero rows: another publisher has it. A cursor never goes back.
+-- Writes back how far a lane is published. No row touched: the lane was leased to another publisher since. No lane
+-- moves back.
 update lane
-set cursor = max(cursor, ?)
-where lane = ? and owner = ? and epoch = ?
+set published = max(published, ?)
+where lane = ? and publisher = ? and epoch = ?

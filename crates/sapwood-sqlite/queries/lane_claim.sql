@@ -1,10 +1,10 @@
--- Lanes that no live worker publishes.
+-- Leases lanes that no live worker publishes.
 update lane
-set owner = ?1, epoch = epoch + 1
+set publisher = ?1, epoch = epoch + 1
 where lane in (
     select lane.lane
     from lane
-    where not exists (select 1 from worker where worker.id = lane.owner and worker.state = 0)
+    where not exists (select 1 from worker where worker.id = lane.publisher and worker.state = 'alive')
     order by lane.lane
     limit ?2
 )

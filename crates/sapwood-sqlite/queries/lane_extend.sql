@@ -1,8 +1,8 @@
--- Takes places in lanes: for each pair (lane, count), the last of the places taken.
+-- Gives `seq`s in lanes: for each pair of a lane and a count, the last one given.
 update lane
-set last_seq = last_seq + wanted.places
+set last_seq = last_seq + wanted.events
 from (
-    select json_extract(value, '$[0]') as lane, json_extract(value, '$[1]') as places
+    select json_extract(value, '$[0]') as lane, json_extract(value, '$[1]') as events
     from json_each(?1)
 ) as wanted
 where lane.lane = wanted.lane

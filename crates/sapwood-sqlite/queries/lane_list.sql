@@ -1,4 +1,4 @@
-select lane, epoch, cursor
+select lane, epoch, published
 from lane
-where owner = ?1
+where publisher = ?1
 order by lane

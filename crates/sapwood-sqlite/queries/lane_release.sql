@@ -1,3 +1,3 @@
 update lane
-set owner = null
-where owner = ?1
+set publisher = null
+where publisher = ?1

@@ -1,4 +1,4 @@
 insert into outbox (
-    lane, seq, event_id, topic, key, cloud_type, source, time, tree, correlation, causation, traceparent, content
+    lane, seq, event_id, topic, key, cloud_type, source, time, tree_id, correlation, causation, traceparent, content
 )
 values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)

@@ -1,4 +1,4 @@
-select seq, event_id, topic, key, cloud_type, source, time, tree, correlation, causation, traceparent, content
+select seq, event_id, topic, key, cloud_type, source, time, tree_id, correlation, causation, traceparent, content
 from outbox
 where lane = ?1 and seq > ?2
 order by seq

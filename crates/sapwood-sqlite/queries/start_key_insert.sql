@@ -1,4 +1,4 @@
--- Zero rows: the key is held already.
-insert into start_key (scope, key, digest, tree, created_at)
+-- No row touched: the key is taken.
+insert into start_key (scope, key, tree_id, digest, created_at)
 values (?, ?, ?, ?, ?)
 on conflict (scope, key) do nothing

@@ -1,2 +1,2 @@
 delete from timer
-where tree = ? and path = ? and position = ?
+where tree_id = ? and path = ? and position = ?

@@ -1,4 +1,4 @@
 select path, position, kind, due_at
 from timer
-where tree = ?1
+where tree_id = ?1
 order by path, position

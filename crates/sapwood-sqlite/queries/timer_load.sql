@@ -1,4 +1,4 @@
 select path, position, kind, due_at
 from timer
-where tree = ?1 and path = ?2
+where tree_id = ?1 and path = ?2
 order by position

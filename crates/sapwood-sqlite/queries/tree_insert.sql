@@ -1,4 +1,4 @@
--- Zero rows: the tree is not new.
+-- No row touched: the tree is not new.
 insert into tree (
     id, function, version, state, owner, revision, number, ready_at, needs, correlation, causation, traceparent,
     created_at, settled_at

@@ -1,4 +1,4 @@
--- A turn that gives its tree up. Zero rows: refused.
+-- A turn that releases its tree. No row touched: refused.
 update tree
 set revision = revision + 1, state = ?, number = ?, settled_at = coalesce(settled_at, max(created_at, ?)),
     owner = null, ready_at = ?, needs = ?

@@ -1,3 +1,4 @@
+-- No row: the worker may no longer act.
 select 1
 from worker
-where id = ?1 and state = 0
+where id = ?1 and state = 'alive'

@@ -1,4 +1,4 @@
--- At open: the lock on the file proves that no process of theirs lives.
+-- At an opening: the lock on the file proves that no process of any of them lives.
 update worker
-set state = 1
-where state = 0
+set state = 'dead', ended_at = ?1
+where state = 'alive'

@@ -1,4 +1,5 @@
+-- The other workers whose lease is over.
 select id
 from worker
-where state = 0 and id <> ?1 and lease_until <= ?2
+where state = 'alive' and id <> ?1 and lease_ends_at <= ?2
 order by id

@@ -1,3 +1,4 @@
+-- Ends a worker at its own will.
 update worker
-set state = 1
-where id = ?1
+set state = 'left', ended_at = ?2
+where id = ?1 and state = 'alive'

@@ -1,4 +1,4 @@
--- Zero rows: declared dead.
+-- Moves the end of a worker's lease on. No row touched: it is no longer alive.
 update worker
-set lease_until = ?2
-where id = ?1 and state = 0
+set lease_ends_at = ?2
+where id = ?1 and state = 'alive'

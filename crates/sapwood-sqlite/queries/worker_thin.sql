@@ -1,4 +1,5 @@
--- The dead who own nothing are not needed any more; without this, every claim would look at all who ever were.
+-- Deletes workers that are not alive and own no tree. Without this, every claim would look at all workers there ever
+-- were.
 delete from worker
-where state = 1
+where state <> 'alive'
   and not exists (select 1 from tree indexed by tree_owned where tree.owner = worker.id)

@@ -14,7 +14,7 @@ use crate::error::classify;
 pub(crate) struct Args(Result<SqliteArguments, BoxDynError>);
 
 impl Args {
-    /// None yet, with room for `count`.
+    /// No argument yet, with room for `count`.
     pub(crate) fn of(count: usize) -> Self {
         let mut arguments = SqliteArguments::default();
         arguments.reserve(count, 0);
@@ -32,7 +32,7 @@ impl Args {
     }
 
     pub(crate) fn count(mut self, value: usize) -> Self {
-        // A count that SQLite cannot hold is no bound at all.
+        // A count that SQLite cannot hold bounds nothing.
         self.put(i64::try_from(value).unwrap_or(i64::MAX));
         self
     }
@@ -54,8 +54,8 @@ impl Args {
         self
     }
 
-    pub(crate) fn opt_text(mut self, value: Option<&str>) -> Self {
-        self.put(value.map(str::to_owned));
+    pub(crate) fn opt_text(mut self, value: Option<impl Into<String>>) -> Self {
+        self.put(value.map(Into::into));
         self
     }
 

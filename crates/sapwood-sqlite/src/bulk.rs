@@ -1,19 +1,20 @@
-//! One statement for many rows: the same text for 64, 16, 4 and 1 rows, so that every batch is made of few executions
-//! of few cached statements.
+//! One statement for many rows: its text for 64, 16, 4 and 1 rows, so that every batch is made of few executions of few
+//! cached statements.
 //!
-//! Each execution costs a hop to the connection's thread and back, which is more than a row costs; and a text for
-//! every possible number of rows would never be found in the cache. `json_each` was measured beside it and is slower
-//! for rows with blobs, which JSON cannot carry.
+//! Each execution costs a hop to the connection's thread and back, which is more than a row costs. A text for every
+//! possible number of rows, on the other hand, would never be found in the cache. Rejected after measuring:
+//! `json_each`, which is slower for rows with blobs, because JSON cannot carry them.
 
 use std::sync::{Arc, OnceLock};
 
-/// Rows an execution takes at once, largest first.
+/// Rows that one execution takes, largest first.
 const SIZES: [usize; 4] = [64, 16, 4, 1];
 
 /// A statement for many rows. Its parameters are bare `?`, taken in order.
 pub(crate) struct Bulk {
     sql: &'static str,
     shape: Shape,
+    /// The text for each of the sizes, made when it is first needed.
     forms: [OnceLock<Arc<str>>; SIZES.len()],
 }
 
@@ -21,17 +22,17 @@ pub(crate) struct Bulk {
 enum Shape {
     /// `… values (?, …)`: the row is repeated within the statement.
     Rows,
-    /// The statement is repeated whole; each tells how many rows it touched.
+    /// The statement is repeated whole, and each repetition tells how many rows it touched.
     Each,
 }
 
 impl Bulk {
-    /// An insert, whose row is repeated.
+    /// An insert whose row is repeated.
     pub(crate) const fn rows(sql: &'static str) -> Self {
         Self { sql, shape: Shape::Rows, forms: [const { OnceLock::new() }; SIZES.len()] }
     }
 
-    /// Any statement; repeated whole.
+    /// Any statement, repeated whole.
     pub(crate) const fn each(sql: &'static str) -> Self {
         Self { sql, shape: Shape::Each, forms: [const { OnceLock::new() }; SIZES.len()] }
     }
@@ -41,7 +42,7 @@ impl Bulk {
         self.sql.bytes().filter(|byte| *byte == b'?').count()
     }
 
-    /// Cuts `items` into slices, each with the text for as many rows.
+    /// Cuts `items` into slices, each with the text for that many rows.
     pub(crate) fn cut<'i, T>(&self, items: &'i [T]) -> Vec<(Arc<str>, &'i [T])> {
         let mut pieces = Vec::new();
         let mut rest = items;
@@ -67,7 +68,7 @@ fn without_comments(sql: &str) -> String {
     sql.lines().filter(|line| !line.trim_start().starts_with("--")).collect::<Vec<_>>().join("\n").trim().to_owned()
 }
 
-/// Repeats the one row of parameters, the only parenthesis that begins with one.
+/// Repeats the row of parameters: the only parenthesis that begins with one.
 fn repeat_row(sql: &str, times: usize) -> String {
     let Some(start) = sql.find("(?") else { return sql.to_owned() };
     let end = sql[start..].find(')').map_or(sql.len(), |close| start + close + 1);

@@ -1,27 +1,34 @@
-//! Claims: trees that wait for a worker, and those whose worker is dead.
+//! Claiming trees: those that wait for a worker, and those whose worker is not alive.
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use sapwood_core::WorkerId;
 use sapwood_core::store::{Claimed, Claims, StoreResult};
 use sapwood_core::tree::{TreeRow, TreeState};
+use sapwood_core::{FunctionVersion, WorkerId};
 
 use crate::args::Args;
 use crate::bulk::Bulk;
 use crate::db::Db;
 use crate::fields::Fields;
 use crate::membership::require_alive;
-use crate::records;
+use crate::rows;
 use crate::work::Work;
 
 static TREE_CLAIM: Bulk = Bulk::each(include_str!("../queries/tree_claim.sql"));
 
-/// Claims at most `limit` trees. What dead workers left comes first: it ran before.
+/// Claims at most `limit` trees. Those whose worker is not alive come first, because they were running before.
 pub(crate) struct Claim {
-    pub(crate) worker: WorkerId,
-    pub(crate) limit: usize,
-    /// The versions this worker has, as a JSON array.
-    pub(crate) versions: String,
+    worker: WorkerId,
+    limit: usize,
+    /// The versions that this worker has, as a JSON array.
+    versions: String,
+}
+
+impl Claim {
+    pub(crate) fn new(worker: WorkerId, limit: usize, versions: &[FunctionVersion]) -> Self {
+        let versions: Vec<String> = versions.iter().map(ToString::to_string).collect();
+        Self { worker, limit, versions: serde_json::json!(versions).to_string() }
+    }
 }
 
 #[async_trait]
@@ -42,22 +49,22 @@ impl Work for Claim {
 impl Claim {
     async fn orphans(&self, db: &mut Db<'_>) -> StoreResult<Vec<Claimed>> {
         let args = Args::of(2).text(self.versions.as_str()).count(self.limit);
-        let rows = db.all(include_str!("../queries/tree_orphan_find.sql"), args).await?;
-        rows.iter().map(|row| Ok(Claimed { row: records::tree_row(row)?, taken_over: true })).collect()
+        let found = db.all(include_str!("../queries/tree_orphan_find.sql"), args).await?;
+        found.iter().map(|row| Ok(Claimed { row: rows::tree_row(row)?, taken_over: true })).collect()
     }
 
-    /// What is due: first what any worker may go on with, then what waits for a version of this one.
+    /// Trees that are due: first those that any worker may go on with, then those that need a version of this one.
     async fn ready(&self, db: &mut Db<'_>, limit: usize) -> StoreResult<Vec<Claimed>> {
-        let mut rows = Vec::new();
+        let mut found = Vec::new();
         if limit > 0 {
             let args = Args::of(2).time(db.now).count(limit);
-            rows = db.all(include_str!("../queries/tree_ready_find.sql"), args).await?;
+            found = db.all(include_str!("../queries/tree_ready_find.sql"), args).await?;
         }
-        if rows.len() < limit {
-            let args = Args::of(3).time(db.now).count(limit - rows.len()).text(self.versions.as_str());
-            rows.extend(db.all(include_str!("../queries/tree_needed_find.sql"), args).await?);
+        if found.len() < limit {
+            let args = Args::of(3).time(db.now).count(limit - found.len()).text(self.versions.as_str());
+            found.extend(db.all(include_str!("../queries/tree_needed_find.sql"), args).await?);
         }
-        rows.iter().map(|row| Ok(Claimed { row: records::tree_row(row)?, taken_over: false })).collect()
+        found.iter().map(|row| Ok(Claimed { row: rows::tree_row(row)?, taken_over: false })).collect()
     }
 
     async fn next_ready_at(&self, db: &mut Db<'_>) -> StoreResult<Option<Timestamp>> {
@@ -66,7 +73,7 @@ impl Claim {
         row.map_or(Ok(None), |row| Fields::of(&row).opt_time())
     }
 
-    /// The row as `tree_claim` has made it.
+    /// A tree with its row as `tree_claim` has left it.
     fn claimed(&self, found: Claimed) -> Claimed {
         let row = TreeRow {
             owner: Some(self.worker),

@@ -1,4 +1,4 @@
-//! A connection within a transaction: statements of one row and of many.
+//! A connection within a transaction, with statements for one row and for many.
 
 use jiff::Timestamp;
 use sapwood_core::store::StoreResult;
@@ -13,7 +13,7 @@ use crate::error::classify;
 /// What a piece of work has at hand: a connection, and the time it is judged by.
 pub(crate) struct Db<'c> {
     connection: &'c mut SqliteConnection,
-    /// The store's clock, read once a transaction.
+    /// The store's clock, read once per transaction.
     pub(crate) now: Timestamp,
 }
 
@@ -22,7 +22,7 @@ impl<'c> Db<'c> {
         Self { connection, now }
     }
 
-    /// Carries a statement out; says how many rows it touched.
+    /// Carries a statement out; returns how many rows it touched.
     pub(crate) async fn run(&mut self, sql: &'static str, args: Args) -> StoreResult<u64> {
         let query = sqlx::query_with(sql, args.into_inner()?);
         query.execute(&mut *self.connection).await.map(|done| done.rows_affected()).map_err(classify)
@@ -30,7 +30,7 @@ impl<'c> Db<'c> {
 
     /// The first row.
     pub(crate) async fn one(&mut self, sql: &'static str, args: Args) -> StoreResult<Option<SqliteRow>> {
-        // Not `fetch_optional`, which resets the statement at its first row: an update is to run to its end.
+        // Not `fetch_optional`, which resets the statement at its first row: an update has to run to its end.
         self.all(sql, args).await.map(|rows| rows.into_iter().next())
     }
 
@@ -55,7 +55,7 @@ impl<'c> Db<'c> {
         Ok(())
     }
 
-    /// Carries a statement out for each item; says, in order, whether each touched a row.
+    /// Carries a statement out for each item; tells, in order, whether each touched a row.
     pub(crate) async fn each<T>(
         &mut self,
         bulk: &Bulk,

@@ -1,5 +1,6 @@
 //! SQLite's and sqlx's errors, classified by who must act.
 
+use sapwood_core::WorkerId;
 use sapwood_core::store::{StoreError, StoreErrorKind};
 
 /// Classifies an error of a statement or a connection.
@@ -19,15 +20,19 @@ pub(crate) fn classify(error: sqlx::Error) -> StoreError {
 /// The class of an extended result code; its low byte is the primary one.
 fn of_code(code: i32) -> (StoreErrorKind, &'static str) {
     match code & 0xff {
-        // BUSY, LOCKED, PROTOCOL: somebody else (a backup, a shell) holds the database; INTERRUPT, NOMEM: not now.
+        // BUSY, LOCKED, PROTOCOL: a stranger (a backup, a shell) holds the lock of the database.
         5 | 6 | 15 => (StoreErrorKind::Transient, "the SQLite database is locked"),
+        // NOMEM, INTERRUPT.
         7 | 9 => (StoreErrorKind::Transient, "SQLite could not finish the statement"),
-        // FULL comes before the commit record is written whole, so nothing was applied, and space may be made.
+        // FULL: it comes before the commit record is written whole, so nothing was applied, and an operator can make
+        // space.
         13 => (StoreErrorKind::Transient, "the disk of the SQLite database is full"),
-        // IOERR, CANTOPEN, READONLY: the file, not the data. After a failed fsync nobody knows what reached the disk:
-        // the connection is opened again, and whoever committed asks what became of it.
+        // IOERR, CANTOPEN, READONLY: a matter of the file, not of the data. After a failed fsync it is unknown what has
+        // reached the disk: the connection is opened again, and the committer asks what became of its batch.
         8 | 10 | 14 => (StoreErrorKind::Connection, "the SQLite database cannot be read or written"),
+        // CORRUPT, NOTADB.
         11 | 26 => (StoreErrorKind::Permanent, "the SQLite database is damaged"),
+        // CONSTRAINT.
         19 => (StoreErrorKind::Permanent, "the SQLite database refuses a row"),
         _ => (StoreErrorKind::Permanent, "the SQLite database refuses a statement"),
     }
@@ -38,14 +43,17 @@ pub(crate) fn closed() -> StoreError {
     StoreError::new(StoreErrorKind::Connection, "the SQLite store is closed")
 }
 
-/// This worker was declared dead.
-pub(crate) fn fenced(worker: sapwood_core::WorkerId) -> StoreError {
-    StoreError::new(StoreErrorKind::Fenced, format!("{worker} was declared dead"))
+/// The fence was refused: this worker was declared dead, or left, or its fence has a new incarnation.
+pub(crate) fn fenced(worker: WorkerId) -> StoreError {
+    StoreError::new(
+        StoreErrorKind::Fenced,
+        format!("{worker} is fenced off: it is no longer alive, or its fence has a new incarnation"),
+    )
 }
 
-/// A row holds what no build ever wrote.
+/// A row contains what no build of this version writes.
 pub(crate) fn unreadable(what: impl std::fmt::Display) -> StoreError {
-    StoreError::new(StoreErrorKind::Permanent, format!("the SQLite database holds an unreadable {what}"))
+    StoreError::new(StoreErrorKind::Permanent, format!("the SQLite database contains an unreadable {what}"))
 }
 
 /// A bug, or data the database refuses.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use jiff::Timestamp;
 use sapwood_core::store::StoreResult;
-use sapwood_core::{Path, TreeId, WorkerId};
+use sapwood_core::{FunctionVersion, Path, TreeId, WorkerId};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Decode, Row, Sqlite, Type};
 use uuid::Uuid;
@@ -79,6 +79,12 @@ impl<'r> Fields<'r> {
 
     pub(crate) fn opt_worker(&mut self) -> StoreResult<Option<WorkerId>> {
         self.opt_int().map(|id| id.map(WorkerId))
+    }
+
+    pub(crate) fn opt_function_version(&mut self) -> StoreResult<Option<FunctionVersion>> {
+        let text = self.opt_text()?;
+        text.map(|text| text.parse().map_err(|_| unreadable(format_args!("version of a function `{text}`"))))
+            .transpose()
     }
 
     fn take<T: Decode<'r, Sqlite> + Type<Sqlite>>(&mut self) -> StoreResult<T> {

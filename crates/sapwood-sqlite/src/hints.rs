@@ -1,18 +1,19 @@
-//! Hints among the clones of a store: within one process nothing else is needed.
+//! Hints among the clones of a store; one process has the database, so nothing else is needed.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures_core::stream::BoxStream;
 use sapwood_core::store::Hint;
-use std::sync::Mutex;
 use tokio::sync::broadcast;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::BroadcastStream;
 
-/// Hints a slow listener may be behind; past that it misses some, as it may, and polls.
+/// Hints that a slow listener may be behind. Past it the oldest are lost, which hints may be.
 const BEHIND: usize = 1024;
 
-/// Sends hints to all who listen.
+/// The hints of one store.
 pub(crate) struct Hints {
-    /// `None` once the store is closed: then the listeners' streams end.
+    /// None once the store is closed, which ends the streams.
     sender: Mutex<Option<broadcast::Sender<Hint>>>,
 }
 
@@ -21,7 +22,8 @@ impl Hints {
         Self { sender: Mutex::new(Some(broadcast::Sender::new(BEHIND))) }
     }
 
-    pub(crate) fn listen(&self) -> BoxStream<'static, Hint> {
+    /// All hints from now on.
+    pub(crate) fn subscribe(&self) -> BoxStream<'static, Hint> {
         let receiver = self.sender().as_ref().map(broadcast::Sender::subscribe);
         match receiver {
             Some(receiver) => Box::pin(BroadcastStream::new(receiver).filter_map(Result::ok)),
@@ -29,21 +31,23 @@ impl Hints {
         }
     }
 
-    pub(crate) fn tell(&self, hints: &[Hint]) {
+    /// Sends hints.
+    pub(crate) fn notify(&self, hints: &[Hint]) {
         if let Some(sender) = self.sender().as_ref() {
             for hint in hints {
-                // Nobody listening is no error.
+                // It fails only if there is no stream just now: streams come and go.
                 let _ = sender.send(hint.clone());
             }
         }
     }
 
+    /// Ends all streams.
     pub(crate) fn close(&self) {
         self.sender().take();
     }
 
-    fn sender(&self) -> std::sync::MutexGuard<'_, Option<broadcast::Sender<Hint>>> {
-        // Nothing panics while it is held, and an option cannot be half written.
-        self.sender.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    /// Nothing panics while the lock is held, so what a poisoned lock guards is whole.
+    fn sender(&self) -> MutexGuard<'_, Option<broadcast::Sender<Hint>>> {
+        self.sender.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

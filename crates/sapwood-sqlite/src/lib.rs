@@ -1,48 +1,52 @@
-//! The store on SQLite: the embedded default, one file a context, one process at a time.
+//! The [`Store`](sapwood_core::store::Store) port on SQLite: the embedded default, one file per context, one process at
+//! a time.
 //!
 //! ```text
 //!  committers, starters, leases, claims ──► queue ──► writer thread ──► one connection: BEGIN IMMEDIATE … COMMIT
 //!  loads and reads ─────────────────────────────────► a small pool of read-only connections (in memory: the writer)
 //! ```
 //!
-//! What waits in the writer's queue together is committed together, whoever sent it: one fsync for all. A write is
-//! carried out whole once it is queued, also where its caller stops waiting, so no transaction is ever left open.
+//! All that waits in the writer's queue is committed together, whoever sent it: one fsync for all. A write is carried
+//! out whole once it is queued, even if its caller stops waiting, so no transaction is ever left open.
 //!
 //! | room | what is there |
 //! |---|---|
-//! | [`SqliteStore`], [`SqliteOptions`] | the handle, and how to open it |
-//! | `connect`, `lock`, `schema` | connections and their settings; the lock beside the file; migrations |
+//! | `store`, `options` | the handle, and how to open it |
+//! | `connect`, `lock`, `schema` | connections and their settings; the lock beside the file; making the schema, and refusing one that this build cannot work with |
 //! | `writer`, `work` | the one writer and its queue; what it carries out |
-//! | `db`, `bulk`, `args`, `fields`, `records`, `error` | statements of one and of many rows; values in, values out |
-//! | `membership`, `trees`, `reading`, `choreography` | the roles of the port |
-//! | `commit`, `birth`, `outbox` | turns: trees, invocations, journal, timers, events |
-//! | `start`, `positions` | starts and intake |
-//! | `claims`, `loading` | what a worker takes, and what it reads of it |
-//! | `lanes`, `log`, `hints` | publishers of the outbox; the store's own log; hints among clones |
+//! | `db`, `bulk`, `args` | statements for one row and for many; values on their way in |
+//! | `fields`, `rows`, `error` | values on their way out, the records of the port, the classes of errors |
+//! | `membership`, `lease` | workers: joining, burying, leaving, and their fences; renewing a lease |
+//! | `committer`, `creating` | commits of turns; new trees and new invocations |
+//! | `starter` | starts with keys, and the intake of events |
+//! | `trees`, `claims`, `loading` | the role of workers: claiming trees, and what a worker reads of them |
+//! | `reading` | what readers ask |
+//! | `outbox` | lanes, and the rows that wait in them to be published |
+//! | `offsets`, `log` | the offsets of groups; the store's own log |
+//! | `hints` | hints among the clones of a store |
 
 mod args;
-mod birth;
 mod bulk;
-mod choreography;
 mod claims;
-mod commit;
+mod committer;
 mod connect;
+mod creating;
 mod db;
 mod error;
 mod fields;
 mod hints;
-mod lanes;
+mod lease;
 mod loading;
 mod lock;
 mod log;
 mod membership;
+mod offsets;
 mod options;
 mod outbox;
-mod positions;
 mod reading;
-mod records;
+mod rows;
 mod schema;
-mod start;
+mod starter;
 mod store;
 mod trees;
 mod work;

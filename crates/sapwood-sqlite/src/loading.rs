@@ -8,7 +8,7 @@ use sapwood_core::{Path, TreeId};
 use crate::args::Args;
 use crate::db::Db;
 use crate::fields::Fields;
-use crate::records;
+use crate::rows;
 use crate::work::Work;
 
 /// Reads what is needed to go on with a tree.
@@ -20,14 +20,14 @@ impl Work for LoadTree {
 
     async fn run(&self, db: &mut Db<'_>) -> StoreResult<Option<TreeImage>> {
         let of_tree = || Args::of(1).tree(self.0);
-        let Some(row) = db.one(include_str!("../queries/tree_read.sql"), of_tree()).await? else { return Ok(None) };
+        let Some(row) = db.one(include_str!("../queries/tree_row.sql"), of_tree()).await? else { return Ok(None) };
         let open = db.all(include_str!("../queries/invocation_open.sql"), of_tree()).await?;
         let timers = db.all(include_str!("../queries/timer_list.sql"), of_tree()).await?;
-        let nodes = db.one(include_str!("../queries/tree_nodes.sql"), of_tree()).await?;
+        let nodes = db.one(include_str!("../queries/invocation_count.sql"), of_tree()).await?;
         Ok(Some(TreeImage {
-            row: records::tree_row(&row)?,
-            open: open.iter().map(records::open_invocation).collect::<StoreResult<_>>()?,
-            timers: timers.iter().map(records::timer).collect::<StoreResult<_>>()?,
+            row: rows::tree_row(&row)?,
+            open: open.iter().map(rows::open_invocation).collect::<StoreResult<_>>()?,
+            timers: timers.iter().map(rows::timer).collect::<StoreResult<_>>()?,
             nodes: nodes.map_or(Ok(0), |row| Fields::of(&row).number())?,
         }))
     }
@@ -45,16 +45,16 @@ impl Work for LoadInvocation {
         let of_path = || Args::of(2).tree(*tree).path(path);
         let invocation = db.one(include_str!("../queries/invocation_load.sql"), of_path()).await?;
         let Some(invocation) = invocation else { return Ok(None) };
-        let entries = db.all(include_str!("../queries/entry_load.sql"), of_path()).await?;
+        let entries = db.all(include_str!("../queries/journal_load.sql"), of_path()).await?;
         let (first, last) = path.children_range();
         let args = Args::of(3).tree(*tree).blob(&first).blob(&last);
         let children = db.all(include_str!("../queries/invocation_children.sql"), args).await?;
         let timers = db.all(include_str!("../queries/timer_load.sql"), of_path()).await?;
         Ok(Some(InvocationImage {
-            invocation: records::invocation(&invocation)?,
-            entries: entries.iter().map(records::entry).collect::<StoreResult<_>>()?,
-            children: children.iter().map(records::invocation).collect::<StoreResult<_>>()?,
-            timers: timers.iter().map(records::timer).collect::<StoreResult<_>>()?,
+            invocation: rows::invocation(&invocation)?,
+            entries: entries.iter().map(rows::entry).collect::<StoreResult<_>>()?,
+            children: children.iter().map(rows::invocation).collect::<StoreResult<_>>()?,
+            timers: timers.iter().map(rows::timer).collect::<StoreResult<_>>()?,
         }))
     }
 }

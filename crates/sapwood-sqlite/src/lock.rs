@@ -1,8 +1,9 @@
 //! The lock beside the database: one process at a time, as the operating system says.
 //!
-//! The lock dies with its process, so its holder knows that no other process lives on this file and takes all trees
-//! over at once. It stands beside the database because SQLite's own locks on the file are released with any of its
-//! handles. Its file stays when it is let go: between a removal and the next creation two could hold a lock each.
+//! The lock ends with its process, so its holder knows that no other process works on this file and takes all trees
+//! over at once. It is on a file beside the database, because SQLite's own locks on the database are released when any
+//! handle of it is closed. The file stays when the lock is released: between a removal and the next creation two
+//! processes could hold a lock each.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
@@ -10,9 +11,11 @@ use std::time::{Duration, Instant};
 
 use sapwood_core::store::{StoreError, StoreErrorKind, StoreResult};
 
-/// How long a lock may stay held before we give up: a store dropped a moment ago in this process, or a process that
-/// was just told to stop, lets go within this time.
+/// How long to wait for the lock: a store that this process dropped a moment ago, or a process that was just told to
+/// stop, releases it within this time.
 const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Between two tries, because the operating system does not report that a lock was released.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// The lock, held until this is dropped.
@@ -25,7 +28,7 @@ impl FileLock {
     /// Takes the lock of `database`.
     ///
     /// # Errors
-    /// [`StoreErrorKind::Permanent`] where another holds it.
+    /// [`StoreErrorKind::Permanent`] if another process, or another store of this one, holds it.
     pub(crate) async fn take(database: &Path) -> StoreResult<Self> {
         let path = beside(database);
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(|error| {

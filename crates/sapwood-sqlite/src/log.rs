@@ -1,58 +1,81 @@
-//! The store's own log: the broker of the embedded default.
+//! The store's own log, the broker of a context that has no other.
 
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use sapwood_core::store::{LogRecord, LoggedRecord, StoreResult, headers_from_json, headers_to_json};
-use sqlx::sqlite::SqliteRow;
+use sapwood_core::store::{EventLog, LogRecord, LoggedRecord, StoreResult};
 
 use crate::args::Args;
 use crate::bulk::Bulk;
 use crate::db::Db;
-use crate::error::{permanent, unreadable};
+use crate::error::permanent;
 use crate::fields::Fields;
+use crate::rows;
+use crate::store::SqliteStore;
 use crate::work::Work;
 
-static LOG_INSERT: Bulk = Bulk::rows(include_str!("../queries/log_insert.sql"));
+static LOG_RECORD_INSERT: Bulk = Bulk::rows(include_str!("../queries/log_record_insert.sql"));
 
-/// Appends records, in order within each topic.
-pub(crate) struct AppendLog(pub(crate) Vec<LogRecord>);
+#[async_trait]
+impl EventLog for SqliteStore {
+    async fn log_append(&self, records: &[LogRecord]) -> StoreResult<()> {
+        self.writer().run(AppendLog(records.to_vec())).await
+    }
+
+    async fn log_read(&self, topic: &str, offset: i64, limit: usize) -> StoreResult<Vec<LoggedRecord>> {
+        self.read(ReadLog { topic: topic.to_owned(), offset, limit }).await
+    }
+}
+
+struct AppendLog(Vec<LogRecord>);
 
 #[async_trait]
 impl Work for AppendLog {
     type Answer = ();
 
     async fn run(&self, db: &mut Db<'_>) -> StoreResult<()> {
-        let mut wanted = BTreeMap::<&str, i64>::new();
-        for record in &self.0 {
-            *wanted.entry(&record.topic).or_default() += 1;
-        }
-        let mut next = BTreeMap::new();
-        for (topic, count) in wanted {
-            let args = Args::of(2).text(topic).int(count);
-            let row = db.one(include_str!("../queries/log_extend.sql"), args).await?;
-            let row = row.ok_or_else(|| permanent("SQLite gave a log no offset"))?;
-            next.insert(topic, Fields::of(&row).int()? - count);
-        }
-        let placed: Vec<_> = self.0.iter().map(|record| (take(&mut next, &record.topic), record)).collect();
+        let mut next = take_offsets(db, &self.0).await?;
+        let rows: Vec<_> = self.0.iter().map(|record| (next_offset(&mut next, &record.topic), record)).collect();
         let now = db.now;
-        db.insert(&LOG_INSERT, &placed, |(offset, record), args| {
+        db.insert(&LOG_RECORD_INSERT, &rows, |(offset, record), args| {
             args.text(record.topic.as_str())
                 .int(*offset)
                 .time(now)
                 .text(record.key.as_str())
-                .text(headers_to_json(&record.headers))
+                .text(record.stored_headers())
                 .blob(&record.content)
         })
         .await
     }
 }
 
-/// Reads records of a topic.
-pub(crate) struct ReadLog {
-    pub(crate) topic: String,
-    pub(crate) offset: i64,
-    pub(crate) limit: usize,
+/// Takes offsets in the topics of records, one per record; returns the first one of each topic.
+async fn take_offsets<'r>(db: &mut Db<'_>, records: &'r [LogRecord]) -> StoreResult<BTreeMap<&'r str, i64>> {
+    let mut wanted = BTreeMap::<&str, i64>::new();
+    for record in records {
+        *wanted.entry(&record.topic).or_default() += 1;
+    }
+    let mut first = BTreeMap::new();
+    for (topic, count) in wanted {
+        let args = Args::of(2).text(topic).int(count);
+        let row = db.one(include_str!("../queries/log_topic_extend.sql"), args).await?;
+        let row = row.ok_or_else(|| permanent("SQLite gave a log no offset"))?;
+        first.insert(topic, Fields::of(&row).int()? - count);
+    }
+    Ok(first)
+}
+
+fn next_offset<'t>(next: &mut BTreeMap<&'t str, i64>, topic: &'t str) -> i64 {
+    let next = next.entry(topic).or_default();
+    let offset = *next;
+    *next += 1;
+    offset
+}
+
+struct ReadLog {
+    topic: String,
+    offset: i64,
+    limit: usize,
 }
 
 #[async_trait]
@@ -62,28 +85,7 @@ impl Work for ReadLog {
 
     async fn run(&self, db: &mut Db<'_>) -> StoreResult<Vec<LoggedRecord>> {
         let args = Args::of(3).text(self.topic.as_str()).int(self.offset).count(self.limit);
-        let rows = db.all(include_str!("../queries/log_read.sql"), args).await?;
-        rows.iter().map(|row| logged(&self.topic, row)).collect()
+        let found = db.all(include_str!("../queries/log_read.sql"), args).await?;
+        found.iter().map(|row| rows::logged_record(&self.topic, row)).collect()
     }
-}
-
-fn take<'t>(next: &mut BTreeMap<&'t str, i64>, topic: &'t str) -> i64 {
-    let next = next.entry(topic).or_default();
-    let offset = *next;
-    *next += 1;
-    offset
-}
-
-fn logged(topic: &str, row: &SqliteRow) -> StoreResult<LoggedRecord> {
-    let mut fields = Fields::of(row);
-    Ok(LoggedRecord {
-        offset: fields.int()?,
-        time: fields.time()?,
-        record: LogRecord {
-            topic: topic.to_owned(),
-            key: fields.text()?,
-            headers: headers_from_json(&fields.text()?).map_err(|_| unreadable("list of headers"))?,
-            content: fields.blob()?,
-        },
-    })
 }

@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use sapwood_core::clock::{Clock, SystemClock};
 
+/// Loads and reads of one process share them. Each has a thread of its own, and a read is short.
+const READERS: u32 = 4;
+
 /// How to open a store.
 ///
 /// ```
@@ -14,15 +17,17 @@ use sapwood_core::clock::{Clock, SystemClock};
 /// ```
 #[derive(Clone)]
 pub struct SqliteOptions {
+    /// None for a database in memory.
     pub(crate) file: Option<PathBuf>,
     pub(crate) clock: Arc<dyn Clock>,
+    /// Connections of readers; 0 in memory, where only the writer's connection sees the database.
     pub(crate) readers: u32,
 }
 
 impl SqliteOptions {
-    /// A database in a file, which is created with its directory where it is not there.
+    /// A database in a file, which is created together with its directory if it is not there.
     pub fn file(file: impl AsRef<Path>) -> Self {
-        Self { file: Some(file.as_ref().to_owned()), clock: Arc::new(SystemClock), readers: 4 }
+        Self { file: Some(file.as_ref().to_owned()), clock: Arc::new(SystemClock), readers: READERS }
     }
 
     /// A database in memory, which lives as long as the store and its clones: for tests.
@@ -45,14 +50,14 @@ impl SqliteOptions {
         self
     }
 
-    /// The place, as messages name it.
-    pub(crate) fn place(&self) -> String {
+    /// Where the database is, as messages name it.
+    pub(crate) fn location(&self) -> String {
         self.file.as_ref().map_or_else(|| ":memory:".to_owned(), |file| file.display().to_string())
     }
 }
 
 impl std::fmt::Debug for SqliteOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SqliteOptions").field("place", &self.place()).field("readers", &self.readers).finish()
+        f.debug_struct("SqliteOptions").field("location", &self.location()).field("readers", &self.readers).finish()
     }
 }

@@ -2,14 +2,14 @@
 
 use async_trait::async_trait;
 use sapwood_core::TreeId;
-use sapwood_core::store::{KeyScope, Outcome, Reading, StoreResult, TreeFilter};
+use sapwood_core::store::{KeyScope, Reading, StoreResult, TreeFilter, TreeOutcome};
 use sapwood_core::tree::{TreeRecord, TreeRow, TreeState};
 use uuid::Uuid;
 
 use crate::args::Args;
 use crate::db::Db;
 use crate::fields::Fields;
-use crate::records;
+use crate::rows;
 use crate::store::SqliteStore;
 use crate::work::Work;
 
@@ -27,11 +27,11 @@ impl Reading for SqliteStore {
         self.read(ListTrees(filter.clone())).await
     }
 
-    async fn key_find(&self, scope: &KeyScope, key: &str) -> StoreResult<Option<TreeId>> {
+    async fn start_key_find(&self, scope: &KeyScope, key: &str) -> StoreResult<Option<TreeId>> {
         self.read(FindKey { scope: scope.stored(), key: key.to_owned() }).await
     }
 
-    async fn outcome_read(&self, tree: TreeId) -> StoreResult<Option<Outcome>> {
+    async fn outcome_read(&self, tree: TreeId) -> StoreResult<Option<TreeOutcome>> {
         self.read(ReadOutcome(tree)).await
     }
 }
@@ -44,8 +44,8 @@ impl Work for ReadRow {
     const SNAPSHOT: bool = false;
 
     async fn run(&self, db: &mut Db<'_>) -> StoreResult<Option<TreeRow>> {
-        let row = db.one(include_str!("../queries/tree_read.sql"), Args::of(1).tree(self.0)).await?;
-        row.as_ref().map(records::tree_row).transpose()
+        let row = db.one(include_str!("../queries/tree_row.sql"), Args::of(1).tree(self.0)).await?;
+        row.as_ref().map(rows::tree_row).transpose()
     }
 }
 
@@ -57,15 +57,15 @@ impl Work for ReadTree {
 
     async fn run(&self, db: &mut Db<'_>) -> StoreResult<Option<TreeRecord>> {
         let of_tree = || Args::of(1).tree(self.0);
-        let Some(row) = db.one(include_str!("../queries/tree_read.sql"), of_tree()).await? else { return Ok(None) };
+        let Some(row) = db.one(include_str!("../queries/tree_row.sql"), of_tree()).await? else { return Ok(None) };
         let invocations = db.all(include_str!("../queries/invocation_list.sql"), of_tree()).await?;
-        let entries = db.all(include_str!("../queries/entry_list.sql"), of_tree()).await?;
+        let entries = db.all(include_str!("../queries/journal_list.sql"), of_tree()).await?;
         let timers = db.all(include_str!("../queries/timer_list.sql"), of_tree()).await?;
         Ok(Some(TreeRecord {
-            row: records::tree_row(&row)?,
-            invocations: invocations.iter().map(records::invocation_row).collect::<StoreResult<_>>()?,
-            entries: entries.iter().map(records::entry_of_tree).collect::<StoreResult<_>>()?,
-            timers: timers.iter().map(records::timer).collect::<StoreResult<_>>()?,
+            row: rows::tree_row(&row)?,
+            invocations: invocations.iter().map(rows::invocation_row).collect::<StoreResult<_>>()?,
+            entries: entries.iter().map(rows::entry_of_tree).collect::<StoreResult<_>>()?,
+            timers: timers.iter().map(rows::timer).collect::<StoreResult<_>>()?,
         }))
     }
 }
@@ -82,13 +82,13 @@ impl Work for ListTrees {
         // No tree has the greatest UUID: its version is not 7.
         let before = filter.before.unwrap_or_else(|| TreeId::from(Uuid::max()));
         let args = Args::of(4).tree(before).opt_int(filter.state.map(TreeState::code)).count(filter.limit);
-        let rows = match &filter.function {
+        let found = match &filter.function {
             Some(function) => {
                 db.all(include_str!("../queries/tree_list_by_function.sql"), args.text(function.as_str())).await?
             }
             None => db.all(include_str!("../queries/tree_list.sql"), args).await?,
         };
-        rows.iter().map(records::tree_row).collect()
+        found.iter().map(rows::tree_row).collect()
     }
 }
 
@@ -113,19 +113,11 @@ struct ReadOutcome(TreeId);
 
 #[async_trait]
 impl Work for ReadOutcome {
-    type Answer = Option<Outcome>;
+    type Answer = Option<TreeOutcome>;
     const SNAPSHOT: bool = false;
 
-    async fn run(&self, db: &mut Db<'_>) -> StoreResult<Option<Outcome>> {
-        let row = db.one(include_str!("../queries/tree_outcome.sql"), Args::of(1).tree(self.0)).await?;
-        let Some(row) = row else { return Ok(None) };
-        let mut fields = Fields::of(&row);
-        Ok(Some(Outcome {
-            state: fields.code(TreeState::from_code, "tree state")?,
-            function: fields.text()?,
-            version: fields.number()?,
-            attempts: fields.number()?,
-            value: fields.opt_blob()?,
-        }))
+    async fn run(&self, db: &mut Db<'_>) -> StoreResult<Option<TreeOutcome>> {
+        let row = db.one(include_str!("../queries/outcome_read.sql"), Args::of(1).tree(self.0)).await?;
+        row.as_ref().map(rows::tree_outcome).transpose()
     }
 }

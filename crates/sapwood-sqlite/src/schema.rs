@@ -1,7 +1,12 @@
-//! Migrations, and whether a database and this build fit together.
+//! The schema: making it, and refusing one that this build cannot work with.
+//!
+//! A schema fits if it was made by exactly the migrations of this build. `_sqlx_migrations` has the version and
+//! the checksum of each that was applied. Until the first release migrations are edited in place, so equal versions
+//! alone prove nothing.
 
 use async_trait::async_trait;
-use sapwood_core::store::StoreResult;
+use jiff::Timestamp;
+use sapwood_core::store::{StoreError, StoreResult};
 use sqlx::SqliteConnection;
 use sqlx::migrate::{MigrateError, Migrator};
 
@@ -11,102 +16,182 @@ use crate::error::{classify, permanent};
 use crate::fields::Fields;
 use crate::work::Work;
 
-/// The schema this build works with.
-static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/sqlite");
+static MIGRATOR: Migrator = sqlx::migrate!("../../migrations/sqlite");
 
-/// Lanes of the outbox, as `0006_outbox.sql` creates them.
+/// The lanes that the migrations make, for a database that has no schema yet. One that has says it itself.
 pub(crate) const LANES: u16 = 16;
 
-/// Brings a database up to this build's schema.
-pub(crate) async fn migrate(connection: &mut SqliteConnection) -> StoreResult<()> {
-    let found = version(&mut Db::new(&mut *connection, jiff::Timestamp::UNIX_EPOCH)).await?;
-    refuse_newer(found)?;
-    MIGRATIONS.run(connection).await.map_err(|error| match error {
-        MigrateError::Execute(error) => classify(error),
-        error => permanent("cannot migrate the SQLite database").caused_by(error),
-    })
+/// Makes the schema, or brings it up to this build's; returns how many lanes it has.
+pub(crate) async fn migrate(connection: &mut SqliteConnection, location: &str, now: Timestamp) -> StoreResult<u16> {
+    match fit(&applied(&mut Db::new(&mut *connection, now)).await?) {
+        Fit::Exact => lanes(&mut Db::new(connection, now)).await,
+        Fit::Older(_) => {
+            MIGRATOR.run(&mut *connection).await.map_err(|error| match error {
+                MigrateError::Execute(error) => classify(error),
+                error => permanent("cannot migrate the SQLite database").caused_by(error),
+            })?;
+            let mut db = Db::new(connection, now);
+            // The opening could not do it, because it does not know older schemas; and with an older schema no worker
+            // can have joined since.
+            bury_all(&mut db).await?;
+            lanes(&mut db).await
+        }
+        Fit::Newer(found) => Err(too_new(location, found)),
+        Fit::OtherSet(first) => Err(other_set(location, first)),
+    }
 }
 
-/// The newest migration of this build.
-pub(crate) fn newest() -> i64 {
-    MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
+/// Asks whether the database has this build's schema; gives how many lanes it has.
+pub(crate) struct SchemaCheck {
+    /// The database, for the message of a refusal.
+    pub(crate) location: String,
 }
-
-/// Asks whether the database has this build's schema.
-pub(crate) struct SchemaCheck;
 
 #[async_trait]
 impl Work for SchemaCheck {
-    type Answer = ();
+    type Answer = u16;
 
-    async fn run(&self, db: &mut Db<'_>) -> StoreResult<()> {
-        let found = version(db).await?;
-        refuse_newer(found)?;
-        if found < newest() {
-            return Err(permanent(format!(
-                "the SQLite database has schema {found}, this build needs {}; migrate it first",
+    async fn run(&self, db: &mut Db<'_>) -> StoreResult<u16> {
+        let location = &self.location;
+        match fit(&applied(db).await?) {
+            Fit::Exact => lanes(db).await,
+            Fit::Older(found) => Err(permanent(format!(
+                "the SQLite database {location} is at version {found}, this build needs {}: run the `migrate` command",
                 newest()
-            )));
+            ))),
+            Fit::Newer(found) => Err(too_new(location, found)),
+            Fit::OtherSet(first) => Err(other_set(location, first)),
         }
-        Ok(())
     }
 }
 
-/// Declares dead all who worked on this database before: the lock on its file proves that no process of theirs lives.
-pub(crate) struct BuryAll;
+/// Takes a database over at an opening: declares dead all workers that were registered before, because the lock on the
+/// file proves that no process of any of them lives. Gives how many lanes it has; none if the schema is not this
+/// build's, which is then left alone.
+pub(crate) struct TakeOver;
 
 #[async_trait]
-impl Work for BuryAll {
-    type Answer = ();
+impl Work for TakeOver {
+    type Answer = Option<u16>;
 
-    async fn run(&self, db: &mut Db<'_>) -> StoreResult<()> {
-        let found = version(db).await?;
-        // 6 has the last table these statements name. A newer schema is refused elsewhere and left alone here.
-        if found < 6 || found > newest() {
-            return Ok(());
+    async fn run(&self, db: &mut Db<'_>) -> StoreResult<Option<u16>> {
+        if fit(&applied(db).await?) != Fit::Exact {
+            return Ok(None);
         }
-        db.run(include_str!("../queries/worker_bury_all.sql"), Args::of(0)).await?;
-        db.run(include_str!("../queries/fence_close.sql"), Args::of(0)).await?;
-        db.run(include_str!("../queries/worker_thin.sql"), Args::of(0)).await?;
-        db.run(include_str!("../queries/fence_thin.sql"), Args::of(0)).await?;
-        Ok(())
+        bury_all(db).await?;
+        lanes(db).await.map(Some)
     }
 }
 
-async fn version(db: &mut Db<'_>) -> StoreResult<i64> {
-    if db.one(include_str!("../queries/schema_exists.sql"), Args::of(0)).await?.is_none() {
-        return Ok(0);
-    }
-    match db.one(include_str!("../queries/schema_version.sql"), Args::of(0)).await? {
-        Some(row) => Fields::of(&row).int(),
-        None => Ok(0),
-    }
-}
-
-fn refuse_newer(found: i64) -> StoreResult<()> {
-    if found > newest() {
-        return Err(permanent(format!(
-            "the SQLite database has schema {found}, newer than {}, the newest this build knows; use a newer build",
-            newest()
-        )));
-    }
+async fn bury_all(db: &mut Db<'_>) -> StoreResult<()> {
+    let now = db.now;
+    db.run(include_str!("../queries/worker_bury_all.sql"), Args::of(1).time(now)).await?;
+    db.run(include_str!("../queries/fence_close.sql"), Args::of(0)).await?;
+    db.run(include_str!("../queries/worker_thin.sql"), Args::of(0)).await?;
+    db.run(include_str!("../queries/fence_thin.sql"), Args::of(0)).await?;
     Ok(())
+}
+
+/// What was fixed when the schema was created.
+async fn lanes(db: &mut Db<'_>) -> StoreResult<u16> {
+    let row = db.one(include_str!("../queries/store_setting_read.sql"), Args::of(0)).await?;
+    let row = row.ok_or_else(|| permanent("the SQLite database has no settings"))?;
+    Fields::of(&row).number()
+}
+
+/// A migration that was applied: its version and its checksum.
+type Applied = (i64, Vec<u8>);
+
+/// How a schema fits this build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fit {
+    /// This build's migrations made it.
+    Exact,
+    /// The first of this build's migrations made it, up to this version; 0 if there is no schema.
+    Older(i64),
+    /// All of this build's migrations made it, and more, up to this version.
+    Newer(i64),
+    /// Another set of migrations made it: the first difference is at this version.
+    OtherSet(i64),
+}
+
+fn fit(applied: &[Applied]) -> Fit {
+    let mut known = MIGRATOR.iter();
+    for (version, checksum) in applied {
+        match known.next() {
+            Some(migration) if migration.version == *version && migration.checksum[..] == checksum[..] => {}
+            Some(migration) => return Fit::OtherSet(migration.version),
+            None => return Fit::Newer(applied.last().map_or(*version, |(version, _)| *version)),
+        }
+    }
+    match known.next() {
+        Some(_) => Fit::Older(applied.last().map_or(0, |(version, _)| *version)),
+        None => Fit::Exact,
+    }
+}
+
+/// The version of this build's newest migration.
+fn newest() -> i64 {
+    MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0)
+}
+
+/// The migrations that made the database, in order; none if it has no schema.
+async fn applied(db: &mut Db<'_>) -> StoreResult<Vec<Applied>> {
+    if db.one(include_str!("../queries/schema_exists.sql"), Args::of(0)).await?.is_none() {
+        return Ok(Vec::new());
+    }
+    let found = db.all(include_str!("../queries/schema_read.sql"), Args::of(0)).await?;
+    found
+        .iter()
+        .map(|row| {
+            let mut fields = Fields::of(row);
+            Ok((fields.int()?, fields.blob()?.to_vec()))
+        })
+        .collect()
+}
+
+fn too_new(location: &str, found: i64) -> StoreError {
+    permanent(format!(
+        "the SQLite database {location} is at version {found}, newer than this build, which knows {}: use a newer \
+         build",
+        newest()
+    ))
+}
+
+fn other_set(location: &str, first: i64) -> StoreError {
+    permanent(format!(
+        "the SQLite database {location} was made by another set of migrations than this build's (they differ from \
+         version {first} on). Before the first release no path leads from one set to another: delete the file and let \
+         it be created anew"
+    ))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn known() -> Vec<Applied> {
+        MIGRATOR.iter().map(|migration| (migration.version, migration.checksum.to_vec())).collect()
+    }
+
     #[test]
-    fn a_newer_schema_is_refused_with_both_numbers() {
-        let error = refuse_newer(newest() + 1).expect_err("newer");
-        assert!(error.to_string().contains(&format!("schema {}, newer than {}", newest() + 1, newest())), "{error}");
-        assert!(refuse_newer(newest()).is_ok());
+    fn a_schema_fits_by_the_versions_and_checksums_of_its_migrations() {
+        let (all, newest) = (known(), newest());
+        assert_eq!(fit(&all), Fit::Exact);
+        assert_eq!(fit(&[]), Fit::Older(0));
+        assert_eq!(fit(&all[..3]), Fit::Older(3));
+        let more = [&all[..], &[(newest + 1, vec![0]), (9001, vec![0])]].concat();
+        assert_eq!(fit(&more), Fit::Newer(9001));
+        let mut edited = all.clone();
+        edited[1].1 = vec![0];
+        assert_eq!(fit(&edited), Fit::OtherSet(2));
+        let gap = [&all[..2], &all[3..]].concat();
+        assert_eq!(fit(&gap), Fit::OtherSet(3));
     }
 
     #[test]
     fn migrations_are_numbered_without_gaps() {
-        let versions: Vec<_> = MIGRATIONS.iter().map(|migration| migration.version).collect();
+        let versions: Vec<_> = MIGRATOR.iter().map(|migration| migration.version).collect();
         assert_eq!(versions, (1..=newest()).collect::<Vec<_>>());
     }
 }

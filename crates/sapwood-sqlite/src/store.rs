@@ -1,6 +1,6 @@
 //! The handle of a store: opens it, and sends work to the writer or to a reader.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use futures_core::stream::BoxStream;
@@ -14,7 +14,7 @@ use crate::error::classify;
 use crate::hints::Hints;
 use crate::lock::FileLock;
 use crate::options::SqliteOptions;
-use crate::schema::{self, BuryAll, SchemaCheck};
+use crate::schema::{LANES, SchemaCheck, TakeOver};
 use crate::work::Work;
 use crate::writer::{Writer, stored};
 
@@ -29,20 +29,23 @@ pub struct SqliteStore {
 struct Inner {
     options: SqliteOptions,
     writer: Writer,
-    /// `None` in memory, where the writer reads.
+    /// None in memory, where the writer reads.
     readers: Option<SqlitePool>,
     hints: Hints,
+    /// Set as soon as the schema is this build's.
+    lanes: OnceLock<u16>,
+    /// As the database said at the opening.
     durability: Vec<(String, String)>,
 }
 
 impl SqliteStore {
-    /// Opens a store: takes the lock beside the file, creates directory and file where they are not there, and
-    /// declares dead all workers that were registered before, for no process of theirs can be alive. Changes no
-    /// schema; see [`Self::migrate`].
+    /// Opens a store: takes the lock beside the file, creates directory and file if they are not there, and declares
+    /// dead all workers that were registered before, because no process of theirs can be alive. Changes no schema; see
+    /// [`Self::migrate`].
     ///
     /// # Errors
-    /// [`Permanent`](sapwood_core::store::StoreErrorKind::Permanent) where another process, or another store of this
-    /// one, has the file open; the message names it.
+    /// [`Permanent`](sapwood_core::store::StoreErrorKind::Permanent) if another process, or another store of this
+    /// one, has the file open; the message names the file.
     pub async fn open(options: SqliteOptions) -> StoreResult<Self> {
         let lock = match &options.file {
             Some(file) => {
@@ -55,30 +58,37 @@ impl SqliteStore {
         let durability = connect::durability(&mut connection).await?;
         let writer = Writer::start(connection, options.clone(), lock)?;
         let readers = options.file.as_deref().map(|file| connect::readers(file, options.readers));
-        writer.run(BuryAll).await?;
-        let inner = Inner { options, writer, readers, hints: Hints::new(), durability };
+        let lanes = OnceLock::new();
+        if let Some(count) = writer.run(TakeOver).await? {
+            let _ = lanes.set(count);
+        }
+        let inner = Inner { options, writer, readers, hints: Hints::new(), lanes, durability };
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Brings the schema up to this build's.
+    /// Makes the schema, or brings it up to this build's version.
     ///
     /// # Errors
-    /// [`Permanent`](sapwood_core::store::StoreErrorKind::Permanent) where the database has a newer schema than this
-    /// build knows.
+    /// [`Permanent`](sapwood_core::store::StoreErrorKind::Permanent) if the schema is newer than this build or was made
+    /// by another set of migrations.
     pub async fn migrate(&self) -> StoreResult<()> {
-        self.inner.writer.migrate().await
+        let lanes = self.inner.writer.migrate().await?;
+        let _ = self.inner.lanes.set(lanes);
+        Ok(())
     }
 
-    /// Checks that the database has this build's schema.
+    /// Whether the schema is the one that this build makes.
     ///
     /// # Errors
-    /// [`Permanent`](sapwood_core::store::StoreErrorKind::Permanent) where it is older or newer; the message names
-    /// both numbers.
+    /// [`Permanent`](sapwood_core::store::StoreErrorKind::Permanent) if it is not: older or newer, with both versions,
+    /// or made by another set of migrations.
     pub async fn schema_check(&self) -> StoreResult<()> {
-        self.read(SchemaCheck).await
+        let lanes = self.read(SchemaCheck { location: self.inner.options.location() }).await?;
+        let _ = self.inner.lanes.set(lanes);
+        Ok(())
     }
 
-    /// The writer, for those who write through it.
+    /// The writer, for all that writes.
     pub(crate) fn writer(&self) -> &Writer {
         &self.inner.writer
     }
@@ -102,10 +112,11 @@ impl SqliteStore {
 impl Store for SqliteStore {
     fn info(&self) -> StoreInfo {
         StoreInfo {
-            committers: 1,
             kind: "sqlite",
-            place: self.inner.options.place(),
-            lanes: schema::LANES,
+            location: self.inner.options.location(),
+            lanes: self.inner.lanes.get().copied().unwrap_or(LANES),
+            // There is one writer; more committers would only wait for it.
+            committers: 1,
             durability: self.inner.durability.clone(),
         }
     }
@@ -115,11 +126,11 @@ impl Store for SqliteStore {
     }
 
     fn hints(&self) -> BoxStream<'static, Hint> {
-        self.inner.hints.listen()
+        self.inner.hints.subscribe()
     }
 
     async fn hint(&self, hints: &[Hint]) -> StoreResult<()> {
-        self.inner.hints.tell(hints);
+        self.inner.hints.notify(hints);
         Ok(())
     }
 
@@ -147,6 +158,6 @@ impl Work for Ping {
     const SNAPSHOT: bool = false;
 
     async fn run(&self, db: &mut Db<'_>) -> StoreResult<()> {
-        db.one(include_str!("../queries/store_ping.sql"), Args::of(0)).await.map(|_| ())
+        db.one(include_str!("../queries/store_ping.sql"), Args::of(0)).await.map(drop)
     }
 }

@@ -3,27 +3,26 @@
 use async_trait::async_trait;
 use sapwood_core::store::{Claims, Committer, Starter, StoreResult, Trees};
 use sapwood_core::tree::{InvocationImage, TreeImage};
-use sapwood_core::{Path, TreeId, WorkerId};
+use sapwood_core::{FunctionVersion, Path, TreeId, WorkerId};
 
 use crate::claims::Claim;
-use crate::commit::SqliteCommitter;
+use crate::committer::SqliteCommitter;
 use crate::loading::{LoadInvocation, LoadTree};
-use crate::start::SqliteStarter;
+use crate::starter::SqliteStarter;
 use crate::store::SqliteStore;
 
 #[async_trait]
 impl Trees for SqliteStore {
-    fn committer(&self, worker: WorkerId, slot: u16) -> Box<dyn Committer> {
-        Box::new(SqliteCommitter::new(self.writer().clone(), worker, slot))
+    fn committer(&self, worker: WorkerId, fence: u16) -> Box<dyn Committer> {
+        Box::new(SqliteCommitter::new(self.writer().clone(), worker, fence))
     }
 
     fn starter(&self, owner: Option<(WorkerId, u16)>) -> Box<dyn Starter> {
         Box::new(SqliteStarter::new(self.writer().clone(), owner))
     }
 
-    async fn trees_claim(&self, worker: WorkerId, limit: usize, versions: &[String]) -> StoreResult<Claims> {
-        let versions = serde_json::json!(versions).to_string();
-        self.writer().run(Claim { worker, limit, versions }).await
+    async fn tree_claim(&self, worker: WorkerId, limit: usize, versions: &[FunctionVersion]) -> StoreResult<Claims> {
+        self.writer().run(Claim::new(worker, limit, versions)).await
     }
 
     async fn tree_load(&self, tree: TreeId) -> StoreResult<Option<TreeImage>> {

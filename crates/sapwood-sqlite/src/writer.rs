@@ -1,9 +1,9 @@
 //! The one writer: a thread with the one connection that writes, and a queue in front of it.
 //!
-//! While a transaction is under way, what arrives waits in the queue; then all of it goes into the next one, so
-//! committers, starts and leases share its fsync. Each caller learns its answer after the commit. An error that needs
-//! a roll back throws the whole transaction away, and each piece of work is then tried in one of its own, so that
-//! nobody suffers for a stranger's row.
+//! While a transaction is under way, what arrives waits in the queue. All of it then goes into the next transaction, so
+//! committers, starts and leases share one fsync. Each caller gets its answer after the commit. After an error that
+//! needs a rollback, each piece of work of the transaction is tried again in one of its own, so that none fails because
+//! of the row of another.
 //!
 //! The writer lives on a thread of its own, with a runtime of its own: callers come from several runtimes (a lease is
 //! renewed from another thread), and a dropped caller or a stopped runtime must not leave a transaction open.
@@ -24,11 +24,11 @@ use crate::options::SqliteOptions;
 use crate::work::Work;
 use crate::{connect, schema};
 
-/// Callers are few (committers, starters, leases) and each waits for its answer, so the queue is short by nature; the
-/// bound is for many clients that start trees at once.
+/// Work that may wait. Callers are few (committers, starters, leases) and each waits for its answer, so the queue is
+/// short by nature; the bound is for many clients that start trees at once.
 const QUEUE: usize = 256;
 
-/// Pieces of work in one transaction: it bounds how long the first of them waits for the last.
+/// Pieces of work in one transaction, which bounds how long the first of them waits for the last.
 const GROUP: usize = 64;
 
 /// The handle of the writer. The thread ends after [`Self::close`], or with the last handle.
@@ -39,12 +39,12 @@ pub(crate) struct Writer {
 
 enum Command {
     Run(Box<dyn Job>),
-    Migrate(oneshot::Sender<StoreResult<()>>),
+    Migrate(oneshot::Sender<StoreResult<u16>>),
     Close(oneshot::Sender<()>),
 }
 
 impl Writer {
-    /// Starts the thread. The lock is let go after the connection is closed.
+    /// Starts the thread. The lock on the file is released after the connection is closed.
     pub(crate) fn start(
         connection: SqliteConnection,
         options: SqliteOptions,
@@ -67,7 +67,7 @@ impl Writer {
         Ok(Self { queue })
     }
 
-    /// Carries work out and answers once it is durable. What is queued is carried out, also if this is dropped.
+    /// Carries work out and answers once it is durable. Work that is queued is carried out even if this is dropped.
     pub(crate) async fn run<W: Work>(&self, work: W) -> StoreResult<W::Answer> {
         let (reply, answer) = oneshot::channel();
         let job = Pending { work, outcome: None, reply };
@@ -75,33 +75,33 @@ impl Writer {
         answer.await.map_err(|_| closed())?
     }
 
-    /// Brings the schema up to date.
-    pub(crate) async fn migrate(&self) -> StoreResult<()> {
+    /// Brings the schema up to date; returns how many lanes it has.
+    pub(crate) async fn migrate(&self) -> StoreResult<u16> {
         let (reply, answer) = oneshot::channel();
         self.queue.send(Command::Migrate(reply)).await.map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?
     }
 
-    /// Carries out what is queued, closes the connection and lets the lock go.
+    /// Carries out what is queued, closes the connection and releases the lock.
     pub(crate) async fn close(&self) {
         let (reply, answer) = oneshot::channel();
         if self.queue.send(Command::Close(reply)).await.is_ok() {
-            // An error means that the thread ended on its own; then all is closed too.
+            // An error means that the thread has ended already, and then all is closed too.
             let _ = answer.await;
         }
     }
 }
 
-/// Work of any type, with who waits for it.
+/// Work of any type, with the caller that waits for it.
 #[async_trait]
 trait Job: Send {
-    /// Carries it out. An error asks for a roll back; a refusal is an answer.
+    /// Carries it out. An error asks for a rollback; a refusal is an answer.
     async fn run(&mut self, db: &mut Db<'_>) -> StoreResult<()>;
 
-    /// Tells the caller, after the commit.
+    /// Answers the caller, after the commit.
     fn answer(self: Box<Self>);
 
-    /// Tells the caller that nothing was applied, or that nobody knows.
+    /// Tells the caller that nothing was applied, or that the outcome is unknown.
     fn fail(self: Box<Self>, error: StoreError);
 }
 
@@ -126,7 +126,7 @@ impl<W: Work> Job for Pending<W> {
 
     fn answer(self: Box<Self>) {
         if let Some(outcome) = self.outcome {
-            // Who does not wait any more does not want to know.
+            // It fails if the caller has stopped waiting.
             let _ = self.reply.send(outcome);
         }
     }
@@ -136,18 +136,20 @@ impl<W: Work> Job for Pending<W> {
     }
 }
 
-/// What the thread holds.
+/// What the thread works with.
 struct Desk {
+    /// None after a connection was given up, until the next use opens another.
     connection: Option<SqliteConnection>,
+    /// For opening the connection again.
     options: SqliteOptions,
     clock: Arc<dyn Clock>,
 }
 
-/// Where a transaction failed.
+/// What a transaction failed of.
 enum Failed {
-    /// In a piece of work: nothing was applied, and the others may do without it.
+    /// A piece of work: nothing was applied, and the others may succeed without it.
     Within(StoreError),
-    /// At its begin or its commit, or the connection is lost: all share the error.
+    /// Its begin, its commit or its connection: all share the error.
     Whole(StoreError),
 }
 
@@ -164,7 +166,7 @@ impl Desk {
                 }
                 Some(Command::Close(reply)) => {
                     self.close().await;
-                    // The lock goes when the thread ends, a moment after this answer.
+                    // The lock on the file is released when the thread ends, a moment after this answer.
                     let _ = reply.send(());
                     return;
                 }
@@ -173,7 +175,7 @@ impl Desk {
         self.close().await;
     }
 
-    /// Commits a group; where one of it fails, each of it alone.
+    /// Commits a group in one transaction; if a piece of it fails, each piece alone.
     async fn commit(&mut self, mut group: Vec<Box<dyn Job>>) {
         if group.is_empty() {
             return;
@@ -210,7 +212,7 @@ impl Desk {
         }
     }
 
-    /// The connection; a new one where the last was given up.
+    /// The connection; a new one if the last was given up.
     async fn connection(&mut self) -> StoreResult<&mut SqliteConnection> {
         if self.connection.is_none() {
             self.connection = Some(connect::writer(&self.options).await?);
@@ -218,8 +220,9 @@ impl Desk {
         self.connection.as_mut().ok_or_else(closed)
     }
 
-    /// Ends a failed transaction. Where SQLite has ended it itself (a full disk, a failed write) this fails too, and
-    /// the connection is given up: the next one reads what the file says. One in memory is kept, it is the database.
+    /// Ends a failed transaction. If SQLite has ended it by itself (a full disk, a failed write), this fails too, and
+    /// the connection is given up: the next one reads what the file says. One in memory is kept, because it is the
+    /// database.
     async fn roll_back(&mut self) {
         let Some(connection) = self.connection.as_mut() else { return };
         if let Err(error) = sqlx::query("rollback").execute(connection).await
@@ -230,9 +233,10 @@ impl Desk {
         }
     }
 
-    async fn migrate(&mut self) -> StoreResult<()> {
+    async fn migrate(&mut self) -> StoreResult<u16> {
+        let (location, now) = (self.options.location(), stored(self.clock.now()));
         let connection = self.connection().await?;
-        schema::migrate(connection).await
+        schema::migrate(connection, &location, now).await
     }
 
     async fn close(&mut self) {
@@ -244,7 +248,7 @@ impl Desk {
     }
 }
 
-/// What is queued now, up to what is no work.
+/// The work that is queued now, and the first command after it that is not work.
 fn gather(first: Command, commands: &mut mpsc::Receiver<Command>) -> (Vec<Box<dyn Job>>, Option<Command>) {
     let mut group = Vec::new();
     let mut next = Some(first);
@@ -267,7 +271,7 @@ async fn transact(
 ) -> Result<(), Failed> {
     let whole = |error| Failed::Whole(classify(error));
     sqlx::query("begin immediate").execute(&mut *connection).await.map_err(whole)?;
-    // Read under the write lock, so times ascend with commits as far as the clock does.
+    // Read under the write lock, so times ascend with commits as far as those of the clock do.
     let mut db = Db::new(&mut *connection, stored(clock.now()));
     for job in group {
         job.run(&mut db).await.map_err(|error| match error.kind() {
@@ -279,7 +283,7 @@ async fn transact(
     Ok(())
 }
 
-/// The time as it is stored.
+/// The time as it is stored, in microseconds.
 pub(crate) fn stored(time: Timestamp) -> Timestamp {
     Timestamp::from_microsecond(time.as_microsecond()).unwrap_or(time)
 }

@@ -36,8 +36,8 @@ impl App {
 
     /// Adds a context, by its dependencies.
     #[must_use]
-    pub fn context<A: Dependencies>(mut self, app: A) -> Self {
-        self.contexts.push(Box::new(Host { app: Arc::new(app) }));
+    pub fn context<D: Dependencies>(mut self, dependencies: D) -> Self {
+        self.contexts.push(Box::new(Host { dependencies: Arc::new(dependencies) }));
         self
     }
 
@@ -81,7 +81,7 @@ impl App {
     pub(crate) async fn migrate(&self, config: &Config) -> Result<()> {
         for context in &self.contexts {
             let store = stores::open(config.store_of(context.name()), context.name(), true).await?;
-            println!("{}: {} is up to date", context.name(), store.info().place);
+            println!("{}: {} is up to date", context.name(), store.info().location);
             store.close().await;
         }
         Ok(())
@@ -118,22 +118,22 @@ trait Hosted: Send + Sync {
     async fn launch(&self, store: Arc<dyn Store>, options: EngineOptions) -> std::result::Result<Engine, EngineError>;
 }
 
-struct Host<A> {
-    app: Arc<A>,
+struct Host<D> {
+    dependencies: Arc<D>,
 }
 
 #[async_trait::async_trait]
-impl<A: Dependencies> Hosted for Host<A> {
+impl<D: Dependencies> Hosted for Host<D> {
     fn name(&self) -> &'static str {
-        A::Context::NAME
+        D::Context::NAME
     }
 
     fn registry(&self) -> std::result::Result<Registry, RegistryError> {
-        Registry::of::<A>()
+        Registry::of::<D>()
     }
 
     async fn launch(&self, store: Arc<dyn Store>, options: EngineOptions) -> std::result::Result<Engine, EngineError> {
-        Engine::launch(Arc::clone(&self.app), store, options).await
+        Engine::launch(Arc::clone(&self.dependencies), store, options).await
     }
 }
 

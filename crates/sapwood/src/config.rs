@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use sapwood_core::nearest::nearest;
+
 use crate::error::{Result, StartupError};
 
 /// Where an app keeps its trees, publishes its events and listens.
@@ -199,10 +201,10 @@ fn invalid(file: &str, line: usize, why: &str) -> StartupError {
 }
 
 fn unknown(setting: &str) -> String {
-    let nearest = SETTINGS
-        .into_iter()
-        .max_by(|a, b| strsim::jaro_winkler(setting, a).total_cmp(&strsim::jaro_winkler(setting, b)));
-    format!("there is no setting `{setting}`; did you mean `{}`?", nearest.unwrap_or_default())
+    match nearest(setting, SETTINGS) {
+        Some(near) => format!("there is no setting `{setting}`; did you mean `{near}`?"),
+        None => format!("there is no setting `{setting}`; there are {}", SETTINGS.join(", ")),
+    }
 }
 
 fn line_of(text: &str, offset: usize) -> usize {

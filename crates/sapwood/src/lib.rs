@@ -3,7 +3,7 @@
 //! ```no_run
 //! use sapwood::prelude::*;
 //!
-//! /// The greetings context; in an app of more than one crate it stands in the contract crate.
+//! /// The greetings context; in an app of more than one crate it is in the contract crate.
 //! #[derive(BoundedContext)]
 //! #[context(name = "greetings")]
 //! pub struct Greetings;
@@ -11,17 +11,17 @@
 //! /// What its functions need.
 //! #[derive(Dependencies)]
 //! #[dependencies(of = Greetings)]
-//! pub struct GreetingsApp;
+//! pub struct GreetingsDependencies;
 //!
 //! /// Greets somebody. The step runs once, whatever crashes follow.
 //! #[sapwood::function]
-//! pub async fn greet(cx: &mut Cx<GreetingsApp>, name: String) -> Result<String, sapwood::Error> {
+//! pub async fn greet(cx: &mut Cx<GreetingsDependencies>, name: String) -> Result<String, sapwood::Error> {
 //!     cx.step("compose", async || Ok::<_, sapwood::Error>(format!("Hello, {name}!"))).await
 //! }
 //!
 //! #[tokio::main]
 //! async fn main() -> sapwood::Result<()> {
-//!     App::new().context(GreetingsApp).run().await
+//!     App::new().context(GreetingsDependencies).run().await
 //! }
 //! ```
 //!
@@ -47,13 +47,13 @@ pub use sapwood_core::event::{EmittableFrom, Event};
 pub use sapwood_core::failure::{CallError, CallFailure, Error, Failure};
 pub use sapwood_core::limits::{LimitError, Limits};
 pub use sapwood_core::retry::RetryPolicy;
-pub use sapwood_core::store::TreeFilter;
+pub use sapwood_core::store::{TreeFilter, TreeOutcome};
 pub use sapwood_core::tree::TreeState;
-pub use sapwood_core::{EventId, Path, TreeId};
+pub use sapwood_core::{CallerId, EventId, FunctionVersion, Path, TreeId};
 pub use sapwood_engine::{
     CachePolicy, Call, CallHandle, CallableFrom, Consumer, ConsumerCx, Cx, Definition, Delivered, Engine,
-    EngineOptions, Function, ReadError, Registry, ResultError, SleepHandle, StartError, StartHandle, StartReply,
-    StepHandle, TreeHandle, TreeView,
+    EngineOptions, Environment, Function, ReadError, Registry, ResultError, SleepHandle, StartError, StartHandle,
+    StartReply, StepHandle, SystemEnvironment, TreeHandle, TreeView,
 };
 pub use sapwood_macros::{
     AppBoundedContext as BoundedContext, AppEvent as Event, AppFailure as Failure, Dependencies, consumer, function,

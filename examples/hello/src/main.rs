@@ -14,11 +14,11 @@ pub struct Hello;
 /// What its functions need: nothing.
 #[derive(Dependencies)]
 #[dependencies(of = Hello)]
-pub struct HelloApp;
+pub struct HelloDependencies;
 
 /// Greets somebody, slowly.
 #[sapwood::function]
-pub async fn greet(cx: &mut Cx<HelloApp>, name: String) -> Result<String, sapwood::Error> {
+pub async fn greet(cx: &mut Cx<HelloDependencies>, name: String) -> Result<String, sapwood::Error> {
     let greeting = cx.step("compose", || compose(&name)).await?;
     let said = cx.step("say", || say(&greeting)).await?;
     Ok(said)
@@ -39,7 +39,7 @@ async fn say(greeting: &str) -> Result<String, sapwood::Error> {
 async fn main() -> sapwood::Result<()> {
     sapwood::telemetry::init();
     let config = sapwood::Config { listen: "127.0.0.1:0".to_owned(), ..sapwood::Config::load(None)? };
-    let running = App::new().context(HelloApp).launch(&config).await?;
+    let running = App::new().context(HelloDependencies).launch(&config).await?;
     let engine = running.engine("hello").expect("the context was added above").clone();
     tokio::select! {
         said = hello(&engine) => println!("{said}"),

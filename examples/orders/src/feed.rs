@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 use indicatif::{ProgressBar, ProgressStyle};
 use orders_app::{Order, place_order};
-use sapwood::Engine;
+use sapwood::{CallerId, Engine};
 
-use crate::summary::Summary;
+use crate::summary::{Settled, Summary};
 
 /// Orders under way at once.
 const IN_FLIGHT: usize = 64;
@@ -49,16 +49,10 @@ pub(crate) async fn feed(engine: &Engine, orders: Vec<Order>, summary: &mut Summ
     Ok(())
 }
 
-/// One order's end.
-pub(crate) struct Settled {
-    pub(crate) tree: sapwood::TreeId,
-    pub(crate) is_new: bool,
-    pub(crate) outcome: Result<(), String>,
-}
-
 async fn settle(engine: &Engine, order: Order) -> Result<Settled, String> {
     let id = order.id.clone();
-    let known = engine.find(&id).await.map_err(|error| error.to_string())?;
+    let caller_id: CallerId = id.parse().map_err(|error| invalid(&format!("order {id:?}: {error}")))?;
+    let known = engine.find(&caller_id).await.map_err(|error| error.to_string())?;
     let tree = engine.start(place_order(order).id(&id)).await.map_err(|error| format!("{id}: {error}"))?;
     let outcome = match tree.result().await {
         Ok(_) => Ok(()),

@@ -6,10 +6,10 @@ mod arguments;
 mod feed;
 mod summary;
 
-use loyalty_app::LoyaltyApp;
-use orders_app::{Effects, OrdersApp};
+use loyalty_app::LoyaltyDependencies;
+use orders_app::{Effects, OrdersDependencies};
 use sapwood::{App, Config, Running, StoreUrl};
-use shipping_app::ShippingApp;
+use shipping_app::ShippingDependencies;
 
 use crate::arguments::{Arguments, Context};
 use crate::summary::Summary;
@@ -103,13 +103,13 @@ fn app(arguments: &Arguments) -> Result<App, String> {
     let latency = arguments.latency;
     let mut app = App::new();
     if arguments.runs(Context::Orders) {
-        app = app.context(OrdersApp::new(latency, effects));
+        app = app.context(OrdersDependencies::new(latency, effects));
     }
     if arguments.runs(Context::Shipping) {
-        app = app.context(ShippingApp { latency });
+        app = app.context(ShippingDependencies { latency });
     }
     if arguments.runs(Context::Loyalty) {
-        app = app.context(LoyaltyApp { latency });
+        app = app.context(LoyaltyDependencies { latency });
     }
     Ok(app)
 }

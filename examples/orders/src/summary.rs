@@ -6,7 +6,6 @@ use std::time::Duration;
 use sapwood::{Config, Engine, Running, StoreUrl, TreeId};
 
 use crate::arguments::Arguments;
-use crate::feed::Settled;
 
 /// How often the consumers' progress is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -18,7 +17,14 @@ const ROWS_MOST: usize = 1_000_000;
 const CONSUMERS: [(&str, &str, Option<&str>); 2] =
     [("shipping", "book_courier", Some("track_parcel")), ("loyalty", "add_points", None)];
 
-/// See the module.
+/// One order's end.
+pub(crate) struct Settled {
+    pub(crate) tree: sapwood::TreeId,
+    pub(crate) is_new: bool,
+    pub(crate) outcome: Result<(), String>,
+}
+
+/// What became of the orders.
 #[derive(Default)]
 pub(crate) struct Summary {
     pub(crate) orders: usize,

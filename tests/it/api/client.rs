@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use sapwood_api::{ContextApi, HealthPart};
-use sapwood_engine::{Engine, EngineOptions};
+use sapwood_engine::{Engine, EngineOptions, SystemEnvironment};
 use sapwood_tests::store::TestStore;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -34,7 +34,11 @@ impl Server {
         parts: impl Fn() -> Vec<HealthPart> + Send + Sync + 'static,
     ) -> Self {
         let app = Arc::new(ParcelsApp::default());
-        let options = EngineOptions { name: "api-test".to_owned(), clock: test.clock(), ..EngineOptions::default() };
+        let options = EngineOptions {
+            name: "api-test".to_owned(),
+            environment: std::sync::Arc::new(SystemEnvironment::with_clock(test.clock())),
+            ..EngineOptions::default()
+        };
         let engine = Engine::launch(Arc::clone(&app), test.another().await, options).await.expect("an engine");
         let router = sapwood_api::router(vec![ContextApi::new(engine.clone()).health(parts)]);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");

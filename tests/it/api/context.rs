@@ -104,7 +104,7 @@ pub(crate) async fn store(cx: &mut Cx<ParcelsApp>, hours: u64) -> Result<u64, Pa
 /// Scans a parcel, once the scanner is free.
 #[sapwood::function]
 pub(crate) async fn scan(cx: &mut Cx<ParcelsApp>) -> Result<(), ParcelError> {
-    let app = cx.app();
+    let app = cx.dependencies();
     cx.step("scanner", || async {
         app.scanner.acquire().await.map_err(|_closed| ParcelError::Busy)?.forget();
         Ok(())

@@ -1,9 +1,9 @@
 //! F: every function and every step is a boundary that failures are retried within.
 
 use sapwood::prelude::*;
-use sapwood_core::tree::Phase;
+use sapwood_core::tree::PromiseState;
 use sapwood_engine::ResultError;
-use sapwood_tests::engine::{Probe, World, has_seen, node, phase, tree_suspended, tree_until};
+use sapwood_tests::engine::{Probe, World, has_seen, node, promise, tree_suspended, tree_until};
 
 use super::{HOUR, Probed, Trouble, once, outbox, quick};
 
@@ -28,13 +28,13 @@ sapwood_tests::on_every_engine!(crate::engine::boundaries {
 
 #[sapwood::function]
 async fn ta_func1(cx: &mut Cx<Probe>) -> Result<String, Trouble> {
-    cx.app().mark("func1");
+    cx.dependencies().mark("func1");
     Ok(format!("1({})", cx.call(ta_func2()).await?))
 }
 
 #[sapwood::function]
 async fn ta_func2(cx: &mut Cx<Probe>) -> Result<String, Trouble> {
-    cx.app().mark("func2");
+    cx.dependencies().mark("func2");
     let (three, four) = (cx.call(ta_func3()), cx.call(func4()));
     let (three, four) = tokio::join!(three, four);
     Ok(format!("2({},{})", three?, four?))
@@ -42,32 +42,32 @@ async fn ta_func2(cx: &mut Cx<Probe>) -> Result<String, Trouble> {
 
 #[sapwood::function(retry(attempts = 5, backoff = "1ms..2ms"))]
 async fn ta_func3(cx: &mut Cx<Probe>) -> Result<String, Trouble> {
-    cx.app().mark("func3");
+    cx.dependencies().mark("func3");
     func3_work(cx).await
 }
 
 #[sapwood::function]
 async fn tb_func1(cx: &mut Cx<Probe>) -> Result<String, Trouble> {
-    cx.app().mark("func1");
+    cx.dependencies().mark("func1");
     Ok(format!("1({})", cx.call(tb_func2()).await?))
 }
 
 #[sapwood::function]
 async fn tb_func2(cx: &mut Cx<Probe>) -> Result<String, Trouble> {
-    cx.app().mark("func2");
+    cx.dependencies().mark("func2");
     Ok(format!("2({})", cx.call(tb_func3()).await?))
 }
 
 #[sapwood::function(retry(attempts = 5, backoff = "1ms..2ms"))]
 async fn tb_func3(cx: &mut Cx<Probe>) -> Result<String, Trouble> {
-    cx.app().mark("func3");
+    cx.dependencies().mark("func3");
     let four = cx.call(func4()).await?;
     Ok(format!("{}({four})", func3_work(cx).await?))
 }
 
 #[sapwood::function]
 async fn func4(cx: &mut Cx<Probe>) -> Result<String, Trouble> {
-    let app = cx.app();
+    let app = cx.dependencies();
     app.mark("func4");
     cx.step("work", async || {
         app.mark("func4 works");
@@ -78,7 +78,7 @@ async fn func4(cx: &mut Cx<Probe>) -> Result<String, Trouble> {
 
 /// Waits at the gate in a step, and fails or panics if it is told to.
 async fn func3_work(cx: &mut Cx<Probe>) -> Result<String, Trouble> {
-    let app = cx.app();
+    let app = cx.dependencies();
     let work = async || {
         app.mark("func3 works");
         app.pass("func3").await;
@@ -187,7 +187,7 @@ async fn if_the_worker_dies_in_func3_only_func3_runs_again(world: &World) {
 
 #[sapwood::function(retry(attempts = 5, backoff = "1ms..2ms"))]
 async fn breaks(cx: &mut Cx<Probe>) -> Result<(), Trouble> {
-    let app = cx.app();
+    let app = cx.dependencies();
     app.mark("breaks");
     let step = async || {
         app.mark("breaks tries");
@@ -211,7 +211,7 @@ async fn a_terminal_error_settles_at_once(world: &World) {
 
 #[sapwood::function]
 async fn catches(cx: &mut Cx<Probe>) -> Result<String, Trouble> {
-    let app = cx.app();
+    let app = cx.dependencies();
     let step = async || {
         app.mark("catches tries");
         Err::<(), _>(Trouble::busy("the gateway"))
@@ -233,7 +233,7 @@ async fn a_transient_error_is_tried_as_often_as_its_policy_says(world: &World) {
 
 #[sapwood::function(retry(attempts = 3, backoff = "1ms..2ms"))]
 async fn wraps(cx: &mut Cx<Probe>, transient: bool) -> Result<(), sapwood::Error> {
-    let app = cx.app();
+    let app = cx.dependencies();
     app.mark(format!("wraps {transient}"));
     let error = if transient { Trouble::busy("it") } else { Trouble::broken("it") };
     // The last poll writes something, so that there is something to forget.
@@ -254,7 +254,7 @@ async fn an_error_keeps_its_class_whatever_wraps_it(world: &World) {
 
 #[sapwood::function(retry(attempts = 3, backoff = "1ms..2ms"))]
 async fn half_done(cx: &mut Cx<Probe>) -> Result<String, Trouble> {
-    let app = cx.app();
+    let app = cx.dependencies();
     app.mark("half_done");
     let first = async || {
         app.mark("first");
@@ -282,7 +282,7 @@ async fn a_retry_keeps_what_succeeded_and_runs_what_failed(world: &World) {
 
 #[sapwood::function(retry(attempts = 4, backoff = "1ms..2ms"))]
 async fn emits_then_fails(cx: &mut Cx<Probe>) -> Result<(), Trouble> {
-    let app = cx.app();
+    let app = cx.dependencies();
     app.mark("emits_then_fails");
     let attempt = app.count("emits_then_fails");
     cx.step("before", async || Ok::<_, Trouble>(())).await?;
@@ -302,19 +302,19 @@ async fn a_retry_forgets_the_events_of_its_last_poll(world: &World) {
 
 #[sapwood::function(retry(attempts = 3, backoff = "1ms..2ms"))]
 async fn depth2(cx: &mut Cx<Probe>) -> Result<(), Trouble> {
-    cx.app().mark("depth2");
+    cx.dependencies().mark("depth2");
     Ok(cx.call(depth1()).await?)
 }
 
 #[sapwood::function(retry(attempts = 3, backoff = "1ms..2ms"))]
 async fn depth1(cx: &mut Cx<Probe>) -> Result<(), Trouble> {
-    cx.app().mark("depth1");
+    cx.dependencies().mark("depth1");
     Ok(cx.call(depth0()).await?)
 }
 
 #[sapwood::function(retry(attempts = 3, backoff = "1ms..2ms"))]
 async fn depth0(cx: &mut Cx<Probe>) -> Result<(), Trouble> {
-    let app = cx.app();
+    let app = cx.dependencies();
     let step = async || {
         app.mark("depth0 tries");
         Err::<(), _>(Trouble::busy("depth0"))
@@ -349,7 +349,7 @@ async fn attempts_do_not_multiply_with_depth(world: &World) {
 async fn dislikes_its_number(cx: &mut Cx<Probe>) -> Result<(), Trouble> {
     let number = cx.random();
     cx.sleep(HOUR).await;
-    cx.app().mark("dislikes_its_number");
+    cx.dependencies().mark("dislikes_its_number");
     Err(Trouble::busy(&format!("number {number}")))
 }
 
@@ -366,7 +366,7 @@ async fn an_error_made_of_a_recorded_value_is_never_retried(world: &World) {
 
 #[sapwood::function(retry(attempts = 3, backoff = "1ms..2ms"))]
 async fn fails_late(cx: &mut Cx<Probe>) -> Result<(), Trouble> {
-    let app = cx.app();
+    let app = cx.dependencies();
     let step = || async {
         app.mark("fails_late tries");
         Err::<(), _>(Trouble::busy("it"))
@@ -391,7 +391,7 @@ async fn a_failed_step_after_which_something_was_recorded_is_not_forgotten(world
 
 #[sapwood::function(retry(attempts = 3, backoff = "1ms..2ms"))]
 async fn loses_its_child(cx: &mut Cx<Probe>) -> Result<String, Trouble> {
-    let app = cx.app();
+    let app = cx.dependencies();
     let child = cx.call(func4_at_the_gate());
     let step = async || {
         app.mark("loses_its_child tries");
@@ -403,7 +403,7 @@ async fn loses_its_child(cx: &mut Cx<Probe>) -> Result<String, Trouble> {
 
 #[sapwood::function]
 async fn func4_at_the_gate(cx: &mut Cx<Probe>) -> Result<String, Trouble> {
-    let app = cx.app();
+    let app = cx.dependencies();
     let step = async || {
         app.mark("child works");
         app.pass("child").await;
@@ -422,6 +422,6 @@ async fn a_retry_finds_the_children_of_the_attempt_before(world: &World) {
     app.open("child", 1);
     assert_eq!(tree.result().await.expect("a result"), "4");
     assert_eq!(app.count("child works"), 1);
-    let view = tree_until(&engine, tree.id(), |view| phase(view, "/0") == Some(Phase::Resolved)).await;
+    let view = tree_until(&engine, tree.id(), |view| promise(view, "/0") == Some(PromiseState::Resolved)).await;
     assert_eq!(view.nodes.len(), 2, "the child was called once");
 }

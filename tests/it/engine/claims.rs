@@ -8,7 +8,7 @@ use sapwood::prelude::*;
 use sapwood_core::TreeId;
 use sapwood_core::journal::{Entry, EntryKind};
 use sapwood_core::store::{Ownership, Store, Turn};
-use sapwood_core::tree::{Phase, TreeState};
+use sapwood_core::tree::{PromiseState, TreeState};
 use sapwood_engine::EngineOptions;
 use sapwood_tests::engine::{Probe, World, tree_suspended, until};
 use sapwood_tests::faults::{Fault, Faults};
@@ -40,7 +40,7 @@ async fn journey(cx: &mut Cx<Probe>) -> Result<String, Trouble> {
     let lost = cx.call(gets_lost()).await.is_err();
     let legs = (cx.call(travels("b".to_owned())), cx.call(travels("c".to_owned())));
     let (b, c) = tokio::join!(legs.0, legs.1);
-    let app = cx.app();
+    let app = cx.dependencies();
     let retried = async || {
         app.mark("retried");
         if app.count("retried") < 2 { Err(Trouble::busy("it")) } else { Ok("retried".to_owned()) }
@@ -71,7 +71,7 @@ async fn gets_lost(cx: &mut Cx<Probe>) -> Result<(), Trouble> {
 }
 
 async fn step(cx: &mut Cx<Probe>, name: &str) -> Result<String, Trouble> {
-    let app = cx.app();
+    let app = cx.dependencies();
     let step = async || {
         app.mark(name);
         Ok::<_, Trouble>(name.to_owned())
@@ -80,7 +80,7 @@ async fn step(cx: &mut Cx<Probe>, name: &str) -> Result<String, Trouble> {
 }
 
 async fn step_with(cx: &mut Cx<Probe>, name: &str, value: u64) -> Result<u64, Trouble> {
-    let app = cx.app();
+    let app = cx.dependencies();
     let step = async || {
         app.mark(name);
         Ok::<_, Trouble>(value)
@@ -157,13 +157,13 @@ async fn is_consistent(store: &dyn Store, tree: TreeId) {
     let events = outbox(store).await.into_iter().filter(|row| row.event.tree == tree).count();
     assert_eq!(events, emitted, "no event row without the record it committed with");
     for node in &record.invocations {
-        let (phase, created, settled) = (node.invocation.state.phase, node.created_at, node.settled_at);
-        assert_eq!(phase.is_settled(), settled.is_some());
+        let (promise, created, settled) = (node.invocation.state.promise, node.created_at, node.settled_at);
+        assert_eq!(promise.is_settled(), settled.is_some());
         assert!(settled.is_none_or(|settled| created <= settled), "created ≤ settled");
     }
     let image = store.tree_load(tree).await.expect("the store").expect("the tree");
     let has_news = image.open.iter().any(|open| {
-        open.state.phase == Phase::Pending
+        open.state.promise == PromiseState::Pending
             && open.state.parked.is_none()
             && open.state.seen.is_none_or(|seen| open.latest > seen)
     });
@@ -227,7 +227,7 @@ async fn a_completion_its_promise_its_parent_s_wake_up_and_its_events_are_one_co
     for turn in &run.turns {
         let born = turn.invocations.iter().map(|node| (&node.path, &node.state));
         let changed = turn.changes.iter().map(|change| (&change.path, &change.state));
-        for (path, state) in born.chain(changed).filter(|(_, state)| state.phase == Phase::Resolved) {
+        for (path, state) in born.chain(changed).filter(|(_, state)| state.promise == PromiseState::Resolved) {
             settled += 1;
             assert!(state.outcome.is_some(), "completion and promise");
             let entries = turn.entries.iter().filter(|(of, entry)| of == path && entry.kind == EntryKind::Emitted);
@@ -253,7 +253,7 @@ fn short_lease(world: &World) -> EngineOptions {
 
 #[sapwood::function]
 async fn waits_at_the_gate(cx: &mut Cx<Probe>) -> Result<(), Trouble> {
-    let app = cx.app();
+    let app = cx.dependencies();
     let step = async || {
         app.mark("waits");
         app.pass("gate").await;

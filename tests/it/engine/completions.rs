@@ -2,8 +2,8 @@
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use sapwood::prelude::*;
-use sapwood_core::tree::{Phase, TreeState};
-use sapwood_tests::engine::{Probe, World, node, phase, tree_suspended, tree_until};
+use sapwood_core::tree::{PromiseState, TreeState};
+use sapwood_tests::engine::{Probe, World, node, promise, tree_suspended, tree_until};
 
 use super::{HOUR, Trouble, leaf};
 
@@ -16,7 +16,7 @@ sapwood_tests::on_every_engine!(crate::engine::completions {
 
 #[sapwood::function]
 async fn races(cx: &mut Cx<Probe>) -> Result<Vec<usize>, Trouble> {
-    let app = cx.app();
+    let app = cx.dependencies();
     let mut order = Vec::new();
     {
         let steps = ["race 0", "race 1", "race 2", "race 3"].iter().enumerate().map(|(n, gate)| {
@@ -82,7 +82,7 @@ async fn of_two_settled_calls_the_one_that_settled_first_is_ready(world: &World)
         app.reached(gate, 8).await;
         app.open(gate, 8);
         let settled = |view: &sapwood_engine::TreeView| {
-            view.nodes.iter().filter(|node| node.phase == Phase::Resolved).count() == done
+            view.nodes.iter().filter(|node| node.promise == PromiseState::Resolved).count() == done
         };
         tree_until(&engine, tree.id(), settled).await;
     }
@@ -92,7 +92,7 @@ async fn of_two_settled_calls_the_one_that_settled_first_is_ready(world: &World)
 
 #[sapwood::function]
 async fn races_a_step(cx: &mut Cx<Probe>) -> Result<String, Trouble> {
-    let app = cx.app();
+    let app = cx.dependencies();
     let mut won = Vec::new();
     for _ in 0..2 {
         let slow = cx.step("slow", || async {
@@ -130,7 +130,7 @@ async fn the_loser_of_a_race_is_the_same_on_every_replay(world: &World) {
 
 #[sapwood::function]
 async fn tells_itself(cx: &mut Cx<Probe>, told_first: bool) -> Result<String, Trouble> {
-    let app = cx.app();
+    let app = cx.dependencies();
     let (teller, mut other) = (cx.call(leaf("teller".to_owned(), 0)), cx.call(leaf("other".to_owned(), 0)));
     let (tell, mut told) = tokio::sync::mpsc::channel(1);
     let listens = async {
@@ -173,7 +173,7 @@ async fn a_body_that_wakes_itself_takes_the_same_branch_on_replay(world: &World)
         app.open("teller 0", 1);
         app.reached("heard: told true", 1).await;
         app.open("other 0", 1);
-        tree_until(&first, tree, |view| phase(view, "/1") == Some(Phase::Resolved)).await;
+        tree_until(&first, tree, |view| promise(view, "/1") == Some(PromiseState::Resolved)).await;
         tree_suspended(&first, tree).await;
 
         let second = world.take_over(&first, &app).await;

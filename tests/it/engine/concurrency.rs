@@ -1,9 +1,9 @@
 //! N: structured concurrency.
 
 use sapwood::prelude::*;
-use sapwood_core::tree::{Phase, TreeState};
+use sapwood_core::tree::{PromiseState, TreeState};
 use sapwood_engine::TreeView;
-use sapwood_tests::engine::{Probe, World, node, phase, tree_until};
+use sapwood_tests::engine::{Probe, World, node, promise, tree_until};
 
 use super::{Trouble, once, quick};
 
@@ -16,7 +16,7 @@ sapwood_tests::on_every_engine!(crate::engine::concurrency {
 #[sapwood::function]
 async fn outlived(cx: &mut Cx<Probe>) -> Result<u32, Trouble> {
     let middle = cx.call(outlived_too());
-    let app = cx.app();
+    let app = cx.dependencies();
     cx.step("wait", || async {
         app.reached("grandchild", 1).await;
         Ok::<_, Trouble>(())
@@ -29,7 +29,7 @@ async fn outlived(cx: &mut Cx<Probe>) -> Result<u32, Trouble> {
 #[sapwood::function]
 async fn outlived_too(cx: &mut Cx<Probe>) -> Result<u32, Trouble> {
     let last = cx.call(grandchild());
-    let app = cx.app();
+    let app = cx.dependencies();
     cx.step("wait", || async {
         app.reached("grandchild", 1).await;
         Ok::<_, Trouble>(())
@@ -41,7 +41,7 @@ async fn outlived_too(cx: &mut Cx<Probe>) -> Result<u32, Trouble> {
 
 #[sapwood::function]
 async fn grandchild(cx: &mut Cx<Probe>) -> Result<u32, Trouble> {
-    let app = cx.app();
+    let app = cx.dependencies();
     let step = async || {
         app.mark("grandchild");
         app.pass("grandchild").await;
@@ -55,7 +55,7 @@ async fn a_promise_settles_after_all_children_are_closed(world: &World) {
     let app = Probe::new();
     let engine = world.launch(&app).await;
     let tree = engine.start(outlived()).await.expect("a tree");
-    let returned = |view: &TreeView| ["/", "/0"].map(|path| phase(view, path)) == [Some(Phase::ReturnedOk); 2];
+    let returned = |view: &TreeView| ["/", "/0"].map(|path| promise(view, path)) == [Some(PromiseState::ReturnedOk); 2];
     let view = tree_until(&engine, tree.id(), returned).await;
     assert_eq!((view.row.state, view.row.settled_at), (TreeState::Running, None));
     let pending = engine.outcome(tree.id(), std::time::Duration::ZERO).await.expect("the tree");
@@ -73,13 +73,13 @@ async fn a_promise_settles_after_all_children_are_closed(world: &World) {
 async fn has_a_bad_child(cx: &mut Cx<Probe>) -> Result<String, Trouble> {
     let (bad, good) = (cx.call(worker(0)), cx.call(worker(1)));
     let bad = bad.await;
-    cx.app().mark("bad is known");
+    cx.dependencies().mark("bad is known");
     Ok(format!("{} {}", bad.is_err(), good.await?))
 }
 
 #[sapwood::function]
 async fn worker(cx: &mut Cx<Probe>, n: u32) -> Result<u32, Trouble> {
-    let app = cx.app();
+    let app = cx.dependencies();
     let what = format!("worker {n}");
     let step = async || {
         app.mark(&what);
@@ -111,7 +111,7 @@ async fn has_many(cx: &mut Cx<Probe>, many: u32) -> Result<u32, Trouble> {
 
 #[sapwood::function]
 async fn one_of_many(cx: &mut Cx<Probe>, n: u32) -> Result<u32, Trouble> {
-    let app = cx.app();
+    let app = cx.dependencies();
     let own = format!("try of {n}");
     let step = async || {
         app.mark(&own);

@@ -20,7 +20,7 @@ sapwood_tests::on_every_engine!(crate::engine::guards {
 
 #[sapwood::function(retry(attempts = 3, backoff = "1ms..1ms"))]
 async fn bounded(cx: &mut Cx<Probe>, what: String, size: usize) -> Result<usize, Trouble> {
-    let app = cx.app();
+    let app = cx.dependencies();
     app.mark("bounded");
     match what.as_str() {
         "depth" if size == 0 => return Ok(0),

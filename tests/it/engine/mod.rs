@@ -8,6 +8,7 @@ mod concurrency;
 mod guards;
 mod promises;
 mod replay;
+mod seeded;
 mod suspension;
 mod tree;
 mod versions;
@@ -86,14 +87,14 @@ async fn outbox(store: &dyn Store) -> Vec<OutboxRow> {
 #[sapwood::function]
 async fn dozes(cx: &mut Cx<Probe>, name: String, hours: u32) -> Result<(), Trouble> {
     cx.sleep(HOUR * hours).await;
-    cx.app().mark(format!("{name} wakes"));
+    cx.dependencies().mark(format!("{name} wakes"));
     Ok(())
 }
 
 /// A leaf of a tree that waits at the gate of this name and number.
 #[sapwood::function]
 async fn leaf(cx: &mut Cx<Probe>, name: String, n: u32) -> Result<u32, Trouble> {
-    let app = cx.app();
+    let app = cx.dependencies();
     let gate = format!("{name} {n}");
     let step = async || {
         app.mark(&gate);

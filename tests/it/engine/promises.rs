@@ -1,10 +1,10 @@
 //! P: promises, their identity, and who may wait for them.
 
 use sapwood::prelude::*;
-use sapwood_core::EventId;
 use sapwood_core::canonical;
 use sapwood_core::store::{Intake, KeyScope, NewTree, Start, StartKey, Started};
 use sapwood_core::tree::{Cause, TreeState};
+use sapwood_core::{CallerId, EventId};
 use sapwood_engine::{Engine, StartError};
 use sapwood_tests::engine::{Probe, World, tree_until, until};
 use sapwood_tests::wait::within;
@@ -22,9 +22,13 @@ sapwood_tests::on_every_engine!(crate::engine::promises {
     a_start_with_an_id_that_is_none_is_refused_and_not_waited_for,
 });
 
+fn caller_id(text: &str) -> CallerId {
+    text.parse().expect("an id")
+}
+
 #[sapwood::function]
 async fn adds(cx: &mut Cx<Probe>, a: u64, b: u64, #[serde(default)] note: Option<String>) -> Result<u64, Trouble> {
-    let app = cx.app();
+    let app = cx.dependencies();
     let step = async || {
         app.mark("adds");
         if app.is_on("slow") {
@@ -54,7 +58,7 @@ async fn the_same_start_again_is_the_same_tree_and_runs_once(world: &World) {
     assert_eq!((results, third.result().await.expect("the same")), ((3, 3), 3));
     assert_eq!([first.id(); 2], [second.id(), third.id()]);
     assert_eq!(app.count("adds"), 1);
-    let again = here.start_json("adds", json!({"a": 1, "b": 2, "note": null}), Some("sum".to_owned()), None).await;
+    let again = here.start_json("adds", json!({"a": 1, "b": 2, "note": null}), Some(caller_id("sum")), None).await;
     assert!(!again.expect("the same tree").created);
 }
 
@@ -95,7 +99,7 @@ async fn an_id_with_another_input_or_function_is_a_conflict(world: &World) {
 async fn inputs_of_starts_are_compared_as_values(world: &World) {
     let app = Probe::new();
     let engine = world.launch(&app).await;
-    let id = || Some("sum".to_owned());
+    let id = || Some(caller_id("sum"));
     let old = engine.start_json("adds", json!({"a": 1, "b": 2}), id(), None).await.expect("a tree");
     let new = engine.start_json("adds", json!({"note": "more", "b": 2, "a": 1}), id(), None).await.expect("it");
     assert_eq!((new.tree, new.created), (old.tree, false));
@@ -127,19 +131,19 @@ async fn a_client_attaches_by_id_later_from_another_process(world: &World) {
     let (here, there) = (world.launch(&app).await, world.launch(&app).await);
     let tree = here.start(adds(1, 2, None).id("sum")).await.expect("a tree").id();
     app.reached("adds", 1).await;
-    let found = there.find("sum").await.expect("the store").expect("the tree");
+    let found = there.find(&caller_id("sum")).await.expect("the store").expect("the tree");
     assert_eq!(found, tree);
     let (early, ()) = tokio::join!(async { there.attach::<adds>(found).result().await.expect("a result") }, async {
         app.open("adds", 1)
     });
     let late = within("a late client", there.attach::<adds>(found).result()).await.expect("a result");
     assert_eq!((early, late), (3, 3));
-    assert!(there.find("nobody's").await.expect("the store").is_none());
+    assert!(there.find(&caller_id("nobody's")).await.expect("the store").is_none());
 }
 
 #[sapwood::consumer(group = "promises")]
 async fn starts_by_id(cx: &mut ConsumerCx<Probe>, event: Delivered<Probed>) -> Result<(), Trouble> {
-    let app = cx.app();
+    let app = cx.dependencies();
     match cx.start(dozes("started".to_owned(), 1).id(event.key.clone())).await {
         Ok(tree) => app.mark(format!("started: {tree}")),
         Err(failure) => app.mark(format!("refused: {failure}")),
@@ -173,7 +177,7 @@ async fn take_in(engine: &Engine, id: &str) -> TreeId {
             cause: Cause::default(),
         },
     };
-    let intake = Intake { group: "promises".to_owned(), positions: Vec::new(), starts: vec![start] };
+    let intake = Intake { group: "promises".to_owned(), offsets: Vec::new(), starts: vec![start] };
     assert_eq!(engine.intake(intake).await.expect("taken in"), [Started::Created]);
     tree
 }
@@ -194,6 +198,6 @@ async fn a_start_with_an_id_that_is_none_is_refused_and_not_waited_for(world: &W
 
     let tree = take_in(&engine, "an-id").await;
     tree_until(&engine, tree, |view| view.row.state == TreeState::Resolved).await;
-    let started = engine.find("an-id").await.expect("the store").expect("a tree");
+    let started = engine.find(&caller_id("an-id")).await.expect("the store").expect("a tree");
     assert_eq!(app.marks("started: "), [started.to_string()]);
 }

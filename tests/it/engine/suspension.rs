@@ -24,9 +24,9 @@ sapwood_tests::on_every_engine!(crate::engine::suspension {
 
 #[sapwood::function]
 async fn hibernates(cx: &mut Cx<Probe>) -> Result<(), Trouble> {
-    cx.app().mark("hibernates");
+    cx.dependencies().mark("hibernates");
     cx.sleep(YEAR).await;
-    cx.app().mark("wakes");
+    cx.dependencies().mark("wakes");
     Ok(())
 }
 
@@ -55,7 +55,7 @@ async fn ten_thousand_suspended_trees_hold_nothing_and_are_not_rewritten(world: 
 
 #[sapwood::function]
 async fn works_and_sleeps(cx: &mut Cx<Probe>) -> Result<(), Trouble> {
-    let app = cx.app();
+    let app = cx.dependencies();
     app.mark("works_and_sleeps");
     let sleep = cx.sleep(HOUR);
     let step = cx.step("work", || async {
@@ -88,7 +88,7 @@ async fn a_function_with_a_step_in_flight_is_not_suspended(world: &World) {
 
 #[sapwood::function]
 async fn backs_off(cx: &mut Cx<Probe>) -> Result<(), Trouble> {
-    let app = cx.app();
+    let app = cx.dependencies();
     app.mark("backs_off");
     let step = async || {
         app.mark("tries");
@@ -117,7 +117,7 @@ async fn a_long_backoff_suspends(world: &World) {
 #[sapwood::function]
 async fn naps(cx: &mut Cx<Probe>) -> Result<(), Trouble> {
     cx.sleep(HOUR).await;
-    cx.app().mark("naps");
+    cx.dependencies().mark("naps");
     Ok(())
 }
 
@@ -137,7 +137,7 @@ async fn what_settles_while_the_tree_is_given_up_wakes_it(world: &World) {
 
 #[sapwood::function]
 async fn awaits_three(cx: &mut Cx<Probe>) -> Result<Vec<u32>, Trouble> {
-    let app = cx.app();
+    let app = cx.dependencies();
     app.mark("awaits_three");
     let mut calls: futures::stream::FuturesUnordered<_> = (0..3).map(|n| cx.call(at_its_gate(n))).collect();
     let mut seen = Vec::new();
@@ -149,7 +149,7 @@ async fn awaits_three(cx: &mut Cx<Probe>) -> Result<Vec<u32>, Trouble> {
 
 #[sapwood::function]
 async fn at_its_gate(cx: &mut Cx<Probe>, n: u32) -> Result<u32, Trouble> {
-    let app = cx.app();
+    let app = cx.dependencies();
     let gate = format!("gate {n}");
     let step = async || {
         app.mark(&gate);
@@ -193,7 +193,7 @@ async fn a_suspended_function_resumes_on_another_worker(world: &World) {
 
 #[sapwood::function]
 async fn nests(cx: &mut Cx<Probe>, depth: u32) -> Result<u32, Trouble> {
-    let app = cx.app();
+    let app = cx.dependencies();
     if depth == 0 {
         let step = async || {
             app.mark("bottom");
@@ -220,9 +220,9 @@ async fn a_worker_with_one_slot_runs_parents_and_children(world: &World) {
 
 #[sapwood::function]
 async fn sleeps_twice(cx: &mut Cx<Probe>) -> Result<(), Trouble> {
-    cx.app().mark("sleeps_twice");
+    cx.dependencies().mark("sleeps_twice");
     cx.sleep(YEAR).await;
-    cx.app().mark("wakes");
+    cx.dependencies().mark("wakes");
     cx.sleep(YEAR).await;
     Ok(())
 }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use sapwood::prelude::*;
-use sapwood_core::tree::{Phase, TreeState};
+use sapwood_core::tree::{PromiseState, TreeState};
 use sapwood_engine::{TreeView, WaitsOn};
-use sapwood_tests::engine::{Probe, World, node, phase, tree_suspended, tree_until};
+use sapwood_tests::engine::{Probe, World, node, promise, tree_suspended, tree_until};
 use sapwood_tests::faults::Faults;
 use serde_json::{Value, json};
 
@@ -42,12 +42,12 @@ async fn one_query_returns_the_whole_tree(world: &World) {
     let nodes: Vec<_> = view
         .nodes
         .iter()
-        .map(|node| (node.path.to_string(), node.function.as_str(), node.version, node.phase, node.attempt))
+        .map(|node| (node.path.to_string(), node.function.as_str(), node.version, node.promise, node.attempt))
         .collect();
     let expected = [
-        ("/".to_owned(), "is_seen", 1, Phase::Resolved, 1),
-        ("/1".to_owned(), "is_seen_child", 1, Phase::Resolved, 1),
-        ("/2".to_owned(), "is_seen_child", 1, Phase::Rejected, 2),
+        ("/".to_owned(), "is_seen", 1, PromiseState::Resolved, 1),
+        ("/1".to_owned(), "is_seen_child", 1, PromiseState::Resolved, 1),
+        ("/2".to_owned(), "is_seen_child", 1, PromiseState::Rejected, 2),
     ];
     assert_eq!(nodes, expected);
     let json = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).expect("JSON");
@@ -90,7 +90,7 @@ async fn waits_for_its_retry(cx: &mut Cx<Probe>) -> Result<(), Trouble> {
 
 #[sapwood::function]
 async fn works(cx: &mut Cx<Probe>) -> Result<(), Trouble> {
-    let app = cx.app();
+    let app = cx.dependencies();
     let step = async || {
         app.mark("works");
         app.pass("works").await;
@@ -125,7 +125,7 @@ async fn every_open_node_says_what_it_waits_on(world: &World) {
         };
         waits("/0", |waits| matches!(waits, WaitsOn::StepRetry { .. }))
             && waits("/1", |waits| matches!(waits, WaitsOn::FunctionRetry { .. }))
-            && phase(view, "/3") == Some(Phase::ReturnedOk)
+            && promise(view, "/3") == Some(PromiseState::ReturnedOk)
             && waits("/4", |waits| matches!(waits, WaitsOn::Operator { .. }))
             && waits("/", |waits| matches!(waits, WaitsOn::Sleep { .. }))
     };
@@ -154,12 +154,12 @@ async fn every_open_node_says_what_it_waits_on(world: &World) {
 
     app.open("works", 2);
     let view = tree_suspended(&engine, tree).await;
-    assert!(view.nodes.iter().all(|node| node.waits_on.is_empty() == node.phase.is_settled()));
+    assert!(view.nodes.iter().all(|node| node.waits_on.is_empty() == node.promise.is_settled()));
 }
 
 #[sapwood::function]
 async fn goes_along(cx: &mut Cx<Probe>) -> Result<u32, Trouble> {
-    let app = cx.app();
+    let app = cx.dependencies();
     let flaky = async || {
         app.mark("tries");
         if app.count("tries") < 2 { Err(Trouble::busy("it")) } else { Ok(1) }
@@ -185,7 +185,7 @@ async fn every_open_node_says_what_it_waits_on_at_any_commit(world: &World) {
         looks += 1;
         for node in &view.nodes {
             let says = !node.waits_on.is_empty();
-            assert_eq!(says, !node.phase.is_settled(), "{node} after {held} commits: {:?}", node.waits_on);
+            assert_eq!(says, !node.promise.is_settled(), "{node} after {held} commits: {:?}", node.waits_on);
         }
         if view.row.state.is_settled() {
             break;

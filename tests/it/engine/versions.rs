@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use sapwood::{Dependencies, prelude::*};
-use sapwood_core::tree::Phase;
+use sapwood_core::FunctionVersion;
+use sapwood_core::tree::PromiseState;
 use sapwood_engine::WaitsOn;
 use sapwood_tests::engine::{Probing, World, node, tree_suspended, tree_until};
 
@@ -115,9 +116,9 @@ async fn a_tree_that_needs_a_missing_version_waits_visibly_for_a_worker_that_has
     let new = world.launch(&Arc::new(New)).await;
     world.advance(HOUR).await;
     let view = tree_until(&new, tree, |view| view.row.needs.is_some()).await;
-    assert_eq!((view.row.needs.as_deref(), view.row.owner), (Some("answers@1"), None));
-    assert_eq!(node(&view, "/0").phase, Phase::Pending);
-    assert!(node(&view, "/0").waits_on.contains(&WaitsOn::Version { needs: "answers@1".to_owned() }));
+    assert_eq!((view.row.needs.clone(), view.row.owner), (Some(FunctionVersion::new("answers", 1)), None));
+    assert_eq!(node(&view, "/0").promise, PromiseState::Pending);
+    assert!(node(&view, "/0").waits_on.contains(&WaitsOn::Version { needs: FunctionVersion::new("answers", 1) }));
     // Whoever lacks it does not claim it again: a tree that is started now is claimed and settles, this one stays.
     new.poke();
     new.start(asks_of_new(false)).await.expect("a tree").result().await.expect("a result");

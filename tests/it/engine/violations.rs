@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use sapwood::{Dependencies, prelude::*};
 use sapwood_core::journal::EntryKind;
-use sapwood_core::tree::{Phase, TreeState};
+use sapwood_core::tree::{PromiseState, TreeState};
 use sapwood_engine::{NodeView, TreeView, WaitsOn};
-use sapwood_tests::engine::{Probe, Probing, World, node, phase, tree_suspended, tree_until};
+use sapwood_tests::engine::{Probe, Probing, World, node, promise, tree_suspended, tree_until};
 use sapwood_tests::wait::within;
 use serde_json::Value;
 
@@ -41,7 +41,7 @@ impl Dependencies for Changed {
 
 #[sapwood::function]
 async fn changes(cx: &mut Cx<Probe>, how: String) -> Result<String, Trouble> {
-    let app = cx.app();
+    let app = cx.dependencies();
     cx.step("charge", async || one(&app, "charge").map(drop)).await?;
     let child = cx.call(changes_child(1)).await?;
     cx.sleep(HOUR).await;
@@ -64,7 +64,7 @@ async fn has_a_changing_child(cx: &mut Cx<Probe>, how: String) -> Result<String,
 
 #[sapwood::function(name = "changes")]
 async fn changed(cx: &mut Cx<Changed>, how: String) -> Result<String, Trouble> {
-    let app = Arc::clone(&cx.app().0);
+    let app = Arc::clone(&cx.dependencies().0);
     let charge = async || one(&app, "charged again").map(drop);
     match how.as_str() {
         "kind" => drop(cx.call(changed_child(0, None)).await?),
@@ -96,7 +96,7 @@ async fn has_a_changed_child(cx: &mut Cx<Changed>, how: String) -> Result<String
 #[sapwood::function(name = "dozes")]
 async fn still_dozes(cx: &mut Cx<Changed>, name: String, hours: u32) -> Result<(), Trouble> {
     cx.sleep(HOUR * hours).await;
-    cx.app().0.mark(format!("{name} wakes"));
+    cx.dependencies().0.mark(format!("{name} wakes"));
     Ok(())
 }
 
@@ -113,16 +113,16 @@ async fn violation_of(world: &World, how: &str) -> Value {
     tree_until(&second, tree, |view| node(view, "/0").parked.is_some()).await;
     world.advance(HOUR * 24).await;
     // R9: the sibling goes on.
-    let view = tree_until(&second, tree, |view| node(view, "/1").phase == Phase::Resolved).await;
+    let view = tree_until(&second, tree, |view| node(view, "/1").promise == PromiseState::Resolved).await;
     let view = if view.row.state == TreeState::Parked {
         view
     } else {
         tree_until(&second, tree, |view| view.row.state == TreeState::Parked).await
     };
     let (child, child_before) = (node(&view, "/0"), node(&before, "/0"));
-    assert_eq!((child.phase, child.attempt), (Phase::Pending, 1), "no failure, and no attempt");
+    assert_eq!((child.promise, child.attempt), (PromiseState::Pending, 1), "no failure, and no attempt");
     assert!(child.timeline.starts_with(&child_before.timeline), "history stays whole");
-    assert_eq!(node(&view, "/").phase, Phase::Pending);
+    assert_eq!(node(&view, "/").promise, PromiseState::Pending);
     assert_eq!(["charge", "charged again", "ship", "shipped by other code"].map(|what| app.count(what)), [1, 0, 0, 0]);
     serde_json::from_slice(child.parked.as_ref().expect("parked")).expect("JSON")
 }
@@ -201,19 +201,19 @@ async fn a_journal_that_cannot_be_read_parks_its_function_and_no_other(world: &W
     let first = world.launch(&app).await;
     let tree = first.start(has_two_sleepers()).await.expect("a tree").id();
     let before = tree_suspended(&first, tree).await;
-    let (second, faults) = world.take_over_with_faults(&first, &app).await;
-    faults.refuse_load("/0");
+    // The clock passes the end of the sleeps at the burial already.
+    let (second, _) = world.take_over_with_faults(&first, &app, |faults| faults.refuse_load("/0")).await;
     world.advance(HOUR).await;
 
-    let settled = |view: &TreeView| phase(view, "/1") == Some(Phase::Resolved) && view.row.owner.is_none();
+    let settled = |view: &TreeView| promise(view, "/1") == Some(PromiseState::Resolved) && view.row.owner.is_none();
     let view = tree_until(&second, tree, |view| settled(view) && view.row.state == TreeState::Parked).await;
     let parked = node(&view, "/0");
     assert!(waits_on_operator(parked), "{parked:#?}");
     let why = String::from_utf8_lossy(parked.parked.as_ref().expect("parked"));
     assert!(why.contains("the row is damaged, as planned"), "{why}");
-    assert_eq!((parked.phase, parked.attempt), (Phase::Pending, 1), "no failure, and no attempt");
+    assert_eq!((parked.promise, parked.attempt), (PromiseState::Pending, 1), "no failure, and no attempt");
     assert!(parked.timeline.starts_with(&node(&before, "/0").timeline), "history stays whole");
-    assert_eq!(node(&view, "/").phase, Phase::Pending);
+    assert_eq!(node(&view, "/").promise, PromiseState::Pending);
     assert_eq!(["first wakes", "second wakes"].map(|what| app.count(what)), [0, 1]);
 }
 
@@ -229,7 +229,7 @@ async fn has_a_sleeper_that_panics(cx: &mut Cx<Probe>) -> Result<(), Trouble> {
 async fn panics_before_its_sleep_is_over(cx: &mut Cx<Probe>) -> Result<(), Trouble> {
     let sleep = cx.sleep(HOUR);
     cx.step("work", async || Ok::<_, Trouble>(())).await?;
-    assert!(cx.app().is_on("mended"), "not yet");
+    assert!(cx.dependencies().is_on("mended"), "not yet");
     sleep.await;
     Ok(())
 }
@@ -249,7 +249,7 @@ async fn a_parked_function_whose_sleep_is_over_is_not_claimed_again_and_again(wo
         tree_until(&first, tree, rests).await;
     }
     // Nothing of their journals is in memory any more.
-    let (second, faults) = world.take_over_with_faults(&first, &app).await;
+    let (second, faults) = world.take_over_with_faults(&first, &app, |_| {}).await;
     for n in 0..OTHERS {
         let other = second.start(dozes(format!("other {n}"), 1)).await.expect("a tree");
         tree_suspended(&second, other.id()).await;
@@ -266,12 +266,12 @@ async fn a_parked_function_whose_sleep_is_over_is_not_claimed_again_and_again(wo
 
     // The sibling's sleep still counts.
     world.advance(HOUR * 1_000).await;
-    tree_until(&second, beside, |view| phase(view, "/1") == Some(Phase::Resolved)).await;
+    tree_until(&second, beside, |view| promise(view, "/1") == Some(PromiseState::Resolved)).await;
 }
 
 #[sapwood::function(retry(attempts = 3, backoff = "1ms..1ms"))]
 async fn fails_where_it_slept(cx: &mut Cx<Probe>) -> Result<(), Trouble> {
-    let app = cx.app();
+    let app = cx.dependencies();
     cx.step("charge", async || {
         app.mark("charges");
         Ok::<_, Trouble>(())
@@ -301,7 +301,7 @@ async fn code_that_differs_and_fails_parks_before_any_retry(world: &World) {
     let view = tree_until(&second, tree, |view| node(view, "/").parked.is_some() && view.row.owner.is_none()).await;
     let root = node(&view, "/");
     assert!(waits_on_operator(root), "{root:#?}");
-    assert_eq!((root.phase, root.attempt), (Phase::Pending, 1), "no failure, and no attempt");
+    assert_eq!((root.promise, root.attempt), (PromiseState::Pending, 1), "no failure, and no attempt");
     assert!(root.timeline.iter().all(|(_, entry)| entry.kind != EntryKind::Retried), "{:#?}", root.timeline);
     assert!(root.timeline.starts_with(&node(&before, "/").timeline), "history stays whole");
     assert_eq!((app.count("runs") - runs_before, app.count("charges")), (1, 1), "seen by the first run");

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use sapwood_core::broker::TopicPartition;
 use sapwood_core::broker::{Broker, BrokerError, Delivery, Record, Subscription};
-use sapwood_core::store::TopicPartition;
 use uuid::Uuid;
 
 /// Names of one test.

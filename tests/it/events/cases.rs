@@ -17,11 +17,12 @@ use super::world::*;
 pub(super) async fn a_consumer_added_later_gets_what_is_kept_and_the_producer_notices_nothing(test: &TestStore) {
     let (shipping_test, outside) = (another_context(test).await, Outside::default());
     let broker = log_broker(&[("orders", test), ("shipping", &shipping_test)]);
-    let orders = Running::told(OrdersApp { outside: Outside::default() }, test.store(), &broker).await;
+    let orders = Running::told(OrdersDependencies { outside: Outside::default() }, test.store(), &broker).await;
     let tree = orders.place("a", 3).await;
     let before = test.store().tree_read(tree).await.expect("the store answers");
 
-    let shipping = Running::told(ShippingApp { outside: outside.clone() }, shipping_test.store(), &broker).await;
+    let shipping =
+        Running::told(ShippingDependencies { outside: outside.clone() }, shipping_test.store(), &broker).await;
     outside.has_done("book a", 3).await;
     orders.place("b", 1).await;
     outside.has_done("book b", 1).await;
@@ -36,7 +37,7 @@ pub(super) async fn a_retried_function_emits_one_event(test: &TestStore) {
     let broker = log_broker(&[("orders", test)]);
     let outside = Outside::default();
     outside.lets_stumble("a", 3);
-    let orders = Running::told(OrdersApp { outside }, test.store(), &broker).await;
+    let orders = Running::told(OrdersDependencies { outside }, test.store(), &broker).await;
     let tree = orders.engine.start(place_stumbling("a".to_owned())).await.expect("it starts");
     tree.result().await.expect("the fourth attempt does it");
     orders.place("b", 1).await;
@@ -52,12 +53,12 @@ pub(super) async fn an_event_replayed_after_a_crash_is_the_same_event(test: &Tes
     let broker = log_broker(&[("orders", test)]);
     let outside = Outside::default();
     outside.close("note a 2");
-    let orders = Running::told(OrdersApp { outside: outside.clone() }, test.store(), &broker).await;
+    let orders = Running::told(OrdersDependencies { outside: outside.clone() }, test.store(), &broker).await;
     let tree = orders.engine.start(place("a".to_owned(), 4)).await.expect("it starts").id();
     outside.has_begun("note a 2", 1).await;
     orders.crash();
 
-    let orders = Running::looking(OrdersApp { outside: outside.clone() }, test.store(), &broker).await;
+    let orders = Running::looking(OrdersDependencies { outside: outside.clone() }, test.store(), &broker).await;
     outside.has_begun("note a 2", 2).await;
     outside.open();
     let result = timeout(PATIENCE, orders.engine.attach::<place>(tree).result()).await.expect("in time");
@@ -74,8 +75,9 @@ pub(super) async fn an_event_replayed_after_a_crash_is_the_same_event(test: &Tes
 pub(super) async fn an_event_carries_its_place_its_tree_and_what_led_to_it(test: &TestStore) {
     let (shipping_test, outside) = (another_context(test).await, Outside::default());
     let broker = log_broker(&[("orders", test), ("shipping", &shipping_test)]);
-    let orders = Running::told(OrdersApp { outside: Outside::default() }, test.store(), &broker).await;
-    let shipping = Running::told(ShippingApp { outside: outside.clone() }, shipping_test.store(), &broker).await;
+    let orders = Running::told(OrdersDependencies { outside: Outside::default() }, test.store(), &broker).await;
+    let shipping =
+        Running::told(ShippingDependencies { outside: outside.clone() }, shipping_test.store(), &broker).await;
     let tree = orders.place("a", 1).await;
     outside.has_done("book a", 1).await;
 
@@ -98,7 +100,7 @@ pub(super) async fn an_event_carries_its_place_its_tree_and_what_led_to_it(test:
 pub(super) async fn a_broker_that_is_away_holds_no_tree_up_and_gets_everything_afterwards(test: &TestStore) {
     let faults = Faults::before(log_broker(&[("orders", test)]));
     let broker = faults.clone() as _;
-    let orders = Running::told(OrdersApp { outside: Outside::default() }, test.store(), &broker).await;
+    let orders = Running::told(OrdersDependencies { outside: Outside::default() }, test.store(), &broker).await;
     faults.down();
     join_all(["a", "b", "c"].map(|order| orders.place(order, 5))).await;
     until(orders.choreography.relay(), "it is told that the broker is away", |relay| relay.broker.is_err()).await;
@@ -119,8 +121,9 @@ pub(super) async fn a_broker_that_is_away_at_the_start_is_waited_for(test: &Test
     let faults = Faults::before(log_broker(&[("orders", test), ("shipping", &shipping_test)]));
     let broker = faults.clone() as _;
     faults.down();
-    let orders = Running::told(OrdersApp { outside: Outside::default() }, test.store(), &broker).await;
-    let shipping = Running::told(ShippingApp { outside: outside.clone() }, shipping_test.store(), &broker).await;
+    let orders = Running::told(OrdersDependencies { outside: Outside::default() }, test.store(), &broker).await;
+    let shipping =
+        Running::told(ShippingDependencies { outside: outside.clone() }, shipping_test.store(), &broker).await;
     orders.place("a", 2).await;
     for running in [&orders, &shipping] {
         let message = running.choreography.health().check().expect_err("it is told");
@@ -137,8 +140,9 @@ pub(super) async fn a_broker_that_is_away_at_the_start_is_waited_for(test: &Test
 /// E4: per key the order on the broker is the commit order, with any number of workers.
 pub(super) async fn the_order_on_the_broker_is_the_commit_order_with_two_workers(test: &TestStore) {
     let broker = log_broker(&[("orders", test)]);
-    let first = Running::looking(OrdersApp { outside: Outside::default() }, test.store(), &broker).await;
-    let second = Running::looking(OrdersApp { outside: Outside::default() }, test.another().await, &broker).await;
+    let first = Running::looking(OrdersDependencies { outside: Outside::default() }, test.store(), &broker).await;
+    let second =
+        Running::looking(OrdersDependencies { outside: Outside::default() }, test.another().await, &broker).await;
     let places = (0..40).map(|n| if n % 2 == 0 { &first } else { &second }.place(["a", "b", "c"][n % 3], 3));
     join_all(places).await;
 
@@ -152,13 +156,15 @@ pub(super) async fn the_order_on_the_broker_is_the_commit_order_with_two_workers
 pub(super) async fn another_worker_publishes_what_a_dead_one_left(test: &TestStore) {
     let log = log_broker(&[("orders", test)]);
     let faults = Faults::before(log.clone());
-    let orders = Running::told(OrdersApp { outside: Outside::default() }, test.store(), &(faults.clone() as _)).await;
+    let orders =
+        Running::told(OrdersDependencies { outside: Outside::default() }, test.store(), &(faults.clone() as _)).await;
     faults.down();
     orders.place("a", 3).await;
     until(orders.choreography.relay(), "in flight", |relay| relay.in_flight > 0).await;
     orders.crash();
 
-    let successor = Running::looking(OrdersApp { outside: Outside::default() }, test.another().await, &log).await;
+    let successor =
+        Running::looking(OrdersDependencies { outside: Outside::default() }, test.another().await, &log).await;
     until(successor.choreography.relay(), "published", |relay| relay.published == 3).await;
     assert_in_commit_order(test).await;
     successor.drain().await;
@@ -168,9 +174,10 @@ pub(super) async fn another_worker_publishes_what_a_dead_one_left(test: &TestSto
 pub(super) async fn a_drained_worker_hands_its_lanes_over(test: &TestStore) {
     let broker = log_broker(&[("orders", test)]);
     let lanes = usize::from(test.store().info().lanes);
-    let first = Running::looking(OrdersApp { outside: Outside::default() }, test.store(), &broker).await;
+    let first = Running::looking(OrdersDependencies { outside: Outside::default() }, test.store(), &broker).await;
     until(first.choreography.relay(), "all lanes", |relay| relay.lanes.len() == lanes).await;
-    let second = Running::looking(OrdersApp { outside: Outside::default() }, test.another().await, &broker).await;
+    let second =
+        Running::looking(OrdersDependencies { outside: Outside::default() }, test.another().await, &broker).await;
     first.place("a", 2).await;
     first.drain().await;
     until(second.choreography.relay(), "all lanes", |relay| relay.lanes.len() == lanes).await;
@@ -188,7 +195,8 @@ pub(super) async fn a_refused_event_stops_its_own_lane_in_sight(test: &TestStore
     let other = other.expect("there are several lanes");
     let faults = Faults::before(log_broker(&[("orders", test)]));
     faults.refuse("a");
-    let orders = Running::told(OrdersApp { outside: Outside::default() }, test.store(), &(faults.clone() as _)).await;
+    let orders =
+        Running::told(OrdersDependencies { outside: Outside::default() }, test.store(), &(faults.clone() as _)).await;
     let tree = orders.place("a", 2).await;
     until(orders.choreography.relay(), "refused", |relay| !relay.refused.is_empty()).await;
     orders.place(&other, 2).await;
@@ -211,10 +219,11 @@ pub(super) async fn a_refused_event_stops_its_own_lane_in_sight(test: &TestStore
 pub(super) async fn nothing_that_consumers_do_changes_the_tree(test: &TestStore) {
     let (shipping_test, outside) = (another_context(test).await, Outside::default());
     let broker = log_broker(&[("orders", test), ("shipping", &shipping_test)]);
-    let orders = Running::told(OrdersApp { outside: Outside::default() }, test.store(), &broker).await;
+    let orders = Running::told(OrdersDependencies { outside: Outside::default() }, test.store(), &broker).await;
     let tree = orders.place("a", 1).await;
     let before = test.store().tree_read(tree).await.expect("the store answers");
-    let shipping = Running::told(ShippingApp { outside: outside.clone() }, shipping_test.store(), &broker).await;
+    let shipping =
+        Running::told(ShippingDependencies { outside: outside.clone() }, shipping_test.store(), &broker).await;
     outside.has_done("declare a", 1).await;
     outside.has_done("book a", 1).await;
     assert_eq!(shipping.rejected().await.len(), 1, "one of the consumers fails");
@@ -226,7 +235,7 @@ pub(super) async fn nothing_that_consumers_do_changes_the_tree(test: &TestStore)
 /// E6: the failure of a tree can emit events too.
 pub(super) async fn a_tree_that_fails_can_emit_too(test: &TestStore) {
     let broker = log_broker(&[("orders", test)]);
-    let orders = Running::told(OrdersApp { outside: Outside::default() }, test.store(), &broker).await;
+    let orders = Running::told(OrdersDependencies { outside: Outside::default() }, test.store(), &broker).await;
     let tree = orders.engine.start(place_in_vain("a".to_owned())).await.expect("it starts");
     tree.result().await.expect_err("it fails");
     until(orders.choreography.relay(), "published", |relay| relay.published >= 1).await;
@@ -240,9 +249,10 @@ pub(super) async fn each_group_of_each_context_gets_each_event(test: &TestStore)
     let (shipping_test, loyalty_test) = (another_context(test).await, another_context(test).await);
     let broker = log_broker(&[("orders", test), ("shipping", &shipping_test), ("loyalty", &loyalty_test)]);
     let (courier, points) = (Outside::default(), Outside::default());
-    let shipping = Running::told(ShippingApp { outside: courier.clone() }, shipping_test.store(), &broker).await;
-    let loyalty = Running::told(LoyaltyApp { outside: points.clone() }, loyalty_test.store(), &broker).await;
-    let orders = Running::told(OrdersApp { outside: Outside::default() }, test.store(), &broker).await;
+    let shipping =
+        Running::told(ShippingDependencies { outside: courier.clone() }, shipping_test.store(), &broker).await;
+    let loyalty = Running::told(LoyaltyDependencies { outside: points.clone() }, loyalty_test.store(), &broker).await;
+    let orders = Running::told(OrdersDependencies { outside: Outside::default() }, test.store(), &broker).await;
     join_all([orders.place("a", 3), orders.place("b", 3)]).await;
     courier.has_done("book", 6).await;
     courier.has_done("declare", 6).await;
@@ -260,8 +270,8 @@ pub(super) async fn each_group_of_each_context_gets_each_event(test: &TestStore)
 pub(super) async fn an_event_not_accepted_by_a_store_comes_again_and_an_accepted_one_does_not(test: &TestStore) {
     let (shipping_test, outside) = (another_context(test).await, Outside::default());
     let broker = log_broker(&[("orders", test), ("shipping", &shipping_test)]);
-    let orders = Running::told(OrdersApp { outside: Outside::default() }, test.store(), &broker).await;
-    let app = || ShippingApp { outside: outside.clone() };
+    let orders = Running::told(OrdersDependencies { outside: Outside::default() }, test.store(), &broker).await;
+    let app = || ShippingDependencies { outside: outside.clone() };
 
     let shipping = Running::told(app(), shipping_test.store(), &broker).await;
     shipping.engine.kill();
@@ -292,13 +302,15 @@ pub(super) async fn on_redelivery_only_the_unfinished_step_runs(test: &TestStore
     let (shipping_test, outside) = (another_context(test).await, Outside::default());
     outside.close("book");
     let broker = log_broker(&[("orders", test), ("shipping", &shipping_test)]);
-    let orders = Running::told(OrdersApp { outside: Outside::default() }, test.store(), &broker).await;
-    let shipping = Running::told(ShippingApp { outside: outside.clone() }, shipping_test.store(), &broker).await;
+    let orders = Running::told(OrdersDependencies { outside: Outside::default() }, test.store(), &broker).await;
+    let shipping =
+        Running::told(ShippingDependencies { outside: outside.clone() }, shipping_test.store(), &broker).await;
     orders.place("a", 1).await;
     outside.has_begun("book a 0", 1).await;
     shipping.crash();
 
-    let shipping = Running::told(ShippingApp { outside: outside.clone() }, shipping_test.store(), &broker).await;
+    let shipping =
+        Running::told(ShippingDependencies { outside: outside.clone() }, shipping_test.store(), &broker).await;
     outside.has_begun("book a 0", 2).await;
     outside.open();
     outside.has_done("book a", 1).await;
@@ -314,8 +326,9 @@ pub(super) async fn on_redelivery_only_the_unfinished_step_runs(test: &TestStore
 pub(super) async fn an_event_that_comes_again_is_handled_once(test: &TestStore) {
     let (shipping_test, outside) = (another_context(test).await, Outside::default());
     let broker = log_broker(&[("orders", test), ("shipping", &shipping_test)]);
-    let orders = Running::told(OrdersApp { outside: Outside::default() }, test.store(), &broker).await;
-    let shipping = Running::told(ShippingApp { outside: outside.clone() }, shipping_test.store(), &broker).await;
+    let orders = Running::told(OrdersDependencies { outside: Outside::default() }, test.store(), &broker).await;
+    let shipping =
+        Running::told(ShippingDependencies { outside: outside.clone() }, shipping_test.store(), &broker).await;
     orders.place("a", 1).await;
     outside.has_done("book a", 1).await;
 
@@ -336,8 +349,9 @@ pub(super) async fn an_event_that_comes_again_is_handled_once(test: &TestStore) 
 pub(super) async fn records_that_are_no_events_are_passed_over(test: &TestStore) {
     let (shipping_test, outside) = (another_context(test).await, Outside::default());
     let broker = log_broker(&[("orders", test), ("shipping", &shipping_test)]);
-    let orders = Running::told(OrdersApp { outside: Outside::default() }, test.store(), &broker).await;
-    let shipping = Running::told(ShippingApp { outside: outside.clone() }, shipping_test.store(), &broker).await;
+    let orders = Running::told(OrdersDependencies { outside: Outside::default() }, test.store(), &broker).await;
+    let shipping =
+        Running::told(ShippingDependencies { outside: outside.clone() }, shipping_test.store(), &broker).await;
     orders.place("a", 1).await;
     outside.has_done("book a", 1).await;
     republish(&broker, test, |record| record.headers.clear()).await;
@@ -355,8 +369,8 @@ pub(super) async fn records_that_are_no_events_are_passed_over(test: &TestStore)
 pub(super) async fn an_event_that_its_consumer_cannot_read_is_seen_in_its_tree(test: &TestStore) {
     let (loyalty_test, outside) = (another_context(test).await, Outside::default());
     let broker = log_broker(&[("orders", test), ("loyalty", &loyalty_test)]);
-    let orders = Running::told(OrdersApp { outside: Outside::default() }, test.store(), &broker).await;
-    let loyalty = Running::told(LoyaltyApp { outside: outside.clone() }, loyalty_test.store(), &broker).await;
+    let orders = Running::told(OrdersDependencies { outside: Outside::default() }, test.store(), &broker).await;
+    let loyalty = Running::told(LoyaltyDependencies { outside: outside.clone() }, loyalty_test.store(), &broker).await;
     orders.place("a", 1).await;
     outside.has_done("add a", 1).await;
     republish(&broker, test, |record| {
@@ -379,7 +393,7 @@ pub(super) async fn an_event_that_its_consumer_cannot_read_is_seen_in_its_tree(t
 pub(super) async fn a_subscription_to_a_context_elsewhere_is_a_start_up_error(test: &TestStore) {
     let broker = log_broker(&[("shipping", test)]);
     let options = sapwood::EngineOptions::default();
-    let app = std::sync::Arc::new(ShippingApp { outside: Outside::default() });
+    let app = std::sync::Arc::new(ShippingDependencies { outside: Outside::default() });
     let engine = sapwood::Engine::launch(app, test.store(), options).await.expect("the engine starts");
     let error = Choreography::launch(&engine, broker).await.err().expect("nobody would fill the topic");
     let LaunchError::Topics { context, source, .. } = error else { panic!("{error}") };

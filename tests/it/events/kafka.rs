@@ -25,8 +25,8 @@ fn client(names: &Names) -> Arc<dyn Broker> {
 async fn each_event_begins_one_tree_a_group_while_members_come_and_go() {
     let (names, outside) = (Names::fresh(), Outside::default());
     let (test, shipping_test) = (TestStore::postgres().await, TestStore::postgres().await);
-    let app = || ShippingApp { outside: outside.clone() };
-    let orders = Running::told(OrdersApp { outside: Outside::default() }, test.store(), &client(&names)).await;
+    let app = || ShippingDependencies { outside: outside.clone() };
+    let orders = Running::told(OrdersDependencies { outside: Outside::default() }, test.store(), &client(&names)).await;
     let place = async |round: usize| {
         let keys = (0..10).map(|n| format!("{round}-{n}"));
         join_all(keys.map(async |key| orders.place(&key, 2).await)).await;
@@ -63,7 +63,7 @@ async fn each_event_begins_one_tree_a_group_while_members_come_and_go() {
 #[cfg_attr(not(sapwood_services), ignore = "needs PostgreSQL and Kafka: ./test provides them")]
 async fn the_order_of_a_key_survives_a_change_of_publishers() {
     let (names, test) = (Names::fresh(), TestStore::postgres().await);
-    let app = || OrdersApp { outside: Outside::default() };
+    let app = || OrdersDependencies { outside: Outside::default() };
     let first = Running::looking(app(), test.store(), &client(&names)).await;
     let second = Running::looking(app(), test.another().await, &client(&names)).await;
     join_all((0..20).map(|n| if n % 2 == 0 { &first } else { &second }.place(["a", "b", "c"][n % 3], 5))).await;

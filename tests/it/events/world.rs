@@ -47,26 +47,26 @@ pub(super) struct OrderPlaced {
 
 #[derive(Dependencies)]
 #[dependencies(of = Orders)]
-pub(super) struct OrdersApp {
+pub(super) struct OrdersDependencies {
     pub(super) outside: Outside,
 }
 
 #[derive(Dependencies)]
 #[dependencies(of = Shipping)]
-pub(super) struct ShippingApp {
+pub(super) struct ShippingDependencies {
     pub(super) outside: Outside,
 }
 
 #[derive(Dependencies)]
 #[dependencies(of = Loyalty)]
-pub(super) struct LoyaltyApp {
+pub(super) struct LoyaltyDependencies {
     pub(super) outside: Outside,
 }
 
 /// Emits `count` events of one order, a side effect after each.
 #[sapwood::function]
-pub(super) async fn place(cx: &mut Cx<OrdersApp>, order: String, count: u32) -> Result<u32, Error> {
-    let app = cx.app();
+pub(super) async fn place(cx: &mut Cx<OrdersDependencies>, order: String, count: u32) -> Result<u32, Error> {
+    let app = cx.dependencies();
     for n in 0..count {
         cx.emit(OrderPlaced { order: order.clone(), n });
         cx.step("note", || app.outside.does(format!("note {order} {n}"))).await?;
@@ -76,23 +76,26 @@ pub(super) async fn place(cx: &mut Cx<OrdersApp>, order: String, count: u32) -> 
 
 /// Emits an event, and stumbles in the same breath as often as the outside says.
 #[sapwood::function(retry(attempts = 5, backoff = "1ms..2ms"))]
-pub(super) async fn place_stumbling(cx: &mut Cx<OrdersApp>, order: String) -> Result<(), Error> {
+pub(super) async fn place_stumbling(cx: &mut Cx<OrdersDependencies>, order: String) -> Result<(), Error> {
     cx.emit(OrderPlaced { order: order.clone(), n: 0 });
-    let app = cx.app();
+    let app = cx.dependencies();
     app.outside.stumbles(&order)
 }
 
 /// Emits an event, and fails.
 #[sapwood::function]
-pub(super) async fn place_in_vain(cx: &mut Cx<OrdersApp>, order: String) -> Result<(), Error> {
+pub(super) async fn place_in_vain(cx: &mut Cx<OrdersDependencies>, order: String) -> Result<(), Error> {
     cx.emit(OrderPlaced { order, n: 0 });
     Err(Error::terminal("no such article"))
 }
 
 /// Two side effects an event.
 #[sapwood::consumer(group = "shipping")]
-pub(super) async fn book_courier(cx: &mut ConsumerCx<ShippingApp>, event: Delivered<OrderPlaced>) -> Result<(), Error> {
-    let app = cx.app();
+pub(super) async fn book_courier(
+    cx: &mut ConsumerCx<ShippingDependencies>,
+    event: Delivered<OrderPlaced>,
+) -> Result<(), Error> {
+    let app = cx.dependencies();
     cx.step("pick", || app.outside.does(format!("pick {} {}", event.order, event.n))).await?;
     cx.step("book", || app.outside.does(format!("book {} {}", event.order, event.n))).await?;
     Ok(())
@@ -100,16 +103,22 @@ pub(super) async fn book_courier(cx: &mut ConsumerCx<ShippingApp>, event: Delive
 
 /// Another group of the same context, which never succeeds.
 #[sapwood::consumer(group = "customs")]
-pub(super) async fn declare(cx: &mut ConsumerCx<ShippingApp>, event: Delivered<OrderPlaced>) -> Result<(), Error> {
-    let app = cx.app();
+pub(super) async fn declare(
+    cx: &mut ConsumerCx<ShippingDependencies>,
+    event: Delivered<OrderPlaced>,
+) -> Result<(), Error> {
+    let app = cx.dependencies();
     cx.step("declare", || app.outside.does(format!("declare {} {}", event.order, event.n))).await?;
     Err(Error::terminal("the border is closed"))
 }
 
 /// Another context, whose group has the name of one of shipping's.
 #[sapwood::consumer(group = "shipping")]
-pub(super) async fn add_points(cx: &mut ConsumerCx<LoyaltyApp>, event: Delivered<OrderPlaced>) -> Result<(), Error> {
-    let app = cx.app();
+pub(super) async fn add_points(
+    cx: &mut ConsumerCx<LoyaltyDependencies>,
+    event: Delivered<OrderPlaced>,
+) -> Result<(), Error> {
+    let app = cx.dependencies();
     cx.step("add", || app.outside.does(format!("add {} {}", event.order, event.n))).await?;
     Ok(())
 }

@@ -14,9 +14,9 @@ type Step = String;
 /// that is final. A step whose tries are used up is not: the retry of its function gives it new ones (F5). That happens
 /// here, for a gateway that was killed has forgotten how often it had been unavailable.
 const TRIES: Query = Query {
-    sqlite: "select tree, path, position,
+    sqlite: "select tree_id, path, position,
                  kind = 1 or kind = 2 and json_extract(cast(payload as text), '$.kind') = 'failed'
-             from entry where kind in (1, 2, 3)",
+             from journal where kind in (1, 2, 3)",
     postgres: "select tree_id, path, position::bigint,
                    kind = 1 or kind = 2 and convert_from(payload, 'utf8')::json ->> 'kind' = 'failed'
                from journal where kind in (1, 2, 3)",

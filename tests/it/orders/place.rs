@@ -97,7 +97,7 @@ impl Place {
     pub(super) async fn events(&self) -> BTreeSet<String> {
         let query = Query {
             sqlite: "select source || ' ' || event_id from outbox",
-            postgres: "select source || ' ' || id from outbox",
+            postgres: "select source || ' ' || event_id from outbox",
         };
         self.rows::<(String,)>("orders", &query).await.into_iter().map(|(event,)| event).collect()
     }
@@ -105,8 +105,8 @@ impl Place {
     /// The events that a context's group took in, each with its tree.
     pub(super) async fn taken_in(&self, context: &str) -> Vec<(String, Uuid)> {
         let query = Query {
-            sqlite: "select key, tree from start_key where scope like 'group:%'",
-            postgres: "select key, tree_id from key where scope like 'group:%'",
+            sqlite: "select key, tree_id from start_key where scope like 'group:%'",
+            postgres: "select key, tree_id from start_key where scope like 'group:%'",
         };
         self.rows(context, &query).await
     }

@@ -36,55 +36,26 @@ const LONG_FILES: &[(&str, &str)] = &[];
 const LONG_FUNCTIONS: &[(&str, &str, &str)] =
     &[("crates/sapwood-api/src/problem.rs", "meaning", "a table: a few lines of text for each code")];
 
-const BEING_OPENED: &str = "being opened";
-
 /// Circles of files, and why each may stay.
-const CIRCLES: &[(&[&str], &str)] = &[
-    (&["crates/sapwood-api/src/model/outcome.rs", "crates/sapwood-api/src/model/tree.rs"], BEING_OPENED),
-    (&["crates/sapwood-api/src/openapi.rs", "crates/sapwood-api/src/routes/mod.rs"], BEING_OPENED),
-    (
-        &[
-            "crates/sapwood-engine/src/activation/cell.rs",
-            "crates/sapwood-engine/src/consumer.rs",
-            "crates/sapwood-engine/src/cx/mod.rs",
-            "crates/sapwood-engine/src/cx/start.rs",
-            "crates/sapwood-engine/src/function.rs",
-            "crates/sapwood-engine/src/registry.rs",
-        ],
-        BEING_OPENED,
-    ),
-    (
-        &[
-            "crates/sapwood-engine/src/claims.rs",
-            "crates/sapwood-engine/src/committer.rs",
-            "crates/sapwood-engine/src/engine/mod.rs",
-            "crates/sapwood-engine/src/hints.rs",
-            "crates/sapwood-engine/src/lease.rs",
-            "crates/sapwood-engine/src/pause.rs",
-            "crates/sapwood-engine/src/starter.rs",
-        ],
-        BEING_OPENED,
-    ),
-    (&["crates/sapwood-kafka/src/poll_thread.rs", "crates/sapwood-kafka/src/subscription.rs"], BEING_OPENED),
-    (&["crates/sapwood-postgres/src/lease.rs", "crates/sapwood-postgres/src/membership.rs"], BEING_OPENED),
-    (
-        &["crates/sapwood/src/app.rs", "crates/sapwood/src/cli.rs"],
-        "the app's `main` hands over to the command line, which builds the app: two halves of one entrance",
-    ),
-    (&["examples/orders/src/feed.rs", "examples/orders/src/summary.rs"], BEING_OPENED),
-];
+const CIRCLES: &[(&[&str], &str)] = &[(
+    &["crates/sapwood/src/app.rs", "crates/sapwood/src/cli.rs"],
+    "the app's `main` hands over to the command line, which builds the app: two halves of one entrance",
+)];
 
 /// Files that stand beside the folder of their children, and why.
-const BESIDE_THEIR_FOLDER: &[(&str, &str)] = &[
-    ("crates/sapwood-engine/src/replay/script.rs", "being moved"),
-    ("crates/sapwood-events/src/intake.rs", "being moved"),
-    ("crates/sapwood-events/src/log_broker.rs", "being moved"),
-    ("crates/sapwood-events/src/relay.rs", "being moved"),
-];
+const BESIDE_THEIR_FOLDER: &[(&str, &str)] = &[];
 
 /// Files and folders whose decisions are made of values alone: they replay and are tested without a clock, a store or
 /// a runtime.
-const PURE: &[&str] = &["crates/sapwood-engine/src/replay/"];
+const PURE: &[&str] = &[
+    "crates/sapwood-engine/src/replay/",
+    "crates/sapwood-engine/src/tree/draft.rs",
+    "crates/sapwood-engine/src/tree/hold.rs",
+    "crates/sapwood-engine/src/tree/model.rs",
+    "crates/sapwood-engine/src/tree/node.rs",
+    "crates/sapwood-engine/src/tree/record.rs",
+    "crates/sapwood-engine/src/tree/settle.rs",
+];
 
 /// What a pure file does not name: what waits, the time, chance, and the store.
 const IMPURE: &[&str] = &[

@@ -15,7 +15,7 @@ pub struct OrderCompleted {
 
 #[derive(Dependencies)]
 #[dependencies(of = Orders)]
-pub struct OrdersApp;
+pub struct OrdersDependencies;
 
 #[derive(Debug, thiserror::Error, Serialize, Deserialize, JsonSchema, Failure)]
 pub enum PaymentError {
@@ -36,7 +36,7 @@ pub enum OrderError {
 }
 
 #[sapwood::function]
-pub async fn charge(cx: &mut Cx<OrdersApp>, card: String, total: u64) -> Result<u64, PaymentError> {
+pub async fn charge(cx: &mut Cx<OrdersDependencies>, card: String, total: u64) -> Result<u64, PaymentError> {
     cx.step("gateway", async || if card.is_empty() { Err(PaymentError::Declined) } else { Ok(total) }).await
 }
 
@@ -52,7 +52,7 @@ pub struct CourierBooked {
 
 #[derive(Dependencies)]
 #[dependencies(of = Shipping)]
-pub struct ShippingApp;
+pub struct ShippingDependencies;
 
 #[derive(Debug, thiserror::Error, Serialize, Deserialize, JsonSchema, Failure)]
 #[error("no courier")]
@@ -60,6 +60,6 @@ pub struct ShippingApp;
 pub struct CourierError;
 
 #[sapwood::function]
-pub async fn track_parcel(_: &mut Cx<ShippingApp>, label: String) -> Result<String, CourierError> {
+pub async fn track_parcel(_: &mut Cx<ShippingDependencies>, label: String) -> Result<String, CourierError> {
     Ok(label)
 }

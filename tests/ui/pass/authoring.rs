@@ -42,7 +42,7 @@ pub struct App<G: Send + Sync + 'static> {
 }
 
 /// A type of their own, so that the functions are not generic.
-type OrdersApp = App<BTreeMap<String, u64>>;
+type OrdersDependencies = App<BTreeMap<String, u64>>;
 
 /// Why an order fails.
 #[derive(Debug, thiserror::Error, Serialize, Deserialize, JsonSchema, Failure)]
@@ -82,13 +82,13 @@ pub type Outcome<T> = Result<T, OrderError>;
 /// Where a child fails.
 #[sapwood::function(version = 2, retry(attempts = 5, backoff = "100ms..30s"))]
 pub async fn place_order(
-    cx: &mut Cx<OrdersApp>,
+    cx: &mut Cx<OrdersDependencies>,
     /// What is ordered.
     mut skus: Vec<String>,
     #[serde(default)] note: Option<String>,
 ) -> Outcome<u64> {
     skus.extend(note);
-    let app = cx.app();
+    let app = cx.dependencies();
     let mut picks = Vec::new();
     for sku in &skus {
         picks.push(cx.call(reserve(sku.clone(), 1)));
@@ -106,7 +106,7 @@ pub async fn place_order(
 
 #[sapwood::function(name = "reserve_stock")]
 #[allow(clippy::unnecessary_wraps)]
-async fn reserve(_: &mut Cx<OrdersApp>, sku: String, quantity: u64) -> Result<u64, StockError> {
+async fn reserve(_: &mut Cx<OrdersDependencies>, sku: String, quantity: u64) -> Result<u64, StockError> {
     if quantity == 0 { Err(StockError { sku }) } else { Ok(quantity) }
 }
 
@@ -115,7 +115,7 @@ mod inner {
 
     /// Lifts any error.
     #[sapwood::function]
-    pub(crate) async fn parse(cx: &mut Cx<super::OrdersApp>, r#type: String) -> Result<u64, sapwood::Error> {
+    pub(crate) async fn parse(cx: &mut Cx<super::OrdersDependencies>, r#type: String) -> Result<u64, sapwood::Error> {
         let number = r#type.parse()?;
         Ok(cx.call(super::reserve(r#type, number)).await?)
     }
@@ -123,7 +123,7 @@ mod inner {
 
 /// Counts orders.
 #[sapwood::consumer(group = "orders", retry(attempts = 8, backoff = "1s..5m"))]
-pub async fn count(cx: &mut ConsumerCx<OrdersApp>, event: Delivered<OrderCompleted>) -> Result<(), OrderError> {
+pub async fn count(cx: &mut ConsumerCx<OrdersDependencies>, event: Delivered<OrderCompleted>) -> Result<(), OrderError> {
     let Ok(number) = cx.call(inner::parse(event.order.0.to_string())).await else { return Ok(()) };
     cx.start(reserve(event.key.clone(), number).id("once")).await?;
     Ok(())
@@ -132,7 +132,7 @@ pub async fn count(cx: &mut ConsumerCx<OrdersApp>, event: Delivered<OrderComplet
 /// Takes its event apart.
 #[sapwood::consumer(group = "orders", version = 3, name = "count_moves")]
 async fn moves(
-    _: &mut ConsumerCx<OrdersApp>,
+    _: &mut ConsumerCx<OrdersDependencies>,
     Delivered { id, content, .. }: Delivered<OrderMoved>,
 ) -> Result<(), OrderError> {
     match content {
@@ -164,6 +164,6 @@ macro_rules! declared {
     };
 }
 
-declared!(count_up, CountError, Counted, number, OrdersApp, u64);
+declared!(count_up, CountError, Counted, number, OrdersDependencies, u64);
 
 fn main() {}

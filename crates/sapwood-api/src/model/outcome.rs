@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use sapwood_core::TreeId;
-use sapwood_core::store::Outcome as Recorded;
+use sapwood_core::store::TreeOutcome;
 use sapwood_core::tree::TreeState as State;
 use sapwood_engine::Rejection as RecordedRejection;
 use serde::Serialize;
@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::raw;
-use super::tree::{TreeState, Urls};
+use super::state::{TreeState, Urls};
 
 /// A tree that was started, now or by the same request before.
 #[derive(Serialize, ToSchema)]
@@ -91,9 +91,9 @@ pub(crate) struct Rejection {
 
 impl Outcome {
     /// The recorded outcome of a settled tree.
-    pub(crate) fn of(tree: TreeId, recorded: Recorded) -> Self {
+    pub(crate) fn of(tree: TreeId, recorded: TreeOutcome) -> Self {
         let resolved = matches!(recorded.state, State::Resolved);
-        let bytes = recorded.value.unwrap_or_default();
+        let bytes = recorded.outcome.unwrap_or_default();
         Self {
             tree,
             value: resolved.then(|| raw(&bytes)),

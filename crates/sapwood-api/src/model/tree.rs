@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use sapwood_core::TreeId;
 use sapwood_core::journal::Entry as JournalEntry;
-use sapwood_core::tree::{Phase, TreeRow};
+use sapwood_core::tree::{PromiseState, TreeRow};
 use sapwood_engine::{EmittedView, NodeView, TreeView, WaitsOn};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use super::outcome::Rejection;
 use super::raw;
+use super::state::{TreeState, Urls};
 
 /// A page of trees, newest first.
 #[derive(Serialize, ToSchema)]
@@ -51,18 +52,6 @@ pub(crate) struct TreeSummary {
     urls: Urls,
 }
 
-/// Where to go on with a tree: paths on this process.
-#[derive(Serialize, ToSchema)]
-#[schema(as = TreeUrls)]
-pub(crate) struct Urls {
-    /// The whole tree.
-    #[schema(format = "uri-reference", example = "/v1/orders/trees/01980000-0000-7000-8000-000000000001")]
-    tree: String,
-    /// Its outcome; `?wait=30s` waits for it.
-    #[schema(format = "uri-reference", example = "/v1/orders/trees/01980000-0000-7000-8000-000000000001/result")]
-    result: String,
-}
-
 /// A whole tree: its row, and every invocation in one flat list.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Tree {
@@ -70,20 +59,6 @@ pub(crate) struct Tree {
     summary: TreeSummary,
     /// Every invocation, parents before children; the first is the root. `path` and `parent` make it a tree.
     nodes: Vec<Node>,
-}
-
-/// Where a tree stands: `running` (something in it runs, or waits to be claimed), `suspended` (everything in it
-/// waits; it holds nothing), `parked` (needs an operator or a deploy), or its root's outcome.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum TreeState {
-    Running,
-    Suspended,
-    Parked,
-    Resolved,
-    Rejected,
-    Cancelled,
-    TimedOut,
 }
 
 /// One invocation of a function.
@@ -111,7 +86,7 @@ pub(crate) struct Node {
     /// Its input: an object of the parameters.
     #[schema(value_type = Object)]
     input: Box<RawValue>,
-    /// Its result, once it returned one.
+    /// Its result, once its body has returned one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<serde_json::Value>, nullable = false)]
     value: Option<Box<RawValue>>,
@@ -135,25 +110,29 @@ pub(crate) struct Node {
     timeline: Option<Vec<TimelineEntry>>,
 }
 
-/// Where an invocation's promise stands: `pending`; `closing` (its outcome is decided, its children are not closed);
-/// or its outcome.
+/// The state of an invocation's promise: `pending`; `returned` (its outcome is decided, and settles once its children
+/// are closed); or its outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum NodeState {
     Pending,
-    Closing,
+    Returned,
     Resolved,
     Rejected,
     Cancelled,
     TimedOut,
 }
 
-/// What an invocation with an outcome still does: `none`.
+/// What an invocation with an outcome still does to undo what it did: `none`, `compensating`, `compensated` or
+/// `compensation_failed`.
 #[derive(Serialize, ToSchema)]
 #[schema(as = NodeClosing)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Closing {
     None,
+    Compensating,
+    Compensated,
+    CompensationFailed,
 }
 
 /// Something that an invocation waits on.
@@ -269,18 +248,6 @@ pub(crate) struct TimelineEntry {
     payload: Box<RawValue>,
 }
 
-/// The path of a tree.
-pub(crate) fn tree_url(context: &str, tree: TreeId) -> String {
-    format!("/v1/{context}/trees/{tree}")
-}
-
-impl Urls {
-    pub(crate) fn of(context: &str, tree: TreeId) -> Self {
-        let tree = tree_url(context, tree);
-        Self { result: format!("{tree}/result"), tree }
-    }
-}
-
 impl TreeSummary {
     pub(crate) fn of(context: &str, row: TreeRow) -> Self {
         Self {
@@ -306,22 +273,20 @@ impl Tree {
 
 impl Node {
     fn of(view: NodeView, timeline: bool) -> Self {
-        let resolved = matches!(view.phase, Phase::ReturnedOk | Phase::Resolved);
-        let pending = matches!(view.phase, Phase::Pending);
+        let resolved = matches!(view.promise, PromiseState::ReturnedOk | PromiseState::Resolved);
+        let pending = matches!(view.promise, PromiseState::Pending);
         let bytes = view.outcome.unwrap_or_default();
         Self {
             parent: view.path.parent().map(|parent| parent.to_string()),
             path: view.path.to_string(),
             function: view.function,
             version: view.version,
-            state: view.phase.into(),
-            closing: match view.closing {
-                sapwood_core::tree::Closing::None => Closing::None,
-            },
+            state: view.promise.into(),
+            closing: view.closing.into(),
             attempt: view.attempt,
             input: raw(&view.input),
             value: resolved.then(|| raw(&bytes)),
-            error: (!resolved && !pending).then(|| Rejection::of(&bytes, view.phase.name(), view.attempt)),
+            error: (!resolved && !pending).then(|| Rejection::of(&bytes, view.promise.name(), view.attempt)),
             created_at: view.created_at,
             settled_at: view.settled_at,
             waits_on: view.waits_on.into_iter().map(NodeWait::from).collect(),
@@ -331,30 +296,27 @@ impl Node {
     }
 }
 
-impl From<sapwood_core::tree::TreeState> for TreeState {
-    fn from(state: sapwood_core::tree::TreeState) -> Self {
-        use sapwood_core::tree::TreeState as Core;
-        match state {
-            Core::Running => Self::Running,
-            Core::Suspended => Self::Suspended,
-            Core::Parked => Self::Parked,
-            Core::Resolved => Self::Resolved,
-            Core::Rejected => Self::Rejected,
-            Core::Cancelled => Self::Cancelled,
-            Core::TimedOut => Self::TimedOut,
+impl From<PromiseState> for NodeState {
+    fn from(promise: PromiseState) -> Self {
+        match promise {
+            PromiseState::Pending => Self::Pending,
+            PromiseState::ReturnedOk | PromiseState::ReturnedErr => Self::Returned,
+            PromiseState::Resolved => Self::Resolved,
+            PromiseState::Rejected => Self::Rejected,
+            PromiseState::Cancelled => Self::Cancelled,
+            PromiseState::TimedOut => Self::TimedOut,
         }
     }
 }
 
-impl From<Phase> for NodeState {
-    fn from(phase: Phase) -> Self {
-        match phase {
-            Phase::Pending => Self::Pending,
-            Phase::ReturnedOk | Phase::ReturnedErr => Self::Closing,
-            Phase::Resolved => Self::Resolved,
-            Phase::Rejected => Self::Rejected,
-            Phase::Cancelled => Self::Cancelled,
-            Phase::TimedOut => Self::TimedOut,
+impl From<sapwood_core::tree::Closing> for Closing {
+    fn from(closing: sapwood_core::tree::Closing) -> Self {
+        use sapwood_core::tree::Closing as Core;
+        match closing {
+            Core::None => Self::None,
+            Core::Compensating => Self::Compensating,
+            Core::Compensated => Self::Compensated,
+            Core::CompensationFailed => Self::CompensationFailed,
         }
     }
 }
@@ -370,7 +332,7 @@ impl From<WaitsOn> for NodeWait {
             WaitsOn::FunctionRetry { until, attempt, error } => Self::FunctionRetry { until, attempt, error },
             WaitsOn::Running { worker } => Self::Running { worker: worker.0 },
             WaitsOn::Claim { since } => Self::Claim { since },
-            WaitsOn::Version { needs } => Self::Version { needs },
+            WaitsOn::Version { needs } => Self::Version { needs: needs.to_string() },
             WaitsOn::Children { open } => Self::Children { open: open as u64 },
             WaitsOn::Operator { violation } => Self::Operator { violation: raw(&violation.into()) },
         }

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::model::function::FunctionList;
 use crate::model::outcome::Started;
-use crate::model::tree::{Urls, tree_url};
+use crate::model::state::{Urls, tree_url};
 use crate::problem::{Answer, Code, Problem};
 use crate::request::{self, Name, Within};
 

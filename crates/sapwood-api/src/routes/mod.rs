@@ -8,6 +8,7 @@ mod trees;
 use std::sync::Arc;
 
 use axum::Router;
+use sapwood_engine::Registry;
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -16,12 +17,13 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::context::{ContextApi, Contexts};
 use crate::edge;
+use crate::openapi::with_functions;
 
 /// The router of all contexts.
 pub(crate) fn router(contexts: Contexts) -> Router {
     let described: Vec<_> = contexts.iter().map(ContextApi::engine).collect();
     let described: Vec<_> = described.iter().map(|engine| (engine.context(), engine.registry())).collect();
-    let document = docs::Document(Arc::from(crate::openapi(&described)));
+    let document = docs::Document(Arc::from(openapi(&described)));
     // Without the validator's URL set the page would ask a server on the internet to judge the document.
     let browser = SwaggerUi::new("/docs").config(Config::from("/openapi.json").validator_url("none"));
 
@@ -35,8 +37,14 @@ pub(crate) fn router(contexts: Contexts) -> Router {
         .layer(axum::middleware::from_fn(edge::pass))
 }
 
+/// The OpenAPI 3.1 document of a process that serves these contexts (name and functions), as indented JSON.
+#[must_use]
+pub fn openapi(contexts: &[(&str, &Registry)]) -> String {
+    with_functions(&document(), contexts)
+}
+
 /// The OpenAPI document of the routes, without the functions of any context.
-pub(crate) fn document() -> OpenApi {
+fn document() -> OpenApi {
     described_routes().split_for_parts().1
 }
 

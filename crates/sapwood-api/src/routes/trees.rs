@@ -5,16 +5,17 @@ use std::time::Duration;
 use axum::Json;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use sapwood_core::TreeId;
 use sapwood_core::store::TreeFilter;
 use sapwood_core::tree::{TreeRow, TreeState};
+use sapwood_core::{CallerId, TreeId};
 use sapwood_engine::Engine;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use crate::context::ContextApi;
 use crate::model::outcome::{Outcome, Pending};
-use crate::model::tree::{Tree, TreeList, TreeSummary, Urls};
+use crate::model::state::Urls;
+use crate::model::tree::{Tree, TreeList, TreeSummary};
 use crate::nearest::did_you_mean;
 use crate::page::{LIMIT_DEFAULT, LIMIT_MOST, List};
 use crate::problem::{Answer, Code, Problem};
@@ -32,7 +33,7 @@ pub(super) struct ListQuery {
     #[param(example = "place_order", min_length = 1, max_length = 200)]
     function: Option<String>,
     /// Only those in this state.
-    #[param(value_type = Option<crate::model::tree::TreeState>, example = "rejected")]
+    #[param(value_type = Option<crate::model::state::TreeState>, example = "rejected")]
     state: Option<String>,
     /// Only the one that was started with this `Idempotency-Key`: at most one tree.
     #[param(example = "order-42", min_length = 1, max_length = 200)]
@@ -65,15 +66,13 @@ pub(super) async fn list(Within(context): Within, Params(query): Params<ListQuer
     let limit = page_limit(query.limit)?;
     let state = query.state.as_deref().map(tree_state).transpose()?;
     let function = query.function.as_deref().map(function_name).transpose()?;
-    if let Some(id) = &query.id {
-        request::checked_id(id)?;
-    }
+    let id = query.id.as_deref().map(request::id).transpose()?;
 
     let filters = [
         context.name(),
         function.unwrap_or_default(),
         state.map(TreeState::name).unwrap_or_default(),
-        query.id.as_deref().unwrap_or_default(),
+        id.as_ref().map(CallerId::as_str).unwrap_or_default(),
     ];
     let list = List(&filters);
     let before = match query.cursor.as_deref() {
@@ -87,7 +86,7 @@ pub(super) async fn list(Within(context): Within, Params(query): Params<ListQuer
     };
 
     let filter = TreeFilter { function: function.map(str::to_owned), state, before, limit: limit + 1 };
-    let mut rows = match &query.id {
+    let mut rows = match &id {
         Some(id) => request::answered(of_id(context.engine(), id, &filter)).await??,
         None => request::answered(context.engine().list(&filter)).await??,
     };
@@ -212,7 +211,7 @@ async fn draining(engine: &Engine) {
 }
 
 /// The tree that holds a caller's id, if the other filters let it through.
-async fn of_id(engine: &Engine, id: &str, filter: &TreeFilter) -> Answer<Vec<TreeRow>> {
+async fn of_id(engine: &Engine, id: &CallerId, filter: &TreeFilter) -> Answer<Vec<TreeRow>> {
     let Some(tree) = engine.find(id).await? else { return Ok(Vec::new()) };
     let row = engine.store().tree_row(tree).await?.filter(|row| {
         filter.function.as_ref().is_none_or(|function| *function == row.function)
@@ -231,9 +230,9 @@ fn page_limit(limit: Option<usize>) -> Answer<usize> {
 }
 
 fn tree_state(name: &str) -> Answer<TreeState> {
-    TreeState::ALL.into_iter().find(|state| state.name() == name).ok_or_else(|| {
-        let names = TreeState::ALL.map(TreeState::name);
-        let near = did_you_mean(name, names);
+    TreeState::ALL.iter().copied().find(|state| state.name() == name).ok_or_else(|| {
+        let names: Vec<&str> = TreeState::ALL.iter().map(|state| state.name()).collect();
+        let near = did_you_mean(name, names.iter().copied());
         Problem::new(Code::InvalidQuery, format!("state: `{name}` is none of {}{near}", names.join(", ")))
     })
 }

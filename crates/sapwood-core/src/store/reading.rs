@@ -1,9 +1,30 @@
-//! What readers ask for, and get.
+//! What readers ask.
 
+use async_trait::async_trait;
 use bytes::Bytes;
 
+use super::{KeyScope, StoreResult};
 use crate::TreeId;
-use crate::tree::TreeState;
+use crate::tree::{TreeRecord, TreeRow, TreeState};
+
+/// Trees, as readers see them.
+#[async_trait]
+pub trait Reading {
+    /// A tree's row.
+    async fn tree_row(&self, tree: TreeId) -> StoreResult<Option<TreeRow>>;
+
+    /// A whole tree, as of one moment.
+    async fn tree_read(&self, tree: TreeId) -> StoreResult<Option<TreeRecord>>;
+
+    /// Rows of trees, newest first.
+    async fn tree_list(&self, filter: &TreeFilter) -> StoreResult<Vec<TreeRow>>;
+
+    /// The tree that has a key.
+    async fn start_key_find(&self, scope: &KeyScope, key: &str) -> StoreResult<Option<TreeId>>;
+
+    /// The outcome of a tree's root, `None` if there is no such tree.
+    async fn outcome_read(&self, tree: TreeId) -> StoreResult<Option<TreeOutcome>>;
+}
 
 /// Which trees to list: newest first, by id.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -20,7 +41,7 @@ pub struct TreeFilter {
 
 /// Where the root of a tree stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outcome {
+pub struct TreeOutcome {
     /// The tree's state.
     pub state: TreeState,
     /// The root's function.
@@ -30,5 +51,5 @@ pub struct Outcome {
     /// Attempts the root made.
     pub attempts: u32,
     /// The recorded result or error, once the tree is settled.
-    pub value: Option<Bytes>,
+    pub outcome: Option<Bytes>,
 }

@@ -1,35 +1,63 @@
-//! A turn: everything one tree recorded since its last commit, and what becomes of the tree.
+//! A turn: everything one tree recorded since its last commit, and what becomes of the tree; and who commits it.
 
+use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::{NewTree, OutboxEvent};
+use super::{NewTree, OutboxEvent, StoreResult};
 use crate::journal::Entry;
 use crate::tree::{Invocation, InvocationState, Timer, TreeState};
-use crate::{Path, Position, TreeId};
+use crate::{FunctionVersion, Path, Position, TreeId};
+
+/// Commits turns on a connection of its own.
+#[async_trait]
+pub trait Committer: Send {
+    /// Commits a batch, each turn all or nothing. Returns one verdict per turn, in order.
+    ///
+    /// A turn is accepted if and only if this worker's fence is alive, the tree's owner is this worker, and revision,
+    /// control counter and (if the turn names it) inbox counter are as the turn expects; or, for a turn that creates
+    /// its tree, if the tree is new. A batch has at most one turn of a tree.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Fenced`](super::StoreErrorKind::Fenced): the fence was refused, nothing was applied, nothing
+    /// ever will be. [`Connection`](super::StoreErrorKind::Connection): the outcome is unknown; ask [`Self::recover`].
+    /// [`Transient`](super::StoreErrorKind::Transient), [`Permanent`](super::StoreErrorKind::Permanent): nothing was
+    /// applied.
+    async fn commit(&mut self, turns: &[Turn]) -> StoreResult<Vec<Verdict>>;
+
+    /// Finds out what became of a batch whose outcome is unknown: on a new connection takes the fence row
+    /// `for update`, which waits for the old statement, gives it a new incarnation, which every commit names, and
+    /// reads the revisions.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Connection`](super::StoreErrorKind::Connection) while the database cannot be reached: ask
+    /// again later.
+    async fn recover(&mut self, turns: &[Turn]) -> StoreResult<Vec<Recovered>>;
+}
 
 /// One tree's part of a batch; committed whole or refused whole.
 ///
-/// Rows are merged in memory to one a key: an invocation born and settled in one turn is in `invocations` only, with
+/// Rows are merged in memory to one per key: an invocation created and settled in one turn is in `invocations` only, with
 /// its final state; a timer set and cleared in one turn is in neither list.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Turn {
     /// The tree.
     pub tree: TreeId,
-    /// The revision it is at; the commit moves it on by one. 0 for a tree born in this turn.
+    /// The revision it is at; the commit moves it on by one. 0 for a tree that this turn creates.
     pub revision: u64,
     /// The control counter as known.
     pub control: u32,
-    /// The inbox counter as known; named by turns that give the tree up, so that no wake-up is lost (S3).
+    /// The inbox counter as known; named by turns that release the tree, so that no wake-up is lost (S3).
     pub inbox: Option<u32>,
-    /// The tree's own row, where it is born in this turn. Its root invocation is then in `invocations`.
-    pub birth: Option<Birth>,
+    /// The tree's own row, if this turn creates it, owned by the committing worker: a start that nobody contests. Its
+    /// root invocation is then in `invocations`.
+    pub created: Option<NewTree>,
     /// New invocations.
     pub invocations: Vec<Invocation>,
-    /// Invocations that are there already and changed.
+    /// Invocations that exist already and changed.
     pub changes: Vec<InvocationChange>,
     /// New journal entries.
     pub entries: Vec<(Path, Entry)>,
-    /// New timers; one that is there under its path and position is replaced.
+    /// New timers; one that exists under its path and position is replaced.
     pub timers_set: Vec<Timer>,
     /// Timers that are done.
     pub timers_cleared: Vec<(Path, Position)>,
@@ -39,19 +67,12 @@ pub struct Turn {
     pub next: Next,
 }
 
-/// A tree born in a turn, owned by the committing worker: a start that nobody contests.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Birth {
-    /// The new tree.
-    pub tree: NewTree,
-}
-
 /// The new state of an invocation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InvocationChange {
     /// Which.
     pub path: Path,
-    /// Its whole state from now on. A phase that is settled stamps `settled_at` by the database's clock.
+    /// Its whole state from now on. A promise that is settled stamps `settled_at` by the database's clock.
     pub state: InvocationState,
 }
 
@@ -71,12 +92,12 @@ pub struct Next {
 pub enum Ownership {
     /// The committing worker, as before.
     Keep,
-    /// Nobody: nothing in it runs.
+    /// No worker: nothing in it runs.
     Release {
         /// When something in it is due.
         ready_at: Option<Timestamp>,
-        /// The `name@version` that this worker lacks.
-        needs: Option<String>,
+        /// The version that this worker lacks.
+        needs: Option<FunctionVersion>,
     },
 }
 
@@ -87,7 +108,7 @@ pub enum Verdict {
     Committed,
     /// None of it is: owner, revision, control or inbox were not as known.
     Refused,
-    /// None of it is, yet nothing speaks against it: somebody holds the tree's row. Send it again.
+    /// None of it is, but nothing speaks against it: another statement has the tree's row locked. Send it again.
     Busy,
 }
 
@@ -98,6 +119,6 @@ pub enum Recovered {
     Committed,
     /// It was not; send it again.
     Lost,
-    /// The tree is not this worker's any more, or moved on: treat it as refused.
+    /// The tree is no longer this worker's, or moved on: treat it as refused.
     Refused,
 }

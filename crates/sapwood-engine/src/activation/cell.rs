@@ -8,77 +8,18 @@ use std::thread::ThreadId;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
-use sapwood_core::clock::Clock;
-use sapwood_core::limits::{LimitError, Limits};
+use sapwood_core::limits::LimitError;
 use sapwood_core::retry::RetryPolicy;
 use sapwood_core::store::OutboxEvent;
-use sapwood_core::{EventId, Path, Position, TreeId};
+use sapwood_core::{EventId, Path, Position};
 
-use crate::registry::BodyError;
-use crate::replay::{Asked, Completion, OpKind, Recorded, Replayed, Script, Violation};
+use super::report::{Fresh, Notice, Report, RetryBasis, Stand, StartOrder, StepEnd, Stop, Work};
+use crate::facts::Facts;
+use crate::payload::{BodyResult, Violation};
+use crate::replay::{Asked, Completion, OpKind, RecordedOperation, Replay, Script};
 
-/// What is true of a whole tree; shared by its activations.
-pub(crate) struct Facts {
-    pub(crate) tree: TreeId,
-    pub(crate) context: &'static str,
-    pub(crate) correlation: String,
-    pub(crate) traceparent: Option<String>,
-    pub(crate) lanes: u16,
-    pub(crate) limits: Limits,
-    pub(crate) clock: Arc<dyn Clock>,
-}
-
-/// An operation that the last poll wrote and the record does not know.
-#[derive(Debug)]
-pub(crate) enum Fresh {
-    /// A child is to be created.
-    Call { position: Position, function: &'static str, version: u32, input: Bytes },
-    /// A sleep begins.
-    Sleep { position: Position, ms: u64 },
-    /// An event.
-    Emit { position: Position, event: Box<OutboxEvent> },
-    /// A drawn value.
-    Value { position: Position, kind: &'static str, value: Bytes },
-    /// A handle was dropped.
-    Drop { position: Position },
-}
-
-/// How a try of a step ended.
-#[derive(Debug)]
-pub(crate) struct StepDone {
-    pub(crate) position: Position,
-    pub(crate) policy: RetryPolicy,
-    pub(crate) result: Result<Bytes, BodyError>,
-}
-
-/// A root to be started by a consumer, once everything recorded is durable.
-#[derive(Debug, Clone)]
-pub(crate) struct StartOrder {
-    pub(crate) function: &'static str,
-    pub(crate) version: u32,
-    pub(crate) input: Bytes,
-    pub(crate) id: Option<String>,
-}
-
-/// Why a body was stopped in the middle of a poll.
-#[derive(Debug, Clone)]
-pub(crate) enum Stop {
-    /// It does not follow its record.
-    Violation(Violation),
-    /// It met a bound.
-    Limit(LimitError),
-}
-
-/// What one poll did.
-#[derive(Debug, Default)]
-pub(crate) struct Report {
-    pub(crate) fresh: Vec<Fresh>,
-    pub(crate) steps_done: Vec<StepDone>,
-    pub(crate) stop: Option<Stop>,
-}
-
-/// What a step's handle is to do.
-pub(crate) enum StepTurn {
+/// What a step's handle does in a poll.
+pub(crate) enum StepPoll {
     /// Give the completion.
     Ready(Completion),
     /// Run on.
@@ -91,15 +32,15 @@ pub(crate) enum StepTurn {
 enum StepState {
     /// Waits for everything recorded to be durable, then for its turn.
     Wanted,
-    /// Waits for its next try.
+    /// Waits for its next attempt.
     BackingOff,
-    /// A try is under way.
+    /// An attempt is under way.
     InFlight,
-    /// A try is over and not recorded yet.
-    Done,
+    /// An attempt is over and not recorded yet.
+    Ended,
 }
 
-/// See the module.
+/// What one body and its driver share.
 pub(crate) struct Cell {
     facts: Arc<Facts>,
     path: Path,
@@ -115,26 +56,34 @@ struct State {
     in_step: bool,
     /// The body is going away for a reason that is not the author's: drops do not count.
     ending: bool,
+    /// The waker that each awaited handle saw last.
     wakers: HashMap<Position, Waker>,
+    /// Steps that were polled and have no result.
     steps: HashMap<Position, StepState>,
+    /// Starts that wait for everything recorded to be durable.
     orders: HashMap<Position, StartOrder>,
-    /// Orders handed to the engine, not completed.
-    orders_under_way: HashSet<Position>,
+    /// Starts handed to the driver and not completed.
+    orders_in_flight: HashSet<Position>,
+    /// The attempts that each step without a result has made.
     attempts: HashMap<Position, u32>,
+    /// Calls made so far, for the limit.
     calls: usize,
+    /// What the poll under way did.
     report: Report,
+    /// Why the body was stopped, or is to be.
+    stop: Option<Stop>,
 }
 
 /// The payload of the unwinding that stops a body; raised without the panic hook, caught by the poll.
 pub(crate) struct StopMarker;
 
 impl Cell {
-    pub(crate) fn new(facts: Arc<Facts>, path: Path, replayed: Replayed, backing_off: &[Position]) -> Self {
+    pub(crate) fn new(facts: Arc<Facts>, path: Path, replay: Replay, backing_off: &[Position]) -> Self {
         let steps = backing_off.iter().map(|position| (*position, StepState::BackingOff)).collect();
         let state = State {
-            script: Script::new(replayed.recording),
-            attempts: replayed.step_attempts,
-            calls: replayed.calls,
+            script: Script::new(replay.record),
+            attempts: replay.step_attempts,
+            calls: replay.calls,
             steps,
             ..State::default()
         };
@@ -152,15 +101,15 @@ impl Cell {
     // ---- the body's side ------------------------------------------------------------------------------------------
 
     /// The position the next operation takes.
-    pub(crate) fn cursor(&self) -> Position {
-        self.state.lock().script.cursor()
+    pub(crate) fn next_position(&self) -> Position {
+        self.state.lock().script.next_position()
     }
 
-    /// Writes an operation; see [`Script::ask`]. Stops the body where it does not follow its record.
-    pub(crate) fn ask(&self, asked: &Asked<'_>) -> (Position, Option<Recorded>) {
+    /// Writes an operation; see [`Script::ask`]. Stops the body if it does not follow its record.
+    pub(crate) fn ask(&self, asked: &Asked<'_>) -> (Position, Option<RecordedOperation>) {
         let mut state = self.enter(asked.kind.name(), asked.location);
         let limit = self.facts.limits.entries;
-        let count = state.script.cursor() as usize + 1;
+        let count = state.script.next_position() as usize + 1;
         if count > limit.saturating_add(state.calls) {
             self.stop_for_limit(state, format!("{} {}", asked.kind.name(), asked.name), "entries", count, limit);
         }
@@ -228,10 +177,10 @@ impl Cell {
             key,
             cloud_type: cloud_type.to_owned(),
             source: sapwood_core::event::source_of(facts.context),
-            time: facts.clock.now(),
+            time: facts.environment.now(),
             tree: facts.tree,
             correlation: facts.correlation.clone(),
-            causation: crate::replay::causation_of(facts.tree, &self.path),
+            causation: facts.causation(&self.path),
             traceparent: facts.traceparent.clone(),
             content,
         }
@@ -258,7 +207,7 @@ impl Cell {
     ) -> Option<Completion> {
         let mut state = self.enter("an awaited handle", location);
         let completion = state.poll(position, waker);
-        if completion.is_none() && !state.script.is_complete(position) && !state.orders_under_way.contains(&position) {
+        if completion.is_none() && !state.script.is_complete(position) && !state.orders_in_flight.contains(&position) {
             state.orders.entry(position).or_insert_with(|| order.clone());
         }
         completion
@@ -270,39 +219,45 @@ impl Cell {
         position: Position,
         waker: &Waker,
         location: &'static Location<'static>,
-    ) -> StepTurn {
+    ) -> StepPoll {
         let mut state = self.enter("an awaited step", location);
         if let Some(completion) = state.poll(position, waker) {
-            return StepTurn::Ready(completion);
+            return StepPoll::Ready(completion);
         }
         if state.script.is_complete(position) {
-            return StepTurn::Wait;
+            return StepPoll::Wait;
         }
         match *state.steps.entry(position).or_insert(StepState::Wanted) {
             StepState::InFlight => {
                 state.in_step = true;
-                StepTurn::Run
+                StepPoll::Run
             }
-            StepState::Wanted | StepState::BackingOff | StepState::Done => StepTurn::Wait,
+            StepState::Wanted | StepState::BackingOff | StepState::Ended => StepPoll::Wait,
         }
     }
 
-    /// Ends what [`StepTurn::Run`] began.
-    pub(crate) fn leave_step(&self, done: Option<StepDone>) {
+    /// Ends what [`StepPoll::Run`] began, with the result if the attempt has ended.
+    pub(crate) fn leave_step(&self, position: Position, policy: &RetryPolicy, result: Option<BodyResult>) {
         let mut state = self.state.lock();
         state.in_step = false;
-        let Some(done) = done else { return };
-        let bytes = match &done.result {
+        let Some(result) = result else { return };
+        let bytes = match &result {
             Ok(value) => value.len(),
             Err(error) => error.error.len(),
         };
         if bytes > self.facts.limits.payload_bytes {
-            let operation = format!("step {}", state.script.name(done.position));
+            let operation = format!("step {}", state.script.name(position));
             let limit = self.facts.limits.payload_bytes;
             self.stop_for_limit(state, operation, "payload bytes", bytes, limit);
         }
-        state.steps.insert(done.position, StepState::Done);
-        state.report.steps_done.push(done);
+        let attempt = state.attempts.get(&position).copied().unwrap_or(0) + 1;
+        let retry_in = match &result {
+            Err(error) if error.transient => policy.backoff(attempt, self.facts.environment.fraction()),
+            _ => None,
+        };
+        let name = state.script.name(position).to_owned();
+        state.steps.insert(position, StepState::Ended);
+        state.report.steps_ended.push(StepEnd { position, name, attempt, result, retry_in });
     }
 
     /// A handle was dropped.
@@ -320,19 +275,15 @@ impl Cell {
         }
     }
 
-    /// Stops the body for a value whose recorded form this build cannot read.
+    /// Stops the body because this build cannot read the stored form of a value.
     pub(crate) fn unreadable(&self, position: Position, what: &str, error: &dyn std::fmt::Display) -> ! {
         let state = self.state.lock();
-        let violation = Violation {
-            position,
-            recorded: format!("a value that is not readable as {what}: {error}"),
-            asked: format!("{what}, for {}", state.script.name(position)),
-            location: String::new(),
-        };
-        self.stop(state, Stop::Violation(violation))
+        let recorded = format!("a value that is not readable as {what}: {error}");
+        let asked = format!("{what}, for {}", state.script.name(position));
+        self.stop(state, Stop::Violation(Violation::unreadable(position, recorded, asked)))
     }
 
-    /// Takes the lock for an operation, and stops whoever has no business here.
+    /// Takes the lock for an operation; stops the body if the operation is not its own, in its own poll.
     fn enter(&self, what: &str, location: &'static Location<'static>) -> MutexGuard<'_, State> {
         let state = self.state.lock();
         let here = state.polled_by == Some(std::thread::current().id());
@@ -344,7 +295,7 @@ impl Cell {
         } else {
             format!("{what} outside of its function's own poll: handles stay in the body that made them")
         };
-        let violation = Violation::misuse(state.script.cursor(), asked, location.to_string());
+        let violation = Violation::misuse(state.script.next_position(), asked, location.to_string());
         self.stop(state, Stop::Violation(violation))
     }
 
@@ -360,16 +311,16 @@ impl Cell {
     }
 
     fn stop(&self, mut state: MutexGuard<'_, State>, stop: Stop) -> ! {
-        state.report.stop.get_or_insert(stop);
+        state.stop.get_or_insert(stop);
         state.ending = true;
         drop(state);
         std::panic::resume_unwind(Box::new(StopMarker))
     }
 
-    // ---- the engine's side ----------------------------------------------------------------------------------------
+    // ---- the driver's side ----------------------------------------------------------------------------------------
 
-    /// Begins a poll; with `deliver`, makes the next completion ready. Says whether one is.
-    pub(crate) fn begin_poll(&self, deliver: bool) -> bool {
+    /// Begins a poll; with `deliver`, makes the next completion ready.
+    pub(super) fn begin_poll(&self, deliver: bool) {
         let mut state = self.state.lock();
         state.polled_by = Some(std::thread::current().id());
         let offered = if deliver {
@@ -383,26 +334,73 @@ impl Cell {
         if let Some(waker) = waker {
             waker.wake();
         }
-        offered.is_some()
     }
 
-    /// Ends a poll and takes what it did.
-    pub(crate) fn end_poll(&self) -> Report {
+    /// Ends a poll and takes what it did: of a body that `waits` how it stands, else what decides about its end.
+    pub(super) fn end_poll(&self, waits: bool, is_woken: impl FnOnce() -> bool) -> AfterPoll {
         let mut state = self.state.lock();
         state.polled_by = None;
         state.in_step = false;
         state.script.end_of_poll();
-        std::mem::take(&mut state.report)
+        let mut report = std::mem::take(&mut state.report);
+        for end in &mut report.steps_ended {
+            // The body may have dropped the handle after the attempt ended, in the same poll.
+            end.retry_in = end.retry_in.filter(|_| !state.script.is_done(end.position));
+        }
+        if let Some(stop) = state.stop.take() {
+            return AfterPoll { report, how: How::Stopped(stop) };
+        }
+        if waits {
+            let (stand, work) = state.stand(is_woken());
+            return AfterPoll { report, how: How::Waits(stand, work) };
+        }
+        let retry = RetryBasis {
+            position: state.script.next_position(),
+            forgotten: state.script.forgettable(),
+            asked: state.script.asked_in_last_poll(),
+            fraction: 0.0,
+        };
+        AfterPoll { report, how: How::Ended { unasked: state.script.unasked(), retry } }
     }
 
-    /// From here on drops do not count.
-    pub(crate) fn end(&self) {
-        self.state.lock().ending = true;
-    }
-
-    /// Lets every wanted step begin, and takes the starts that were ordered: everything recorded is durable.
-    pub(crate) fn grant(&self) -> Vec<(Position, StartOrder)> {
+    /// Tells what became of operations; returns how the body stands then.
+    pub(super) fn tell(&self, notices: Vec<Notice>, is_woken: impl FnOnce() -> bool) -> (Stand, Work) {
         let mut state = self.state.lock();
+        let mut wakers = Vec::new();
+        for notice in notices {
+            match notice {
+                Notice::Completed { position, number, completion } => {
+                    state.steps.remove(&position);
+                    state.orders_in_flight.remove(&position);
+                    state.script.complete(position, number, completion);
+                }
+                Notice::BackingOff { position, attempt } => {
+                    state.attempts.insert(position, attempt);
+                    state.steps.insert(position, StepState::BackingOff);
+                }
+                Notice::RetryDue { position } => {
+                    if state.steps.get(&position) == Some(&StepState::BackingOff) {
+                        state.steps.insert(position, StepState::Wanted);
+                    }
+                }
+                Notice::StartFailed { position } => {
+                    state.orders_in_flight.remove(&position);
+                    wakers.extend(state.wakers.get(&position).cloned());
+                }
+            }
+        }
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+        self.state.lock().stand(is_woken())
+    }
+
+    /// Lets every wanted step begin, and takes the starts that were ordered: everything recorded is durable. `None`
+    /// if the body goes on by itself first: it may yet drop what it wants.
+    pub(super) fn grant(&self, is_woken: impl FnOnce() -> bool) -> Option<Vec<(Position, StartOrder)>> {
+        let mut state = self.state.lock();
+        if is_woken() || state.script.has_offer() {
+            return None;
+        }
         let mut wakers = Vec::new();
         let State { steps, wakers: known, .. } = &mut *state;
         for (position, step) in steps.iter_mut().filter(|(_, step)| **step == StepState::Wanted) {
@@ -410,78 +408,37 @@ impl Cell {
             wakers.extend(known.get(position).cloned());
         }
         let orders: Vec<_> = state.orders.drain().collect();
-        state.orders_under_way.extend(orders.iter().map(|(position, _)| *position));
+        state.orders_in_flight.extend(orders.iter().map(|(position, _)| *position));
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
-        orders
+        Some(orders)
     }
 
-    /// Records that an operation ended.
-    pub(crate) fn complete(&self, position: Position, number: u32, completion: Completion) {
-        let mut state = self.state.lock();
-        state.steps.remove(&position);
-        state.orders_under_way.remove(&position);
-        state.script.complete(position, number, completion);
+    /// Whether a start ordered by this body is in flight.
+    pub(super) fn awaits_start(&self, position: Position) -> bool {
+        self.state.lock().orders_in_flight.contains(&position)
     }
 
-    /// Whether a start ordered by this body is under way.
-    pub(crate) fn awaits_order(&self, position: Position) -> bool {
-        self.state.lock().orders_under_way.contains(&position)
+    /// From here on drops do not count.
+    pub(super) fn end(&self) {
+        self.state.lock().ending = true;
     }
+}
 
-    /// A start was not made: its handle, when it is polled next, orders it again.
-    pub(crate) fn order_failed(&self, position: Position) {
-        let mut state = self.state.lock();
-        state.orders_under_way.remove(&position);
-        let waker = state.wakers.get(&position).cloned();
-        drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
+/// What a poll left behind.
+pub(super) struct AfterPoll {
+    pub(super) report: Report,
+    pub(super) how: How,
+}
 
-    /// A step waits for its next try.
-    pub(crate) fn back_off(&self, position: Position, attempt: u32) {
-        let mut state = self.state.lock();
-        state.attempts.insert(position, attempt);
-        state.steps.insert(position, StepState::BackingOff);
-    }
-
-    /// A step's next try is due.
-    pub(crate) fn retry_step(&self, position: Position) {
-        let mut state = self.state.lock();
-        if state.steps.get(&position) == Some(&StepState::BackingOff) {
-            state.steps.insert(position, StepState::Wanted);
-        }
-    }
-
-    /// Tries the step at `position` has made before the one under way.
-    pub(crate) fn step_attempts(&self, position: Position) -> u32 {
-        self.state.lock().attempts.get(&position).copied().unwrap_or(0)
-    }
-
-    /// Whether a poll would make something ready.
-    pub(crate) fn has_offer(&self) -> bool {
-        self.state.lock().script.has_offer()
-    }
-
-    /// Whether a step or a start waits for everything recorded to be durable.
-    pub(crate) fn wants(&self) -> bool {
-        let state = self.state.lock();
-        !state.orders.is_empty() || state.steps.values().any(|step| *step == StepState::Wanted)
-    }
-
-    /// Whether a try of a step, or a start, is under way.
-    pub(crate) fn is_busy(&self) -> bool {
-        let state = self.state.lock();
-        let busy = |step: &StepState| matches!(step, StepState::InFlight | StepState::Done);
-        !state.orders_under_way.is_empty() || state.steps.values().any(busy)
-    }
-
-    /// Reads the script.
-    pub(crate) fn script<T>(&self, read: impl FnOnce(&Script) -> T) -> T {
-        read(&self.state.lock().script)
-    }
+/// How a body is after a poll.
+pub(super) enum How {
+    /// It was stopped.
+    Stopped(Stop),
+    /// It waits.
+    Waits(Stand, Work),
+    /// It returned or panicked. `unasked` is what its record has and it never asked for.
+    Ended { unasked: Option<Violation>, retry: RetryBasis },
 }
 
 impl State {
@@ -499,5 +456,27 @@ impl State {
             },
         }
         completion
+    }
+
+    /// How the body goes on, if it waits.
+    fn stand(&self, is_woken: bool) -> (Stand, Work) {
+        let in_flight = |step: &StepState| matches!(step, StepState::InFlight | StepState::Ended);
+        let work = Work {
+            is_wanted: !self.orders.is_empty() || self.steps.values().any(|step| *step == StepState::Wanted),
+            is_in_flight: !self.orders_in_flight.is_empty() || self.steps.values().any(in_flight),
+        };
+        let stand = if is_woken || self.script.has_offer() {
+            Stand::Ready
+        } else if let Some(violation) = self.script.unasked() {
+            Stand::Stuck(violation)
+        } else if work != Work::default() {
+            Stand::Working
+        } else if !self.script.has_open() {
+            let asked = "something that is not durable: await only what `cx` gives, or do it in a step";
+            Stand::Stuck(Violation::misuse(self.script.next_position(), asked, ""))
+        } else {
+            Stand::Suspended
+        };
+        (stand, work)
     }
 }

@@ -1,11 +1,13 @@
-//! One physical run of an invocation: its body, and the cell that body and engine share.
+//! One physical run of an invocation: its body, and the cell that body and driver share.
 //!
-//! The body is polled by the engine only. During a poll the body's operations work on the [`Cell`]; after it the
-//! engine takes a [`Report`] of what happened. The cell's lock is only ever held for moments and never contended:
-//! body and engine take turns.
+//! The body is polled by the driver only. During a poll the body's operations work on the [`Cell`]; after it the driver
+//! takes a [`Report`] of what happened, and how the body stands. The cell's lock is only ever held for moments and
+//! never contended: body and driver take it one after the other.
 
 mod cell;
 mod poll;
+mod report;
 
-pub(crate) use cell::{Cell, Facts, Fresh, Report, StartOrder, StepDone, StepTurn, Stop};
-pub(crate) use poll::{Activation, BodyWaker, Polled, Wakes};
+pub(crate) use cell::{Cell, StepPoll};
+pub(crate) use poll::{Activation, Body, BodyWaker, Wakes};
+pub(crate) use report::{Finish, Fresh, Notice, Polled, Report, RetryBasis, Stand, StartOrder, StepEnd, Work};

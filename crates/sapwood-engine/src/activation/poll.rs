@@ -5,8 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
-use super::cell::{Cell, Report, StopMarker};
-use crate::registry::{Body, BodyResult};
+use futures::future::BoxFuture;
+use sapwood_core::Position;
+
+use super::cell::{Cell, How};
+use super::report::{Finish, Notice, Polled, Report, RetryBasis, Stand, StartOrder, Stop, Work};
+use crate::payload::BodyResult;
+
+/// A function's body, under way.
+pub(crate) type Body = BoxFuture<'static, BodyResult>;
 
 /// Who is told that a body wants to be polled.
 pub(crate) trait Wakes: Send + Sync {
@@ -39,24 +46,13 @@ impl Wake for BodyWaker {
     }
 }
 
-/// A body in memory.
+/// A body in memory. Whenever something is done to it (it is polled, told, granted), it says how it stands.
 pub(crate) struct Activation {
-    pub(crate) cell: Arc<Cell>,
+    cell: Arc<Cell>,
     body: Body,
+    /// Its waker, to see whether it is raised, and in the form that a poll takes.
     state: Arc<BodyWaker>,
     waker: Waker,
-}
-
-/// What a poll of a body came to.
-pub(crate) enum Polled {
-    /// It waits.
-    Pending,
-    /// It returned.
-    Returned(BodyResult),
-    /// It was stopped; the report says why.
-    Stopped,
-    /// It panicked, with this message.
-    Panicked(String),
 }
 
 impl Activation {
@@ -65,12 +61,14 @@ impl Activation {
         Self { cell, body, state, waker }
     }
 
-    /// Polls the body once. Wakes that were raised before are spent by it; [`Self::is_woken`] tells of new ones.
+    /// Polls the body once. With `deliver`, the poll makes the next completion ready, unless the body woke itself: what
+    /// it did to itself is settled first, as a replay, which has more to deliver, does too.
     pub(crate) fn poll(&mut self, deliver: bool) -> (Polled, Report) {
-        // What is woken until the poll begins is spent by it: the engine, which is here, need not be told.
+        let deliver = deliver && !self.is_woken();
+        // Wakes that were raised until the poll begins are spent by it: the driver, which is here, need not be told.
         self.state.raised.store(true, Ordering::Release);
         self.cell.begin_poll(deliver);
-        // The edge to whoever raised it: what they did before is seen by the poll.
+        // Acquire: pairs with the Release of whoever raised the waker, so that the poll sees what they did before.
         self.state.raised.swap(false, Ordering::AcqRel);
         let mut context = Context::from_waker(&self.waker);
         // The body is dropped after a panic; nothing looks at what it left half done.
@@ -78,19 +76,48 @@ impl Activation {
             let body = std::pin::pin!(tokio::task::coop::unconstrained(self.body.as_mut()));
             body.poll(&mut context)
         }));
-        let report = self.cell.end_poll();
-        let polled = match polled {
-            Ok(_) if report.stop.is_some() => Polled::Stopped,
-            Ok(Poll::Pending) => Polled::Pending,
-            Ok(Poll::Ready(result)) => Polled::Returned(result),
-            Err(payload) if payload.is::<StopMarker>() => Polled::Stopped,
-            Err(payload) => Polled::Panicked(panic_message(payload.as_ref())),
+        let waits = matches!(polled, Ok(Poll::Pending));
+        let after = self.cell.end_poll(waits, || self.is_woken());
+        let polled = match (after.how, polled) {
+            (How::Stopped(Stop::Violation(violation)), _) => Polled::Finished(Finish::Violated(violation)),
+            (How::Stopped(Stop::Limit(limit)), _) => Polled::Finished(Finish::Limited(limit)),
+            (How::Waits(stand, work), _) => Polled::Pending(stand, work),
+            (How::Ended { retry, .. }, Err(payload)) => {
+                Polled::Finished(Finish::Panicked(panic_message(payload.as_ref()), self.with_chance(retry)))
+            }
+            (How::Ended { unasked: Some(violation), .. }, _) => Polled::Finished(Finish::Violated(violation)),
+            (How::Ended { retry, .. }, Ok(Poll::Ready(result))) => {
+                let may_retry = matches!(&result, Err(error) if error.transient);
+                let retry = if may_retry { self.with_chance(retry) } else { retry };
+                Polled::Finished(Finish::Returned(result, retry))
+            }
+            (How::Ended { .. }, Ok(Poll::Pending)) => unreachable!("a body that waits has not ended"),
         };
-        (polled, report)
+        (polled, after.report)
+    }
+
+    /// Tells the body what became of its operations; returns how it stands then.
+    pub(crate) fn tell(&mut self, notices: Vec<Notice>) -> (Stand, Work) {
+        self.cell.tell(notices, || self.is_woken())
+    }
+
+    /// Lets every wanted step begin, and takes the starts that were ordered: everything recorded is durable. `None`
+    /// if the body goes on by itself first.
+    pub(crate) fn grant(&mut self) -> Option<Vec<(Position, StartOrder)>> {
+        self.cell.grant(|| self.is_woken())
+    }
+
+    /// Whether a start that this body ordered is in flight.
+    pub(crate) fn awaits_start(&self, position: Position) -> bool {
+        self.cell.awaits_start(position)
+    }
+
+    fn with_chance(&self, retry: RetryBasis) -> RetryBasis {
+        RetryBasis { fraction: self.cell.facts().environment.fraction(), ..retry }
     }
 
     /// Whether the body asked to be polled again since the last poll began.
-    pub(crate) fn is_woken(&self) -> bool {
+    fn is_woken(&self) -> bool {
         self.state.raised.load(Ordering::Acquire)
     }
 }

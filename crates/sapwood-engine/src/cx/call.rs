@@ -7,17 +7,17 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use sapwood_core::tree::Phase;
-use sapwood_core::{CallError, CallFailure, Dependencies, Position};
+use sapwood_core::tree::PromiseState;
+use sapwood_core::{CallError, CallFailure, Dependencies, FunctionVersion, Position};
 
 use super::Cx;
 use crate::activation::Cell;
-use crate::outcome::{Rejection, call_error};
-use crate::registry::encode;
+use crate::function::{Call, CallableFrom, Function};
+use crate::outcome::call_error;
+use crate::payload::{Rejection, decode, encode};
 use crate::replay::{Asked, Completion, OpKind};
-use crate::{Call, CallableFrom, Function};
 
-impl<A: Dependencies> Cx<A> {
+impl<D: Dependencies> Cx<D> {
     /// Calls a function of this context: a child with its own retries, which starts when the body next waits.
     ///
     /// # Errors
@@ -25,7 +25,7 @@ impl<A: Dependencies> Cx<A> {
     ///
     /// Dropping the handle gives up on the child's result.
     #[track_caller]
-    pub fn call<F: CallableFrom<A>>(&mut self, call: Call<F>) -> CallHandle<F> {
+    pub fn call<F: CallableFrom<D>>(&mut self, call: Call<F>) -> CallHandle<F> {
         let location = Location::caller();
         let input = encode(&call.input);
         let asked = Asked { kind: OpKind::Call, name: F::NAME, input: Some(&input), location };
@@ -49,10 +49,10 @@ pub struct CallHandle<F> {
 impl<F: Function> Future for CallHandle<F> {
     type Output = Result<F::Output, CallError<F::Error>>;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.cell.poll_handle(self.position, context.waker(), self.location) {
-            Some(Completion::Call { version, phase, attempts, outcome }) => {
-                Poll::Ready(self.read(version, phase, attempts, &outcome))
+    fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.cell.poll_handle(self.position, task.waker(), self.location) {
+            Some(Completion::Call { version, promise, attempts, outcome }) => {
+                Poll::Ready(self.read(version, promise, attempts, &outcome))
             }
             _ => Poll::Pending,
         }
@@ -64,23 +64,23 @@ impl<F: Function> CallHandle<F> {
     fn read(
         &self,
         version: u32,
-        phase: Phase,
+        promise: PromiseState,
         attempts: u32,
         outcome: &Bytes,
     ) -> Result<F::Output, CallError<F::Error>> {
-        if phase == Phase::Resolved {
-            return match serde_json::from_slice(outcome) {
+        if promise == PromiseState::Resolved {
+            return match decode(outcome) {
                 Ok(value) => Ok(value),
                 Err(error) => self.cell.unreadable(self.position, std::any::type_name::<F::Output>(), &error),
             };
         }
         let child = CallFailure {
-            function: crate::replay::versioned(F::NAME, version),
+            function: FunctionVersion::new(F::NAME, version).to_string(),
             path: self.cell.path().child(self.position).to_string(),
             attempts,
             kind: sapwood_core::failure::CallFailureKind::Cancelled,
         };
-        Err(call_error(child, phase, Rejection::read(outcome)))
+        Err(call_error(child, promise, Rejection::read(outcome)))
     }
 }
 

@@ -6,16 +6,16 @@ use sapwood_core::{Dependencies, EmittableFrom};
 
 use super::Cx;
 use crate::activation::Fresh;
-use crate::registry::encode;
+use crate::payload::encode;
 use crate::replay::{Asked, OpKind};
 
-impl<A: Dependencies> Cx<A> {
+impl<D: Dependencies> Cx<D> {
     /// Emits a domain event of this context.
     ///
     /// It commits with what the function records next, at the latest with its completion, and is published after
     /// that. The function learns nothing of its consumers.
     #[track_caller]
-    pub fn emit<E: EmittableFrom<A::Context>>(&mut self, event: E) {
+    pub fn emit<E: EmittableFrom<D::Context>>(&mut self, event: E) {
         let location = Location::caller();
         let cloud_type = E::cloud_type();
         let content = encode(&event);

@@ -6,21 +6,21 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
 use sapwood_core::{Dependencies, Position};
 
 use super::Cx;
 use crate::activation::{Cell, Fresh};
+use crate::payload::{SleepBegun, encode};
 use crate::replay::{Asked, OpKind};
 
-impl<A: Dependencies> Cx<A> {
+impl<D: Dependencies> Cx<D> {
     /// Sleeps for `duration`, counted from when the body next waits, in whole milliseconds. A sleeping function holds
     /// nothing.
     #[track_caller]
     pub fn sleep(&mut self, duration: Duration) -> SleepHandle {
         let location = Location::caller();
         let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        let input = sleep_input(ms);
+        let input = encode(&SleepBegun { ms });
         let asked = Asked { kind: OpKind::Sleep, name: "", input: Some(&input), location };
         let (position, recorded) = self.cell.ask(&asked);
         if recorded.is_none() {
@@ -28,11 +28,6 @@ impl<A: Dependencies> Cx<A> {
         }
         SleepHandle { cell: Arc::clone(&self.cell), position, location }
     }
-}
-
-/// What a sleep records of itself.
-pub(crate) fn sleep_input(ms: u64) -> Bytes {
-    format!(r#"{{"ms":{ms}}}"#).into()
 }
 
 /// A sleep. Await it for its end.
@@ -46,8 +41,8 @@ pub struct SleepHandle {
 impl Future for SleepHandle {
     type Output = ();
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        match self.cell.poll_handle(self.position, context.waker(), self.location) {
+    fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<()> {
+        match self.cell.poll_handle(self.position, task.waker(), self.location) {
             Some(_) => Poll::Ready(()),
             None => Poll::Pending,
         }

@@ -6,27 +6,38 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use sapwood_core::failure::CallFailureKind;
-use sapwood_core::{CallFailure, Dependencies, Position, TreeId};
-use serde::{Deserialize, Serialize};
+use sapwood_core::{CallFailure, Dependencies, FunctionVersion, Position, TreeId};
 
 use super::Cx;
 use crate::activation::{Cell, StartOrder};
-use crate::registry::encode;
-use crate::replay::{Asked, Completion, OpKind, versioned};
-use crate::{Call, Function};
+use crate::function::{Call, Function};
+use crate::payload::{StartOutcome, encode};
+use crate::replay::{Asked, Completion, OpKind};
 
-/// What a start came to, as it is recorded.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum StartOutcome {
-    /// The root is there, begun by this operation.
-    Tree(TreeId),
-    /// It cannot be made: its id is none, or belongs to another root.
-    Refused { message: String },
+/// What a function's `cx` lacks: only a consumer's may start roots (N3).
+///
+/// No type implements it; it exists for what the compiler says.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "only a consumer starts a root",
+    label = "a function starts no roots",
+    note = "call a child with `cx.call(..)`, or emit an event and start the root in its consumer"
+)]
+pub trait StartsRoots {}
+
+impl<D: Dependencies> Cx<D> {
+    /// Exists only for the compile error: functions cannot start roots.
+    #[doc(hidden)]
+    pub fn start<F>(&mut self, _call: Call<F>) -> StartHandle
+    where
+        Self: StartsRoots,
+    {
+        unreachable!("no type implements the bound")
+    }
 }
 
 #[track_caller]
-pub(crate) fn start<A: Dependencies, F: Function>(cx: &mut Cx<A>, call: Call<F>) -> StartHandle {
+pub(crate) fn start<D: Dependencies, F: Function>(cx: &mut Cx<D>, call: Call<F>) -> StartHandle {
     let location = Location::caller();
     let input = encode(&call.input);
     let asked = Asked { kind: OpKind::Start, name: F::NAME, input: Some(&input), location };
@@ -47,25 +58,24 @@ pub struct StartHandle {
 impl Future for StartHandle {
     type Output = Result<TreeId, CallFailure>;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.cell.poll_start(self.position, context.waker(), self.location, &self.order) {
-            Some(Completion::Started(outcome)) => Poll::Ready(self.read(&outcome)),
+    fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.cell.poll_start(self.position, task.waker(), self.location, &self.order) {
+            Some(Completion::Started(outcome)) => Poll::Ready(self.read(outcome)),
             _ => Poll::Pending,
         }
     }
 }
 
 impl StartHandle {
-    fn read(&self, outcome: &[u8]) -> Result<TreeId, CallFailure> {
-        match serde_json::from_slice(outcome) {
-            Ok(StartOutcome::Tree(tree)) => Ok(tree),
-            Ok(StartOutcome::Refused { message }) => Err(CallFailure {
-                function: versioned(self.order.function, self.order.version),
+    fn read(&self, outcome: StartOutcome) -> Result<TreeId, CallFailure> {
+        match outcome {
+            StartOutcome::Tree(tree) => Ok(tree),
+            StartOutcome::Refused { message } => Err(CallFailure {
+                function: FunctionVersion::new(self.order.function, self.order.version).to_string(),
                 path: self.cell.path().child(self.position).to_string(),
                 attempts: 0,
                 kind: CallFailureKind::Conflict { message },
             }),
-            Err(error) => self.cell.unreadable(self.position, "the outcome of a start", &error),
         }
     }
 }

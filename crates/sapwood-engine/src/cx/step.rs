@@ -10,13 +10,12 @@ use sapwood_core::retry::RetryPolicy;
 use sapwood_core::{Dependencies, Failure, Position};
 
 use super::Cx;
-use crate::activation::{Cell, StepDone, StepTurn};
-use crate::function::Recorded;
-use crate::outcome::Rejection;
-use crate::registry::{BodyError, encode};
+use crate::activation::{Cell, StepPoll};
+use crate::function::Recordable;
+use crate::payload::{BodyResult, Rejection, body_result, decode};
 use crate::replay::{Asked, Completion, OpKind};
 
-impl<A: Dependencies> Cx<A> {
+impl<D: Dependencies> Cx<D> {
     /// Runs a side effect in this function's own activation, and records its result: once that is durable, `run` is
     /// never called again (R3). A crash before that runs it again, so give the outside [`Cx::idempotency_key`].
     ///
@@ -24,7 +23,7 @@ impl<A: Dependencies> Cx<A> {
     /// retried by the step's policy ([`StepHandle::retry`]); a terminal one is given at once.
     ///
     /// ```text
-    /// let receipt = cx.step("gateway", || app.payments.charge(&key, &card, total)).await?;   // borrows locals
+    /// let receipt = cx.step("gateway", || dependencies.payments.charge(&key, &card, total)).await?;   // borrows locals
     /// ```
     ///
     /// # Errors
@@ -32,7 +31,7 @@ impl<A: Dependencies> Cx<A> {
     #[track_caller]
     pub fn step<'a, T, E, Fut, Run>(&mut self, name: &str, mut run: Run) -> StepHandle<'a, T, E>
     where
-        T: Recorded,
+        T: Recordable,
         E: Failure,
         Fut: Future<Output = Result<T, E>> + Send + 'a,
         Run: FnMut() -> Fut + Send + 'a,
@@ -41,13 +40,13 @@ impl<A: Dependencies> Cx<A> {
         let asked = Asked { kind: OpKind::Step, name, input: None, location };
         let (position, _) = self.cell.ask(&asked);
         let cell = Arc::clone(&self.cell);
-        let run = Box::new(move || Box::pin(run()) as Try<'a, T, E>);
+        let run = Box::new(move || Box::pin(run()) as Attempt<'a, T, E>);
         StepHandle { cell, position, location, policy: RetryPolicy::STEP, run, attempt: None }
     }
 }
 
-/// A try of a step.
-type Try<'a, T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'a>>;
+/// An attempt of a step.
+type Attempt<'a, T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'a>>;
 
 /// A step. Await it for its result.
 ///
@@ -59,9 +58,9 @@ pub struct StepHandle<'a, T, E> {
     position: Position,
     location: &'static Location<'static>,
     policy: RetryPolicy,
-    run: Box<dyn FnMut() -> Try<'a, T, E> + Send + 'a>,
-    /// The try under way.
-    attempt: Option<Try<'a, T, E>>,
+    run: Box<dyn FnMut() -> Attempt<'a, T, E> + Send + 'a>,
+    /// The attempt under way.
+    attempt: Option<Attempt<'a, T, E>>,
 }
 
 impl<T, E> StepHandle<'_, T, E> {
@@ -72,40 +71,36 @@ impl<T, E> StepHandle<'_, T, E> {
     }
 }
 
-impl<T: Recorded, E: Failure> Future for StepHandle<'_, T, E> {
+impl<T: Recordable, E: Failure> Future for StepHandle<'_, T, E> {
     type Output = Result<T, E>;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.cell.poll_step(self.position, context.waker(), self.location) {
-            StepTurn::Ready(completion) => Poll::Ready(self.read(completion)),
-            StepTurn::Wait => Poll::Pending,
-            StepTurn::Run => {
-                let done = self.run_on(context);
-                self.cell.leave_step(done);
+    fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.cell.poll_step(self.position, task.waker(), self.location) {
+            StepPoll::Ready(completion) => Poll::Ready(self.read(completion)),
+            StepPoll::Wait => Poll::Pending,
+            StepPoll::Run => {
+                let result = self.run_on(task);
+                self.cell.leave_step(self.position, &self.policy, result);
                 Poll::Pending
             }
         }
     }
 }
 
-impl<T: Recorded, E: Failure> StepHandle<'_, T, E> {
-    /// Polls the try under way, begun here if there is none. Its result is not given now: it is recorded first and
+impl<T: Recordable, E: Failure> StepHandle<'_, T, E> {
+    /// Polls the attempt under way; begins one if there is none. Its result is not given now: it is recorded first and
     /// delivered in the order of its number.
-    fn run_on(&mut self, context: &mut Context<'_>) -> Option<StepDone> {
+    fn run_on(&mut self, task: &mut Context<'_>) -> Option<BodyResult> {
         let this = &mut *self;
         let attempt = this.attempt.get_or_insert_with(&mut this.run);
-        let Poll::Ready(result) = attempt.as_mut().poll(context) else { return None };
+        let Poll::Ready(result) = attempt.as_mut().poll(task) else { return None };
         this.attempt = None;
-        let result = match result {
-            Ok(value) => Ok(encode(&value)),
-            Err(error) => Err(BodyError::of(&error)),
-        };
-        Some(StepDone { position: this.position, policy: this.policy, result })
+        Some(body_result(result))
     }
 
     fn read(&self, completion: Completion) -> Result<T, E> {
         match completion {
-            Completion::StepOk(value) => match serde_json::from_slice(&value) {
+            Completion::StepOk(value) => match decode(&value) {
                 Ok(value) => Ok(value),
                 Err(error) => self.unreadable::<T>(&error),
             },

@@ -1,8 +1,8 @@
 //! Replay: journal in, decision out. Pure: not async, no clock, no random, no store.
 //!
 //! A [`Script`] is one activation's reading of its journal. The body *asks* for operations in program order; the
-//! script answers from the record or says that the operation is new, and names a [`Violation`] where the two differ
-//! (R8). Completions are *offered* one a poll, in the order of their numbers, to handles that are awaited (R7).
+//! script answers from the record or says that the operation is new, and names a violation if the two differ (R8).
+//! Completions are *offered*, one per poll, in the order of their numbers, to handles that are awaited (R7).
 //!
 //! ```text
 //!   ask(op) ──► position            polled(position) ──► ready or not
@@ -10,10 +10,10 @@
 //!   end_of_poll()                   unasked() ──► what the record has and the body never asked for
 //! ```
 
-mod recording;
+mod operation;
+mod record;
 mod script;
-mod violation;
 
-pub(crate) use recording::{Replayed, RetriedPayload, causation_of, versioned};
-pub(crate) use script::{Asked, Completion, OpKind, Recorded, Recording, Script};
-pub(crate) use violation::Violation;
+pub(crate) use operation::{Asked, Completion, OpKind};
+pub(crate) use record::{RecordedOperation, Replay};
+pub(crate) use script::Script;

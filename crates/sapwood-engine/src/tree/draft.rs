@@ -1,34 +1,40 @@
-//! What a tree has recorded since its last turn: rows, merged to one a key.
+//! What a tree has recorded since its last turn: rows, merged to one per key.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
-use sapwood_core::journal::Entry;
-use sapwood_core::store::{Birth, InvocationChange, NewTree, Next, OutboxEvent, Turn};
+use sapwood_core::journal;
+use sapwood_core::store::{InvocationChange, NewTree, Next, OutboxEvent, Turn};
 use sapwood_core::tree::{Invocation, InvocationState, Timer};
-use sapwood_core::{Path, Position};
+use sapwood_core::{Path, Position, TreeId};
 
-use super::Tree;
-
-/// See the module.
+/// What a tree has recorded since its last turn.
 #[derive(Default)]
 pub(crate) struct Draft {
-    pub(crate) birth: Option<NewTree>,
-    born: Vec<Invocation>,
+    /// The tree itself, if its rows are still to be inserted.
+    pub(crate) tree: Option<NewTree>,
+    created: Vec<Invocation>,
     changed: HashMap<Path, InvocationState>,
-    entries: Vec<(Path, Entry)>,
-    timers_set: Vec<Timer>,
-    timers_cleared: Vec<(Path, Position)>,
+    entries: Vec<(Path, journal::Entry)>,
+    timers: HashMap<(Path, Position), TimerChange>,
     events: Vec<OutboxEvent>,
+}
+
+/// What becomes of the timer of one key.
+struct TimerChange {
+    /// It is in the store before this turn.
+    is_stored: bool,
+    /// `None` once it is cleared.
+    timer: Option<Timer>,
 }
 
 impl Draft {
     pub(crate) fn is_empty(&self) -> bool {
-        self.birth.is_none()
-            && self.born.is_empty()
+        self.tree.is_none()
+            && self.created.is_empty()
             && self.changed.is_empty()
             && self.entries.is_empty()
-            && self.timers_set.is_empty()
-            && self.timers_cleared.is_empty()
+            && self.timers.is_empty()
             && self.events.is_empty()
     }
 
@@ -36,12 +42,12 @@ impl Draft {
         !self.events.is_empty()
     }
 
-    pub(crate) fn born(&mut self, invocation: Invocation) {
-        self.born.push(invocation);
+    pub(crate) fn created(&mut self, invocation: Invocation) {
+        self.created.push(invocation);
     }
 
     pub(crate) fn changed(&mut self, path: &Path, state: &InvocationState) {
-        match self.born.iter_mut().find(|invocation| invocation.path == *path) {
+        match self.created.iter_mut().find(|invocation| invocation.path == *path) {
             Some(invocation) => invocation.state = state.clone(),
             None => {
                 self.changed.insert(path.clone(), state.clone());
@@ -49,7 +55,7 @@ impl Draft {
         }
     }
 
-    pub(crate) fn entry(&mut self, path: &Path, entry: Entry) {
+    pub(crate) fn entry(&mut self, path: &Path, entry: journal::Entry) {
         self.entries.push((path.clone(), entry));
     }
 
@@ -59,35 +65,131 @@ impl Draft {
 
     /// A timer cleared and set again in one turn is set: setting replaces.
     pub(crate) fn timer_set(&mut self, timer: Timer) {
-        self.timers_cleared.retain(|(path, position)| *path != timer.path || *position != timer.position);
-        self.timers_set.push(timer);
+        let key = (timer.path.clone(), timer.position);
+        let change = self.timers.entry(key).or_insert(TimerChange { is_stored: false, timer: None });
+        change.timer = Some(timer);
     }
 
-    /// A timer set and cleared in one turn leaves no trace.
+    /// A timer set and cleared in one turn leaves no trace, unless it had been stored before.
     pub(crate) fn timer_cleared(&mut self, timer: &Timer) {
-        let before = self.timers_set.len();
-        self.timers_set.retain(|set| set.path != timer.path || set.position != timer.position);
-        if self.timers_set.len() == before {
-            self.timers_cleared.push((timer.path.clone(), timer.position));
+        match self.timers.entry((timer.path.clone(), timer.position)) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(TimerChange { is_stored: true, timer: None });
+            }
+            Entry::Occupied(mut occupied) if occupied.get().is_stored => occupied.get_mut().timer = None,
+            Entry::Occupied(occupied) => {
+                occupied.remove();
+            }
         }
     }
 
-    /// The turn that says all this, and leaves the draft empty.
-    pub(crate) fn turn(tree: &mut Tree, next: Next, names_inbox: bool) -> Turn {
-        let draft = std::mem::take(&mut tree.draft);
+    /// The turn that says all this, of the tree as `known`; leaves the draft empty.
+    pub(crate) fn take_turn(&mut self, known: Known, next: Next) -> Turn {
+        let draft = std::mem::take(self);
+        let (mut timers_set, mut timers_cleared) = (Vec::new(), Vec::new());
+        for (key, change) in draft.timers {
+            match change.timer {
+                Some(timer) => timers_set.push(timer),
+                None => timers_cleared.push(key),
+            }
+        }
         Turn {
-            tree: tree.facts.tree,
-            revision: tree.revision,
-            control: tree.control,
-            inbox: names_inbox.then_some(tree.inbox),
-            birth: draft.birth.map(|tree| Birth { tree }),
-            invocations: draft.born,
+            tree: known.tree,
+            revision: known.revision,
+            control: known.control,
+            inbox: known.inbox,
+            created: draft.tree,
+            invocations: draft.created,
             changes: draft.changed.into_iter().map(|(path, state)| InvocationChange { path, state }).collect(),
             entries: draft.entries,
-            timers_set: draft.timers_set,
-            timers_cleared: draft.timers_cleared,
+            timers_set,
+            timers_cleared,
             events: draft.events,
             next,
+        }
+    }
+}
+
+/// What a turn expects of its tree's row.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Known {
+    pub(crate) tree: TreeId,
+    pub(crate) revision: u64,
+    pub(crate) control: u32,
+    /// Named by a turn that releases the tree, so that no wake-up is lost (S3).
+    pub(crate) inbox: Option<u32>,
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use jiff::Timestamp;
+    use sapwood_core::store::Ownership;
+    use sapwood_core::tree::{PromiseState, TimerKind, TreeState};
+
+    use super::*;
+
+    fn turn(draft: &mut Draft) -> Turn {
+        let known = Known { tree: TreeId::from(uuid::Uuid::nil()), revision: 7, control: 2, inbox: None };
+        draft.take_turn(known, Next { state: TreeState::Running, number: 0, ownership: Ownership::Keep })
+    }
+
+    fn invocation(path: &Path) -> Invocation {
+        Invocation {
+            path: path.clone(),
+            function: "f".to_owned(),
+            version: 1,
+            input: Bytes::from_static(b"{}"),
+            state: InvocationState::fresh(),
+        }
+    }
+
+    fn timer(path: &Path, position: Position) -> Timer {
+        Timer { path: path.clone(), position, kind: TimerKind::Sleep, due_at: Timestamp::UNIX_EPOCH }
+    }
+
+    /// W1: rows are merged to one per key, and a turn is taken once.
+    #[test]
+    fn an_invocation_created_and_settled_in_one_turn_is_inserted_settled() {
+        let (new, old) = (Path::root().child(0), Path::root());
+        let settled = InvocationState { promise: PromiseState::Resolved, ..InvocationState::fresh() };
+        let mut draft = Draft::default();
+        draft.created(invocation(&new));
+        draft.changed(&new, &InvocationState { attempt: 2, ..InvocationState::fresh() });
+        draft.changed(&new, &settled);
+        draft.changed(&old, &InvocationState { seen: Some(1), ..InvocationState::fresh() });
+        draft.changed(&old, &settled);
+        let first = turn(&mut draft);
+        assert_eq!(first.invocations, [Invocation { state: settled.clone(), ..invocation(&new) }]);
+        assert_eq!(first.changes, [InvocationChange { path: old, state: settled }]);
+        assert_eq!((first.revision, first.control, first.inbox), (7, 2, None));
+        assert!(draft.is_empty());
+        let second = turn(&mut draft);
+        assert!(second.invocations.is_empty() && second.changes.is_empty());
+    }
+
+    /// W1: a timer set and cleared in one turn leaves no row, and one cleared and set again is only set.
+    #[test]
+    fn timers_of_one_key_are_merged() {
+        let path = Path::root();
+        let cases: [(&[bool], bool, bool); 5] = [
+            (&[true], true, false),
+            (&[false], false, true),
+            (&[true, false], false, false),
+            (&[false, true], true, false),
+            (&[false, true, false], false, true),
+        ];
+        for (sets, set, cleared) in cases {
+            let mut draft = Draft::default();
+            // A timer of another position is never touched by it.
+            draft.timer_set(timer(&path, 9));
+            for is_set in sets {
+                if *is_set { draft.timer_set(timer(&path, 1)) } else { draft.timer_cleared(&timer(&path, 1)) }
+            }
+            let turn = turn(&mut draft);
+            let found = turn.timers_set.iter().filter(|timer| timer.position == 1).count();
+            assert_eq!((found, turn.timers_cleared.len()), (usize::from(set), usize::from(cleared)), "{sets:?}");
+            assert_eq!(turn.timers_set.len() - found, 1);
         }
     }
 }

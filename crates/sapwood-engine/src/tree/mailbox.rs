@@ -1,4 +1,4 @@
-//! Where a tree is told what happened: one mailbox a tree, read by the task that drives it.
+//! Where a tree is told what happened: one mailbox per tree, read by the task that drives it.
 
 use std::task::{Context, Poll};
 
@@ -6,7 +6,7 @@ use futures::task::AtomicWaker;
 use parking_lot::Mutex;
 use sapwood_core::store::Verdict;
 
-use super::NodeId;
+use super::node::NodeId;
 use crate::activation::Wakes;
 
 /// What a tree is told.
@@ -14,17 +14,17 @@ use crate::activation::Wakes;
 pub(crate) enum Signal {
     /// A body wants to be polled.
     Woken(NodeId),
-    /// What became of the turn in flight.
+    /// What became of the turn under way; an error if the store refuses it for good.
     Verdict(Result<Verdict, String>),
-    /// Look again: the clock moved, or the lease is good again.
+    /// Look again: the clock moved.
     Poke,
-    /// Start nothing new, give the tree up when nothing is in flight.
+    /// Start nothing new; release the tree when nothing is in flight.
     Drain,
     /// Stop at once, as if the process had died.
     Kill,
 }
 
-/// See the module.
+/// The mailbox of one tree.
 #[derive(Default)]
 pub(crate) struct Mailbox {
     signals: Mutex<Vec<Signal>>,
@@ -37,9 +37,9 @@ impl Mailbox {
         self.waker.wake();
     }
 
-    /// All signals there are; waits where there are none. Never ready with an empty list.
-    pub(crate) fn poll(&self, context: &mut Context<'_>) -> Poll<Vec<Signal>> {
-        self.waker.register(context.waker());
+    /// All signals there are. Never ready with an empty list.
+    pub(crate) fn poll(&self, task: &mut Context<'_>) -> Poll<Vec<Signal>> {
+        self.waker.register(task.waker());
         let signals = std::mem::take(&mut *self.signals.lock());
         if signals.is_empty() { Poll::Pending } else { Poll::Ready(signals) }
     }

@@ -1,38 +1,48 @@
-//! An invocation that is not settled, in memory.
+//! An invocation that is not settled, in memory; and how its status moves.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use sapwood_core::tree::{Invocation, InvocationState, OpenInvocation, Phase};
-use sapwood_core::{Path, Position};
-use tokio::sync::OwnedSemaphorePermit;
+use sapwood_core::Path;
+use sapwood_core::tree::{Invocation, InvocationState, OpenInvocation, PromiseState};
 
-use crate::activation::Activation;
-use crate::registry::{Definition, Registry};
-use crate::replay::Completion;
+use crate::activation::{Notice, Work};
+use crate::definition::Definition;
+use crate::registry::Registry;
 
-/// What an invocation is about.
+/// The index of a node in its tree; wakers carry it.
+pub(crate) type NodeId = u32;
+
+/// What an invocation is doing.
 ///
 /// ```text
-/// Runnable ─► AwaitingSlot ─► Runnable ─► LoadWanted ─► Loading ─► Active ─► Waiting ─► Runnable …
-///                                                                   Active ─► BackingOff ─► Runnable
-///                                                                   Active ─► Returned, Parked
+///              ┌──────────── SlotGiven ────────────┐
+///              ▼                                   │
+///   ┌──► Runnable ── SlotLacking ────────► AwaitingSlot
+///   │      │  ▲ │
+///   │      │  │ └─ JournalNeeded ► LoadWanted ─ JournalAsked ► Loading ─┐
+///   │      │  │                         ▲                              │ Begun
+///   │      │  └ PutDown, from each of   └─────── Suspended             │
+///   │      │    those that hold a tree             │  ▲                │
+///   │      └─── Begun, Polled ──────► Active ◄─────┘  │ ◄──────────────┘
+///   │                                 │ │ └─ Suspended┘
+///   └── BackoffOver ── BackingOff ◄───┘ └─ Returned ► Returned          each ── Parked ► Parked
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Status {
     /// It is to be polled.
     Runnable,
-    /// It waits for its worker to have room.
+    /// It waits until its worker has a slot.
     AwaitingSlot,
     /// Its journal is to be read, once everything recorded is durable.
     LoadWanted,
     /// Its journal is being read.
     Loading,
-    /// A step of it is in flight, or waits for durability.
+    /// It is polled, or a step of it is in flight or waits for durability.
     Active,
-    /// It waits and holds nothing; its body may be cached.
-    Waiting,
-    /// An attempt failed, the next one is due later.
+    /// It waits for something durable and holds nothing; its body may be cached.
+    Suspended,
+    /// An attempt failed; the next one is due later.
     BackingOff,
     /// Its body returned; children are open.
     Returned,
@@ -40,32 +50,108 @@ pub(crate) enum Status {
     Parked,
 }
 
-/// See the module.
+/// What happens to an invocation, as far as its status is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// Its worker has no slot for it.
+    SlotLacking,
+    /// Its worker has a slot for it.
+    SlotGiven,
+    /// This worker lacks its version.
+    VersionLacking,
+    /// It is to run, and its body is not in memory.
+    JournalNeeded,
+    /// Its journal is asked for.
+    JournalAsked,
+    /// A body of it is at its first line.
+    Begun,
+    /// Its body is polled.
+    Polled,
+    /// Its body waits for something durable, with nothing in flight.
+    Suspended,
+    /// Its attempt failed, and another follows.
+    BackedOff,
+    /// The next attempt is due.
+    BackoffOver,
+    /// Its outcome is decided.
+    Returned,
+    /// It cannot go on as it is.
+    Parked,
+    /// Its tree is released while it could run: another owner runs it.
+    PutDown,
+}
+
+impl Status {
+    /// The status after an event; `None` if the event cannot happen in this status.
+    pub(crate) const fn after(self, event: Event) -> Option<Self> {
+        use Status::{Active, AwaitingSlot, BackingOff, LoadWanted, Loading, Parked, Returned, Runnable, Suspended};
+        Some(match (event, self) {
+            (Event::SlotLacking, Runnable | Suspended | Active) => AwaitingSlot,
+            (Event::SlotGiven, AwaitingSlot) => Runnable,
+            (Event::VersionLacking, Runnable | Suspended) => Runnable,
+            (Event::JournalNeeded, Runnable | Suspended) => LoadWanted,
+            (Event::JournalAsked, LoadWanted) => Loading,
+            (Event::Begun, Runnable | Loading) => Active,
+            (Event::Polled, Runnable | Suspended | Active) => Active,
+            (Event::Suspended, Active) => Suspended,
+            (Event::BackedOff, Active) => BackingOff,
+            (Event::BackoffOver, BackingOff) => Runnable,
+            (Event::Returned, Active) => Returned,
+            (Event::PutDown, Runnable | AwaitingSlot | LoadWanted | Loading | Active) => Runnable,
+            (
+                Event::Parked,
+                Runnable | AwaitingSlot | LoadWanted | Loading | Active | Suspended | BackingOff | Returned | Parked,
+            ) => Parked,
+            _ => return None,
+        })
+    }
+
+    /// Whether it keeps its tree owned.
+    pub(crate) const fn is_active(self) -> bool {
+        match self {
+            Self::Runnable | Self::AwaitingSlot | Self::LoadWanted | Self::Loading | Self::Active => true,
+            Self::Suspended | Self::BackingOff | Self::Returned | Self::Parked => false,
+        }
+    }
+
+    /// Whether a body of it may be in memory.
+    pub(crate) const fn has_body(self) -> bool {
+        match self {
+            Self::Runnable | Self::AwaitingSlot | Self::Active | Self::Suspended => true,
+            Self::LoadWanted | Self::Loading | Self::BackingOff | Self::Returned | Self::Parked => false,
+        }
+    }
+}
+
+/// An invocation that is not settled, in memory.
 pub(crate) struct Node {
     pub(crate) path: Path,
     pub(crate) function: String,
     pub(crate) version: u32,
+    /// As its row has it, or will have it after the next turn.
     pub(crate) state: InvocationState,
-    pub(crate) status: Status,
-    /// `None` where this worker lacks the version.
+    status: Status,
+    /// `None` if this worker lacks the version.
     pub(crate) definition: Option<Arc<Definition>>,
     /// `None` until it is loaded.
     pub(crate) input: Option<Bytes>,
     /// The `seq` of its next journal entry; `None` until it is loaded.
     pub(crate) next_seq: Option<u32>,
-    /// Nothing was ever recorded for it, so there is nothing to load.
-    pub(crate) blank: bool,
-    pub(crate) activation: Option<Activation>,
-    pub(crate) permit: Option<OwnedSemaphorePermit>,
+    /// No entry was ever recorded for it, so there is nothing to load.
+    pub(crate) is_blank: bool,
+    /// Children that are not settled: its promise waits for them (N1).
     pub(crate) open_children: u32,
-    /// Completions that came while no body was in memory.
-    pub(crate) late: Vec<(Position, u32, Completion)>,
-    pub(crate) queued: bool,
+    /// What became of its operations and was not told to a body yet.
+    pub(crate) notices: Vec<Notice>,
+    /// The work of its body, as of the last time that it said so.
+    pub(crate) work: Work,
+    /// It is in its driver's queue already.
+    pub(crate) is_queued: bool,
 }
 
 impl Node {
     /// An invocation that has just been created.
-    pub(crate) fn begun(invocation: Invocation, registry: &Registry) -> Self {
+    pub(crate) fn created(invocation: Invocation, registry: &Registry) -> Self {
         Self {
             definition: registry.shared(&invocation.function, invocation.version).cloned(),
             path: invocation.path,
@@ -75,29 +161,17 @@ impl Node {
             status: Status::Runnable,
             input: Some(invocation.input),
             next_seq: Some(0),
-            blank: true,
-            activation: None,
-            permit: None,
+            is_blank: true,
             open_children: 0,
-            late: Vec::new(),
-            queued: false,
+            notices: Vec::new(),
+            work: Work::default(),
+            is_queued: false,
         }
     }
 
-    /// An invocation as its row tells.
-    pub(crate) fn loaded(open: OpenInvocation, backing_off: bool, registry: &Registry) -> Self {
-        let has_news = open.state.seen.is_none_or(|seen| open.latest > seen);
-        let status = if open.state.parked.is_some() {
-            Status::Parked
-        } else if matches!(open.state.phase, Phase::ReturnedOk | Phase::ReturnedErr) {
-            Status::Returned
-        } else if backing_off {
-            Status::BackingOff
-        } else if has_news {
-            Status::Runnable
-        } else {
-            Status::Waiting
-        };
+    /// An invocation as its row says.
+    pub(crate) fn loaded(open: OpenInvocation, is_backing_off: bool, registry: &Registry) -> Self {
+        let status = Self::loaded_status(&open, is_backing_off);
         Self {
             definition: registry.shared(&open.function, open.version).cloned(),
             path: open.path,
@@ -107,20 +181,104 @@ impl Node {
             status,
             input: None,
             next_seq: None,
-            blank: false,
-            activation: None,
-            permit: None,
+            is_blank: false,
             open_children: 0,
-            late: Vec::new(),
-            queued: false,
+            notices: Vec::new(),
+            work: Work::default(),
+            is_queued: false,
         }
     }
 
-    /// Whether it keeps its tree owned.
-    pub(crate) fn is_active(&self) -> bool {
-        match self.status {
-            Status::Runnable | Status::AwaitingSlot | Status::LoadWanted | Status::Loading | Status::Active => true,
-            Status::Waiting | Status::BackingOff | Status::Returned | Status::Parked => false,
+    /// An invocation that waits goes on only if something was recorded for it since: a takeover runs no other again
+    /// (F1).
+    fn loaded_status(open: &OpenInvocation, is_backing_off: bool) -> Status {
+        let has_news = open.state.seen.is_none_or(|seen| open.latest > seen);
+        if open.state.parked.is_some() {
+            Status::Parked
+        } else if matches!(open.state.promise, PromiseState::ReturnedOk | PromiseState::ReturnedErr) {
+            Status::Returned
+        } else if is_backing_off {
+            Status::BackingOff
+        } else if has_news {
+            Status::Runnable
+        } else {
+            Status::Suspended
+        }
+    }
+
+    pub(crate) const fn status(&self) -> Status {
+        self.status
+    }
+
+    /// Moves the status on. Returns whether the event could happen; if not, nothing changes.
+    pub(crate) fn on(&mut self, event: Event) -> bool {
+        match self.status.after(event) {
+            Some(status) => {
+                self.status = status;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Whether its worker can go on with it, as far as versions are concerned, or something of it is under way.
+    pub(crate) const fn is_active(&self) -> bool {
+        self.status.is_active()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STATUSES: [Status; 9] = [
+        Status::Runnable,
+        Status::AwaitingSlot,
+        Status::LoadWanted,
+        Status::Loading,
+        Status::Active,
+        Status::Suspended,
+        Status::BackingOff,
+        Status::Returned,
+        Status::Parked,
+    ];
+
+    /// Which statuses each event may find, and what it makes of them; every other one refuses it.
+    #[test]
+    fn each_event_moves_only_the_statuses_of_the_table() {
+        use Status::*;
+        let table: [(Event, &[Status], Status); 13] = [
+            (Event::SlotLacking, &[Runnable, Suspended, Active], AwaitingSlot),
+            (Event::SlotGiven, &[AwaitingSlot], Runnable),
+            (Event::VersionLacking, &[Runnable, Suspended], Runnable),
+            (Event::JournalNeeded, &[Runnable, Suspended], LoadWanted),
+            (Event::JournalAsked, &[LoadWanted], Loading),
+            (Event::Begun, &[Runnable, Loading], Active),
+            (Event::Polled, &[Runnable, Suspended, Active], Active),
+            (Event::Suspended, &[Active], Suspended),
+            (Event::BackedOff, &[Active], BackingOff),
+            (Event::BackoffOver, &[BackingOff], Runnable),
+            (Event::Returned, &[Active], Returned),
+            (Event::Parked, &STATUSES, Parked),
+            (Event::PutDown, &[Runnable, AwaitingSlot, LoadWanted, Loading, Active], Runnable),
+        ];
+        for (event, from, to) in table {
+            for status in STATUSES {
+                let expected = from.contains(&status).then_some(to);
+                assert_eq!(status.after(event), expected, "{status:?} on {event:?}");
+            }
+        }
+    }
+
+    /// S1: what waits, backs off, has returned or is parked does not keep its tree owned.
+    #[test]
+    fn an_invocation_that_waits_does_not_keep_its_tree_owned() {
+        for status in [Status::Suspended, Status::BackingOff, Status::Returned, Status::Parked] {
+            assert!(!status.is_active(), "{status:?}");
+        }
+        // R9: and nothing but a load brings a parked one back.
+        for status in STATUSES.into_iter().filter(|status| *status != Status::Parked) {
+            assert!(status.after(Event::Parked) == Some(Status::Parked));
         }
     }
 }

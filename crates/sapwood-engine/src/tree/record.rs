@@ -1,28 +1,22 @@
-//! Writes down what happened: what a poll wrote, how a step ended, which timers are due.
+//! Records what happened: what a poll wrote, how a step ended, which timers are due.
+
+use std::time::Duration;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use sapwood_core::journal::{Entry, EntryKind};
 use sapwood_core::limits::LimitError;
 use sapwood_core::tree::{Invocation, InvocationState, Timer, TimerKind};
 use sapwood_core::{Path, Position};
-use serde::{Deserialize, Serialize};
 
-use super::node::{Node, Status};
-use super::{NodeId, Tree};
-use crate::activation::{Fresh, StepDone};
-use crate::cx::sleep_input;
-use crate::outcome::Rejection;
-use crate::registry::{Registry, encode};
+use super::model::Tree;
+use super::node::{Event, Node, NodeId};
+use crate::activation::{Fresh, Notice, StepEnd};
+use crate::payload::{Rejection, Retried, SleepBegun, StartOutcome, Started, StepRetried, encode};
+use crate::registry::Registry;
 use crate::replay::Completion;
 
-/// The payload of [`EntryKind::StepRetried`].
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct StepRetriedPayload {
-    /// What the try ended with, in words.
-    pub(crate) message: String,
-}
-
-/// The rows of an entry, without its place in the journal.
+/// A journal entry without its place in the journal.
 struct Line<'a> {
     kind: EntryKind,
     position: Position,
@@ -33,15 +27,16 @@ struct Line<'a> {
 }
 
 impl Tree {
-    /// Records what a poll wrote; adds the children that are to be begun to `children`.
+    /// Records what a poll wrote; adds the children that are to run to `children`.
     ///
     /// # Errors
-    /// The bound that the tree as a whole would pass; what was written before it is recorded.
+    /// The limit that the tree as a whole would pass; what was written before it is recorded.
     pub(super) fn record(
         &mut self,
         id: NodeId,
         fresh: Vec<Fresh>,
         registry: &Registry,
+        now: Timestamp,
         children: &mut Vec<NodeId>,
     ) -> Result<(), LimitError> {
         for fresh in fresh {
@@ -49,7 +44,10 @@ impl Tree {
                 Fresh::Call { position, function, version, input } => {
                     children.push(self.create_child(id, position, function, version, input, registry)?);
                 }
-                Fresh::Sleep { position, ms } => self.begin_sleep(id, position, ms),
+                Fresh::Sleep { position, ms } => {
+                    self.write(id, Line::of(EntryKind::SleepBegun, position, "", encode(&SleepBegun { ms })));
+                    self.arm(id, position, TimerKind::Sleep, after(now, Duration::from_millis(ms)));
+                }
                 Fresh::Emit { position, event } => {
                     self.write(id, Line::of(EntryKind::Emitted, position, &event.cloud_type, event.content.clone()));
                     self.draft.event(*event);
@@ -88,84 +86,57 @@ impl Tree {
         };
         let state = InvocationState::fresh();
         let child = Invocation { path, function: function.to_owned(), version, input, state };
-        self.draft.born(child.clone());
-        Ok(self.add(Node::begun(child, registry)))
+        self.draft.created(child.clone());
+        Ok(self.add(Node::created(child, registry)))
     }
 
-    fn begin_sleep(&mut self, id: NodeId, position: Position, ms: u64) {
-        self.write(id, Line::of(EntryKind::SleepBegun, position, "", sleep_input(ms)));
-        let due_at = self.due_in(std::time::Duration::from_millis(ms));
-        self.arm(id, position, TimerKind::Sleep, due_at);
-    }
-
-    /// Records the end of a try of a step: its result, its last error, or that another try follows.
-    pub(super) fn step_done(&mut self, id: NodeId, done: StepDone) {
-        let StepDone { position, policy, result } = done;
-        let Some(cell) = self.cell(id) else { return };
-        let attempt = cell.step_attempts(position) + 1;
-        let name = cell.script(|script| script.name(position).to_owned());
+    /// Records the end of an attempt of a step: its result, its last error, or that another attempt follows.
+    pub(crate) fn step_ended(&mut self, id: NodeId, end: StepEnd, now: Timestamp) {
+        let StepEnd { position, name, attempt, result, retry_in } = end;
         let error = match result {
             Ok(value) => {
-                let number = self.next_number();
-                let line = Line {
-                    number: Some(number),
-                    attempt,
-                    ..Line::of(EntryKind::StepResolved, position, &name, value.clone())
-                };
-                self.write(id, line);
-                return cell.complete(position, number, Completion::StepOk(value));
+                let line = Line { attempt, ..Line::of(EntryKind::StepResolved, position, &name, value.clone()) };
+                return self.write_completion(id, line, Completion::StepOk(value));
             }
             Err(error) => error,
         };
-        let backoff = policy.backoff(attempt, crate::random::fraction()).filter(|_| error.transient);
-        if let Some(backoff) = backoff.filter(|_| !cell.script(|script| script.is_done(position))) {
-            let payload = encode(&StepRetriedPayload { message: error.message });
+        if let Some(wait) = retry_in {
+            let payload = encode(&StepRetried { message: error.message });
             self.write(id, Line { attempt, ..Line::of(EntryKind::StepRetried, position, &name, payload) });
-            let due_at = self.due_in(backoff);
-            self.arm(id, position, TimerKind::StepRetry, due_at);
-            return cell.back_off(position, attempt);
+            self.arm(id, position, TimerKind::StepRetry, after(now, wait));
+            return self.notify(id, Notice::BackingOff { position, attempt });
         }
-        let number = self.next_number();
         let rejection = Rejection::of_body(&error).to_bytes();
-        let line = Line {
-            number: Some(number),
-            attempt,
-            ..Line::of(EntryKind::StepRejected, position, &name, rejection.clone())
-        };
-        self.write(id, line);
-        cell.complete(position, number, Completion::StepErr(rejection));
+        let line = Line { attempt, ..Line::of(EntryKind::StepRejected, position, &name, rejection.clone()) };
+        self.write_completion(id, line, Completion::StepErr(rejection));
     }
 
-    /// Records the tree that a start gave.
-    pub(super) fn started(&mut self, id: NodeId, position: Position, input: &[u8], outcome: Bytes) {
-        let Some(cell) = self.cell(id) else { return };
-        let name = cell.script(|script| script.name(position).to_owned());
-        let number = self.next_number();
-        // Both parts are JSON texts already.
-        let payload = [br#"{"input":"#, input, br#","outcome":"#, outcome.as_ref(), b"}"].concat().into();
-        self.write(id, Line { number: Some(number), ..Line::of(EntryKind::Started, position, &name, payload) });
-        cell.complete(position, number, Completion::Started(outcome));
+    /// Records what became of a start by a consumer.
+    pub(crate) fn started(&mut self, id: NodeId, position: Position, name: &str, started: &Started) {
+        let line = Line::of(EntryKind::Started, position, name, encode(started));
+        let outcome: StartOutcome = started.outcome.clone();
+        self.write_completion(id, line, Completion::Started(outcome));
     }
 
-    /// Records that an attempt of the function is over and another follows after `backoff`.
-    pub(super) fn retried(&mut self, id: NodeId, payload: Bytes, backoff: std::time::Duration) {
+    /// Records that an attempt of the function is over and another follows after `wait`.
+    pub(super) fn retried(&mut self, id: NodeId, retried: &Retried, now: Timestamp, wait: Duration) {
         let Some(node) = self.nodes.get_mut(&id) else { return };
         let attempt = node.state.attempt;
         node.state.attempt += 1;
+        let payload = encode(retried);
         self.write(id, Line { attempt, ..Line::of(EntryKind::Retried, Entry::NO_POSITION, "", payload) });
-        let due_at = self.due_in(backoff);
-        self.arm(id, Entry::NO_POSITION, TimerKind::FunctionRetry, due_at);
+        self.arm(id, Entry::NO_POSITION, TimerKind::FunctionRetry, after(now, wait));
     }
 
-    /// Fires the timers that are due at `now`; returns the nodes to look at. One whose invocation is not loaded stays
-    /// until it is: its journal's next place is not known yet.
-    pub(super) fn fire_due(&mut self, now: jiff::Timestamp) -> Vec<NodeId> {
+    /// Fires the timers that are due at `now`; returns the nodes to look at. The sleep of an invocation that is not
+    /// loaded stays until it is: the place of the journal's next entry is not known yet.
+    pub(crate) fn fire_due(&mut self, now: Timestamp) -> Vec<NodeId> {
         let due: Vec<Timer> = self.timers.iter().filter(|timer| timer.due_at <= now).cloned().collect();
         let mut woken = Vec::new();
         for timer in due {
             let Some(id) = self.by_path.get(&timer.path).copied() else { continue };
-            let loaded = self.nodes.get(&id).is_some_and(|node| node.next_seq.is_some());
-            if timer.kind == TimerKind::Sleep && !loaded {
+            let is_loaded = self.nodes.get(&id).is_some_and(|node| node.next_seq.is_some());
+            if timer.kind == TimerKind::Sleep && !is_loaded {
                 woken.push(id);
                 continue;
             }
@@ -180,23 +151,17 @@ impl Tree {
         let position = timer.position;
         match timer.kind {
             TimerKind::Sleep => {
-                let number = self.next_number();
                 let line = Line::of(EntryKind::SleepEnded, position, "", Bytes::new());
-                self.write(id, Line { number: Some(number), ..line });
-                self.complete(id, position, number, Completion::SleepEnded);
+                self.write_completion(id, line, Completion::SleepEnded);
             }
             // Nothing with a number is recorded for these, so the state itself says that the function runs again.
             TimerKind::StepRetry => {
                 self.runs_again(id);
-                if let Some(cell) = self.cell(id) {
-                    cell.retry_step(position);
-                }
+                self.notify(id, Notice::RetryDue { position });
             }
             TimerKind::FunctionRetry => {
                 self.runs_again(id);
-                if let Some(node) = self.nodes.get_mut(&id) {
-                    node.status = Status::Runnable;
-                }
+                self.on(id, Event::BackoffOver);
             }
         }
     }
@@ -208,33 +173,32 @@ impl Tree {
         self.save(id);
     }
 
-    /// Gives a completion to a node: to its body if one is in memory, else to the next one.
-    pub(super) fn complete(&mut self, id: NodeId, position: Position, number: u32, completion: Completion) {
+    /// A function that waits for something durable: it has seen every completion so far.
+    pub(crate) fn suspend(&mut self, id: NodeId) {
+        let number = self.number;
         let Some(node) = self.nodes.get_mut(&id) else { return };
-        match &node.activation {
-            Some(activation) => activation.cell.complete(position, number, completion),
-            None => node.late.push((position, number, completion)),
+        if node.on(Event::Suspended) && node.state.seen != Some(number) {
+            node.state.seen = Some(number);
+            self.save(id);
         }
     }
 
-    pub(super) fn cell(&self, id: NodeId) -> Option<std::sync::Arc<crate::activation::Cell>> {
-        self.nodes.get(&id)?.activation.as_ref().map(|activation| std::sync::Arc::clone(&activation.cell))
-    }
-
-    fn arm(&mut self, id: NodeId, position: Position, kind: TimerKind, due_at: jiff::Timestamp) {
+    fn arm(&mut self, id: NodeId, position: Position, kind: TimerKind, due_at: Timestamp) {
         if let Some(node) = self.nodes.get(&id) {
             self.set_timer(Timer { path: node.path.clone(), position, kind, due_at });
         }
     }
 
-    fn due_in(&self, wait: std::time::Duration) -> jiff::Timestamp {
-        let now = self.facts.clock.now();
-        now.checked_add(wait).unwrap_or(jiff::Timestamp::MAX)
+    /// Writes an entry that completes an operation: it takes the next completion number, and the body is told.
+    fn write_completion(&mut self, id: NodeId, line: Line<'_>, completion: Completion) {
+        let (number, position) = (self.next_number(), line.position);
+        self.write(id, Line { number: Some(number), ..line });
+        self.notify(id, Notice::Completed { position, number, completion });
     }
 
     fn write(&mut self, id: NodeId, line: Line<'_>) {
         let Some(node) = self.nodes.get_mut(&id) else { return };
-        // Only a loaded node is polled or fired, so its next place is known.
+        // Only a loaded node is polled or fired, so the place of its next entry is known.
         let seq = node.next_seq.get_or_insert(0);
         let entry = Entry {
             seq: *seq,
@@ -248,6 +212,11 @@ impl Tree {
         *seq += 1;
         self.draft.entry(&node.path, entry);
     }
+}
+
+/// A time that no timestamp can hold is as good as never.
+fn after(now: Timestamp, wait: Duration) -> Timestamp {
+    now.checked_add(wait).unwrap_or(Timestamp::MAX)
 }
 
 impl<'a> Line<'a> {

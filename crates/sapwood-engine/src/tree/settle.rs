@@ -1,41 +1,76 @@
-//! What a return, a panic, a limit or a violation comes to; and how promises settle up the tree.
+//! What a poll comes to: a return, a panic, a limit, a violation; and how promises settle up the tree.
+
+use std::time::Duration;
 
 use bytes::Bytes;
+use jiff::Timestamp;
+use sapwood_core::Position;
 use sapwood_core::limits::LimitError;
 use sapwood_core::retry::RetryPolicy;
-use sapwood_core::store::Outcome;
-use sapwood_core::tree::{Phase, TimerKind};
+use sapwood_core::store::TreeOutcome;
+use sapwood_core::tree::{PromiseState, TimerKind, TreeState};
 
-use super::node::Status;
-use super::{NodeId, Tree};
-use crate::activation::{Fresh, Report};
-use crate::outcome::{Rejection, RejectionKind};
-use crate::registry::{BodyError, BodyResult, Registry, encode};
-use crate::replay::{Completion, RetriedPayload, Violation};
+use super::model::Tree;
+use super::node::{Event, NodeId, Status};
+use crate::activation::{Finish, Fresh, Notice, Report, RetryBasis, Work};
+use crate::payload::{BodyError, BodyResult, Rejection, RejectionKind, Retried, Violation, encode};
+use crate::registry::Registry;
+use crate::replay::Completion;
 
 impl Tree {
-    /// A body returned. Returns the nodes to look at.
-    pub(super) fn returned(
+    /// A body was polled and waits. Returns the nodes to look at.
+    pub(crate) fn paused(&mut self, id: NodeId, report: Report, registry: &Registry, now: Timestamp) -> Vec<NodeId> {
+        let mut woken = Vec::new();
+        match self.record(id, report.fresh, registry, now, &mut woken) {
+            Ok(()) => report.steps_ended.into_iter().for_each(|end| self.step_ended(id, end, now)),
+            Err(limit) => woken.extend(self.limited(id, &limit)),
+        }
+        woken
+    }
+
+    /// An activation is over. Returns the nodes to look at.
+    pub(crate) fn finished(
+        &mut self,
+        id: NodeId,
+        finish: Finish,
+        fresh: Vec<Fresh>,
+        registry: &Registry,
+        now: Timestamp,
+    ) -> Vec<NodeId> {
+        match finish {
+            Finish::Returned(result, retry) => self.returned(id, result, retry, fresh, registry, now),
+            Finish::Panicked(message, retry) => {
+                self.panicked(id, &message, retry, now);
+                Vec::new()
+            }
+            Finish::Violated(violation) => {
+                self.park(id, &violation);
+                Vec::new()
+            }
+            Finish::Limited(limit) => self.limited(id, &limit),
+        }
+    }
+
+    fn returned(
         &mut self,
         id: NodeId,
         result: BodyResult,
-        report: Report,
+        retry: RetryBasis,
+        fresh: Vec<Fresh>,
         registry: &Registry,
+        now: Timestamp,
     ) -> Vec<NodeId> {
-        let Some(cell) = self.cell(id) else { return Vec::new() };
-        if let Some(violation) = cell.script(crate::replay::Script::unasked) {
-            return self.park(id, &violation);
-        }
         if let Err(error) = &result
             && error.transient
-            && let Some(retry) = self.retry_of(id, &report)
+            && let Some(wait) = self.wait_before_retry(id, &retry)
         {
-            return self.retry(id, &error.message, retry);
+            self.retry(id, &error.message, retry.forgotten, wait, now);
+            return Vec::new();
         }
-        // The body is gone: what it dropped on its way out tells nobody anything.
-        let fresh = report.fresh.into_iter().filter(|fresh| !matches!(fresh, Fresh::Drop { .. })).collect();
+        // The body is gone: what it dropped on its way out says nothing.
+        let fresh = fresh.into_iter().filter(|fresh| !matches!(fresh, Fresh::Drop { .. })).collect();
         let mut woken = Vec::new();
-        let recorded = self.record(id, fresh, registry, &mut woken);
+        let recorded = self.record(id, fresh, registry, now, &mut woken);
         woken.extend(match (recorded, result) {
             (Err(limit), _) => self.limited(id, &limit),
             (Ok(()), Ok(value)) => self.resolved(id, value),
@@ -50,7 +85,7 @@ impl Tree {
             let what = "payload bytes".to_owned();
             return self.limited(id, &LimitError { operation: "return".to_owned(), what, found: value.len(), limit });
         }
-        self.decided(id, Phase::ReturnedOk, value)
+        self.decided(id, PromiseState::ReturnedOk, value)
     }
 
     fn rejected(&mut self, id: NodeId, error: &BodyError) -> Vec<NodeId> {
@@ -59,46 +94,40 @@ impl Tree {
             let (what, found) = ("payload bytes".to_owned(), error.error.len());
             return self.limited(id, &LimitError { operation: "return of an error".to_owned(), what, found, limit });
         }
-        self.decided(id, Phase::ReturnedErr, Rejection::of_body(error).to_bytes())
+        self.decided(id, PromiseState::ReturnedErr, Rejection::of_body(error).to_bytes())
     }
 
-    /// An operation met a bound: it fails by name, and its function with it.
+    /// An operation met a limit: it fails by name, and its function with it.
     pub(super) fn limited(&mut self, id: NodeId, limit: &LimitError) -> Vec<NodeId> {
         let rejection = Rejection::of(RejectionKind::Limit, limit.to_string());
-        self.decided(id, Phase::ReturnedErr, rejection.to_bytes())
+        self.decided(id, PromiseState::ReturnedErr, rejection.to_bytes())
     }
 
-    /// The recorded input is none that the function can read, and never was.
-    pub(super) fn undecodable(&mut self, id: NodeId, message: String) -> Vec<NodeId> {
-        self.decided(id, Phase::ReturnedErr, Rejection::of(RejectionKind::Input, message).to_bytes())
+    /// A consumer cannot read its event, and no later build of it may.
+    pub(crate) fn undecodable(&mut self, id: NodeId, message: String) -> Vec<NodeId> {
+        self.decided(id, PromiseState::ReturnedErr, Rejection::of(RejectionKind::Input, message).to_bytes())
     }
 
     /// A body panicked: an attempt like a transient error, also with nothing to forget; exhausted, it parks (F6).
-    pub(super) fn panicked(&mut self, id: NodeId, message: &str) -> Vec<NodeId> {
-        let forgotten = self.cell(id).map(|cell| cell.script(crate::replay::Script::forgettable)).unwrap_or_default();
-        match self.policy(id).and_then(|(policy, attempt)| policy.backoff(attempt, crate::random::fraction())) {
-            Some(backoff) => self.retry(id, &format!("panicked: {message}"), Retry { forgotten, backoff }),
+    fn panicked(&mut self, id: NodeId, message: &str, retry: RetryBasis, now: Timestamp) {
+        match self.policy(id).and_then(|(policy, attempt)| policy.backoff(attempt, retry.fraction)) {
+            Some(wait) => self.retry(id, &format!("panicked: {message}"), retry.forgotten, wait, now),
             None => {
-                let cursor = self.cell(id).map_or(0, |cell| cell.cursor());
-                self.park(id, &Violation::misuse(cursor, format!("a panic, at the last attempt: {message}"), ""))
+                let asked = format!("a panic, at the last attempt: {message}");
+                self.park(id, &Violation::misuse(retry.position, asked, ""));
             }
         }
     }
 
-    /// The retry that a transient error gets: none where attempts are used up, or where there is nothing to forget,
-    /// for then it would only replay the same error (F5).
-    fn retry_of(&self, id: NodeId, report: &Report) -> Option<Retry> {
+    /// The wait before the retry that a transient error gets: `None` if attempts are used up, or if there is nothing to
+    /// forget, because then it would only replay the same error (F5). What the last poll dropped is no reason: a replay
+    /// drops it again on its way to the same error.
+    fn wait_before_retry(&self, id: NodeId, retry: &RetryBasis) -> Option<Duration> {
         let (policy, attempt) = self.policy(id)?;
-        let cell = self.cell(id)?;
-        let forgotten = cell.script(crate::replay::Script::forgettable);
-        // What the last poll dropped is no reason: a replay drops it again on its way to the same error.
-        let wrote = report.fresh.iter().any(|fresh| !matches!(fresh, Fresh::Drop { .. }))
-            || cell.script(crate::replay::Script::asked_in_last_poll);
-        if !wrote && forgotten.is_empty() {
+        if !retry.asked && retry.forgotten.is_empty() {
             return None;
         }
-        let backoff = policy.backoff(attempt, crate::random::fraction())?;
-        Some(Retry { forgotten, backoff })
+        policy.backoff(attempt, retry.fraction)
     }
 
     fn policy(&self, id: NodeId) -> Option<(RetryPolicy, u32)> {
@@ -106,33 +135,29 @@ impl Tree {
         Some((node.definition.as_ref()?.retry, node.state.attempt))
     }
 
-    fn retry(&mut self, id: NodeId, message: &str, retry: Retry) -> Vec<NodeId> {
+    fn retry(&mut self, id: NodeId, message: &str, forgotten: Vec<Position>, wait: Duration, now: Timestamp) {
         tracing::info!(tree = %self.id(), error = message, "an attempt failed; another follows");
-        let Retry { forgotten, backoff } = retry;
         // A forgotten step may still have a timer.
         let path = self.nodes.get(&id).map(|node| node.path.clone()).unwrap_or_default();
         self.clear_timers(|timer| {
             timer.path == path && timer.kind == TimerKind::StepRetry && forgotten.contains(&timer.position)
         });
-        let payload = encode(&RetriedPayload { message: message.to_owned(), forgotten });
-        self.retried(id, payload, backoff);
-        self.put_down(id, Status::BackingOff);
+        self.retried(id, &Retried { message: message.to_owned(), forgotten }, now, wait);
+        self.put_down(id, Event::BackedOff);
         if let Some(node) = self.nodes.get_mut(&id) {
             node.state.seen = Some(self.number);
         }
         self.save(id);
-        Vec::new()
     }
 
     /// Parks an invocation: history stays whole, siblings go on, no attempt is consumed (R9).
-    pub(super) fn park(&mut self, id: NodeId, violation: &Violation) -> Vec<NodeId> {
+    pub(crate) fn park(&mut self, id: NodeId, violation: &Violation) {
         if let Some(node) = self.nodes.get_mut(&id) {
             tracing::error!(tree = %self.facts.tree, path = %node.path, function = node.function, "parked: {violation}");
             node.state.parked = Some(encode(violation));
         }
-        self.put_down(id, Status::Parked);
+        self.put_down(id, Event::Parked);
         self.save(id);
-        Vec::new()
     }
 
     /// Parks every invocation: the store refuses what they recorded.
@@ -144,10 +169,10 @@ impl Tree {
     }
 
     /// The outcome is decided; the promise settles once all children are closed (N1).
-    fn decided(&mut self, id: NodeId, phase: Phase, outcome: Bytes) -> Vec<NodeId> {
-        self.put_down(id, Status::Returned);
+    fn decided(&mut self, id: NodeId, promise: PromiseState, outcome: Bytes) -> Vec<NodeId> {
+        self.put_down(id, Event::Returned);
         let Some(node) = self.nodes.get_mut(&id) else { return Vec::new() };
-        node.state.phase = phase;
+        node.state.promise = promise;
         node.state.outcome = Some(outcome);
         let path = node.path.clone();
         let is_closed = node.open_children == 0;
@@ -159,15 +184,16 @@ impl Tree {
         Vec::new()
     }
 
-    /// Settles a promise whose outcome is decided and whose children are closed, and tells its parent.
+    /// Settles a promise whose outcome is decided and whose children are closed, and tells its parent; and so on up the
+    /// tree, as long as a parent has only waited for that.
     fn settle(&mut self, id: NodeId) -> Vec<NodeId> {
         let mut next = Some(id);
         while let Some(id) = next.take() {
             let number = self.number + 1;
             let Some(node) = self.nodes.get_mut(&id) else { break };
-            node.state.phase = match node.state.phase {
-                Phase::ReturnedOk => Phase::Resolved,
-                Phase::ReturnedErr => Phase::Rejected,
+            node.state.promise = match node.state.promise {
+                PromiseState::ReturnedOk => PromiseState::Resolved,
+                PromiseState::ReturnedErr => PromiseState::Rejected,
                 settled => settled,
             };
             let position = node.path.position();
@@ -178,57 +204,49 @@ impl Tree {
             self.save(id);
             let Some(node) = self.nodes.remove(&id) else { break };
             self.by_path.remove(&node.path);
-            let (phase, attempts) = (node.state.phase, node.state.attempt);
+            let (promise, attempts) = (node.state.promise, node.state.attempt);
             let Some((parent_path, position)) = node.path.parent().zip(position) else {
-                self.outcome = Some(Outcome {
-                    state: Self::settled_state(phase),
+                self.outcome = Some(TreeOutcome {
+                    state: settled_state(promise),
                     function: node.function,
                     version: node.version,
                     attempts,
-                    value: node.state.outcome,
+                    outcome: node.state.outcome,
                 });
                 break;
             };
             let Some(parent) = self.by_path.get(&parent_path).copied() else { break };
             let Some(parent_node) = self.nodes.get_mut(&parent) else { break };
             parent_node.open_children = parent_node.open_children.saturating_sub(1);
-            if parent_node.status == Status::Returned {
+            if parent_node.status() == Status::Returned {
                 next = (parent_node.open_children == 0).then_some(parent);
                 continue;
             }
             let outcome = node.state.outcome.unwrap_or_default();
-            let completion = Completion::Call { version: node.version, phase, attempts, outcome };
-            self.complete(parent, position, number, completion);
+            let completion = Completion::Call { version: node.version, promise, attempts, outcome };
+            self.notify(parent, Notice::Completed { position, number, completion });
             return vec![parent];
         }
         Vec::new()
     }
 
-    /// A function that waits: it leaves its slot, and has seen every completion so far.
-    pub(super) fn suspend(&mut self, id: NodeId) {
-        let number = self.number;
-        let Some(node) = self.nodes.get_mut(&id) else { return };
-        node.status = Status::Waiting;
-        node.permit = None;
-        if node.state.seen != Some(number) {
-            node.state.seen = Some(number);
-            self.save(id);
-        }
-    }
-
-    /// Drops a node's body and slot.
-    fn put_down(&mut self, id: NodeId, status: Status) {
+    /// A node goes on without the body it had.
+    fn put_down(&mut self, id: NodeId, event: Event) {
         if let Some(node) = self.nodes.get_mut(&id) {
-            node.activation = None;
-            node.permit = None;
-            node.blank = false;
-            node.status = status;
+            node.is_blank = false;
+            node.work = Work::default();
+            node.on(event);
         }
     }
 }
 
-/// A retry to come.
-struct Retry {
-    forgotten: Vec<sapwood_core::Position>,
-    backoff: std::time::Duration,
+/// The state of a tree whose root's promise settled like this.
+const fn settled_state(promise: PromiseState) -> TreeState {
+    match promise {
+        PromiseState::Resolved => TreeState::Resolved,
+        PromiseState::Rejected => TreeState::Rejected,
+        PromiseState::Cancelled => TreeState::Cancelled,
+        PromiseState::TimedOut => TreeState::TimedOut,
+        PromiseState::Pending | PromiseState::ReturnedOk | PromiseState::ReturnedErr => TreeState::Running,
+    }
 }

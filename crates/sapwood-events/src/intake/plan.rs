@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use sapwood_core::broker::Consumed;
-use sapwood_core::store::{Assigned, Intake, KeyScope, NewTree, PositionMove, Start, StartKey, TopicPartition};
+use sapwood_core::broker::{Consumed, TopicPartition};
+use sapwood_core::store::{AssignedPartition, Intake, KeyScope, NewTree, OffsetAdvance, Start, StartKey};
 use sapwood_core::tree::Cause;
 use sapwood_core::{TreeId, canonical};
 use sapwood_engine::Delivered;
 use tokio::time::Instant;
 
 use crate::cloud::{self, Envelope};
-use crate::routes::{Group, Target};
+use crate::groups::{Group, Target};
 
 /// Records of one commit at most.
 const ROWS: usize = 500;
@@ -19,12 +19,12 @@ const BYTES: usize = 4 * 1024 * 1024;
 
 /// The partitions this member has, with the epochs of their assignments.
 #[derive(Debug, Default)]
-pub(super) struct Held {
-    partitions: BTreeMap<(String, i32), Holding>,
+pub(super) struct Assignments {
+    partitions: BTreeMap<(String, i32), Assignment>,
 }
 
 #[derive(Debug)]
-enum Holding {
+enum Assignment {
     Mine {
         partition: TopicPartition,
         epoch: i64,
@@ -35,12 +35,12 @@ enum Holding {
     },
 }
 
-impl Held {
+impl Assignments {
     /// The store has assigned these.
-    pub(super) fn assigned(&mut self, assigned: &[Assigned]) {
-        for Assigned { partition, epoch, .. } in assigned {
-            let holding = Holding::Mine { partition: partition.clone(), epoch: *epoch };
-            self.partitions.insert((partition.topic.clone(), partition.partition), holding);
+    pub(super) fn assigned(&mut self, assigned: &[AssignedPartition]) {
+        for AssignedPartition { partition, epoch, .. } in assigned {
+            let assignment = Assignment::Mine { partition: partition.clone(), epoch: *epoch };
+            self.partitions.insert((partition.topic.clone(), partition.partition), assignment);
         }
     }
 
@@ -53,27 +53,27 @@ impl Held {
 
     /// The store has refused this one.
     pub(super) fn lost(&mut self, topic: &str, partition: i32, now: Instant) {
-        self.partitions.insert((topic.to_owned(), partition), Holding::Lost { since: now });
+        self.partitions.insert((topic.to_owned(), partition), Assignment::Lost { since: now });
     }
 
     /// Since when the oldest partition is lost that the broker says is ours.
     pub(super) fn lost_since(&self) -> Option<Instant> {
-        let lost = self.partitions.values().filter_map(|holding| match holding {
-            Holding::Lost { since } => Some(*since),
-            Holding::Mine { .. } => None,
+        let lost = self.partitions.values().filter_map(|assignment| match assignment {
+            Assignment::Lost { since } => Some(*since),
+            Assignment::Mine { .. } => None,
         });
         lost.min()
     }
 
     /// Partitions this member reads.
     pub(super) fn count(&self) -> usize {
-        self.partitions.values().filter(|holding| matches!(holding, Holding::Mine { .. })).count()
+        self.partitions.values().filter(|assignment| matches!(assignment, Assignment::Mine { .. })).count()
     }
 
     fn mine(&self, topic: &str, partition: i32) -> Option<(&TopicPartition, i64)> {
         match self.partitions.get(&(topic.to_owned(), partition))? {
-            Holding::Mine { partition, epoch } => Some((partition, *epoch)),
-            Holding::Lost { .. } => None,
+            Assignment::Mine { partition, epoch } => Some((partition, *epoch)),
+            Assignment::Lost { .. } => None,
         }
     }
 }
@@ -84,21 +84,21 @@ pub(super) struct Item {
     pub(super) topic: String,
     pub(super) partition: i32,
     pub(super) offset: i64,
-    /// `None` for a record that no consumer of the group wants: it only moves the position. The tree's identity is
+    /// `None` for a record that no consumer of the group wants: it only moves the offset. The tree's identity is
     /// drawn once, so that a commit of unknown outcome is repeated as it was.
     pub(super) start: Option<Start>,
     bytes: usize,
 }
 
 /// Reads a batch for a group.
-pub(super) fn items_of(group: &Group, records: Vec<Consumed>) -> Vec<Item> {
-    records.into_iter().map(|record| item_of(group, record)).collect()
+pub(super) fn items_of(group: &Group, records: Vec<Consumed>, new_id: &impl Fn() -> TreeId) -> Vec<Item> {
+    records.into_iter().map(|record| item_of(group, record, new_id)).collect()
 }
 
-fn item_of(group: &Group, record: Consumed) -> Item {
+fn item_of(group: &Group, record: Consumed, new_id: &impl Fn() -> TreeId) -> Item {
     let target = cloud::type_of(&record).and_then(|cloud_type| group.target(&record.topic, cloud_type));
     let start = target.and_then(|target| match Envelope::read(&record) {
-        Ok(envelope) => Some(start_of(group, target, envelope)),
+        Ok(envelope) => Some(start_of(group, target, envelope, new_id())),
         Err(unreadable) => {
             let Consumed { topic, partition, offset, .. } = &record;
             tracing::warn!(topic, partition, offset, %unreadable, "a record of a subscribed type is skipped");
@@ -109,7 +109,7 @@ fn item_of(group: &Group, record: Consumed) -> Item {
     Item { topic: record.topic, partition: record.partition, offset: record.offset, start, bytes }
 }
 
-fn start_of(group: &Group, target: Target, envelope: Envelope) -> Start {
+fn start_of(group: &Group, target: Target, envelope: Envelope, tree: TreeId) -> Start {
     let key = StartKey {
         scope: KeyScope::Group(group.name.to_owned()),
         key: format!("{} {}", envelope.source, envelope.id),
@@ -124,7 +124,7 @@ fn start_of(group: &Group, target: Target, envelope: Envelope) -> Start {
     let Envelope { id, source, key: event_key, time, content, .. } = envelope;
     let delivered = serde_json::json!(Delivered { id, source, key: event_key, time, content });
     let tree = NewTree {
-        id: TreeId::fresh(),
+        id: tree,
         function: target.function.to_owned(),
         version: target.version,
         input: delivered.to_string().into(),
@@ -161,40 +161,40 @@ pub(super) fn by_partition(items: Vec<Item>) -> Vec<Vec<Item>> {
 }
 
 /// The commit of those items whose partition is still ours; `None` where none is.
-pub(super) fn intake_of(group: &Group, held: &Held, items: &[Item]) -> Option<Intake> {
-    let mut positions: BTreeMap<(&str, i32), PositionMove> = BTreeMap::new();
+pub(super) fn intake_of(group: &Group, assignments: &Assignments, items: &[Item]) -> Option<Intake> {
+    let mut offsets: BTreeMap<(&str, i32), OffsetAdvance> = BTreeMap::new();
     let mut starts = Vec::new();
     for item in items {
-        let Some((partition, epoch)) = held.mine(&item.topic, item.partition) else { continue };
+        let Some((partition, epoch)) = assignments.mine(&item.topic, item.partition) else { continue };
         let next_offset = item.offset + 1;
-        positions
+        offsets
             .entry((&item.topic, item.partition))
-            .and_modify(|position| position.next_offset = position.next_offset.max(next_offset))
-            .or_insert_with(|| PositionMove { partition: partition.clone(), epoch, next_offset });
+            .and_modify(|advance| advance.next_offset = advance.next_offset.max(next_offset))
+            .or_insert_with(|| OffsetAdvance { partition: partition.clone(), epoch, next_offset });
         starts.extend(item.start.clone());
     }
-    let positions: Vec<_> = positions.into_values().collect();
-    (!positions.is_empty()).then(|| Intake { group: group.name.to_owned(), positions, starts })
+    let offsets: Vec<_> = offsets.into_values().collect();
+    (!offsets.is_empty()).then(|| Intake { group: group.name.to_owned(), offsets, starts })
 }
 
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
     use sapwood_core::EventId;
-    use sapwood_engine::Subscription;
+    use sapwood_engine::EventTrigger;
     use serde_json::{Value, json};
 
     use super::*;
 
     fn group() -> Group {
-        let subscription = Subscription {
+        let trigger = EventTrigger {
             group: "shipping",
             source_context: "orders",
             topic: "orders.events".to_owned(),
             cloud_type: "orders.completed.v1".to_owned(),
             source: "/sapwood/orders".to_owned(),
         };
-        Group::of("shipping", "book_courier", 2, &subscription)
+        Group::of("shipping", "book_courier", 2, &trigger)
     }
 
     fn record(partition: i32, offset: i64, id: &str, cloud_type: &str, content: &'static str) -> Consumed {
@@ -218,8 +218,8 @@ mod tests {
         record(partition, offset, &format!("e-{partition}-{offset}"), "orders.completed.v1", "{}")
     }
 
-    fn held(partitions: &[(i32, i64)]) -> Held {
-        let assigned = partitions.iter().map(|(partition, epoch)| Assigned {
+    fn assignments(partitions: &[(i32, i64)]) -> Assignments {
+        let assigned = partitions.iter().map(|(partition, epoch)| AssignedPartition {
             partition: TopicPartition {
                 topic: "orders.events".to_owned(),
                 partition: *partition,
@@ -228,24 +228,24 @@ mod tests {
             epoch: *epoch,
             next_offset: None,
         });
-        let mut held = Held::default();
-        held.assigned(&assigned.collect::<Vec<_>>());
-        held
+        let mut assignments = Assignments::default();
+        assignments.assigned(&assigned.collect::<Vec<_>>());
+        assignments
     }
 
-    fn positions(intake: &Intake) -> Vec<(i32, i64, i64)> {
-        let position = |moved: &PositionMove| (moved.partition.partition, moved.epoch, moved.next_offset);
-        intake.positions.iter().map(position).collect()
+    fn offsets(intake: &Intake) -> Vec<(i32, i64, i64)> {
+        let offset = |advance: &OffsetAdvance| (advance.partition.partition, advance.epoch, advance.next_offset);
+        intake.offsets.iter().map(offset).collect()
     }
 
-    /// H2: the position moves in the commit that accepts the events.
+    /// H2: the offset moves in the commit that accepts the events.
     #[test]
-    fn one_commit_moves_the_positions_and_starts_the_newest_consumer() {
+    fn one_commit_moves_the_offsets_and_starts_the_newest_consumer() {
         let group = group();
-        let items = items_of(&group, vec![completed(0, 4), completed(0, 5), completed(1, 9)]);
-        let intake = intake_of(&group, &held(&[(0, 3), (1, 7)]), &items).expect("two partitions");
-        assert_eq!(positions(&intake), [(0, 3, 6), (1, 7, 10)]);
-        assert_eq!(intake.positions[0].partition.topic_id.as_deref(), Some("t-1"));
+        let items = items_of(&group, vec![completed(0, 4), completed(0, 5), completed(1, 9)], &TreeId::fresh);
+        let intake = intake_of(&group, &assignments(&[(0, 3), (1, 7)]), &items).expect("two partitions");
+        assert_eq!(offsets(&intake), [(0, 3, 6), (1, 7, 10)]);
+        assert_eq!(intake.offsets[0].partition.topic_id.as_deref(), Some("t-1"));
         let tree = &intake.starts[0].tree;
         assert_eq!((tree.function.as_str(), tree.version), ("book_courier", 2));
         assert_eq!((tree.cause.correlation.as_str(), tree.cause.causation.as_deref()), ("c-1", Some("e-0-4")));
@@ -261,43 +261,44 @@ mod tests {
         let mut again = record(3, 77, "e-1", "orders.completed.v1", r#"{"b":2, "a":1}"#);
         again.headers.push(("ce_sequence".to_owned(), "12".to_owned()));
         let first = record(0, 1, "e-1", "orders.completed.v1", r#"{"a":1,"b":2}"#);
-        let items = items_of(&group, vec![first, again]);
+        let items = items_of(&group, vec![first, again], &TreeId::fresh);
         let keys: Vec<_> = items.iter().filter_map(|item| item.start.as_ref()).map(|start| &start.key).collect();
         assert_eq!(keys[0], keys[1]);
         assert_eq!(keys[0].key, "/sapwood/orders e-1");
     }
 
     #[test]
-    fn what_nobody_subscribes_to_only_moves_the_position() {
+    fn what_nobody_subscribes_to_only_moves_the_offset() {
         let group = group();
         let mut plain = completed(0, 8);
         plain.headers.clear();
         let records = vec![record(0, 7, "e", "orders.cancelled.v1", "{}"), plain];
-        let intake = intake_of(&group, &held(&[(0, 1)]), &items_of(&group, records)).expect("a position");
-        assert_eq!((positions(&intake), intake.starts.len()), (vec![(0, 1, 9)], 0));
+        let intake =
+            intake_of(&group, &assignments(&[(0, 1)]), &items_of(&group, records, &TreeId::fresh)).expect("an offset");
+        assert_eq!((offsets(&intake), intake.starts.len()), (vec![(0, 1, 9)], 0));
     }
 
     #[test]
     fn a_partition_of_another_member_is_left_out_until_it_is_assigned_again() {
         let group = group();
-        let mut held = held(&[(0, 1), (1, 1)]);
-        let items = items_of(&group, vec![completed(0, 4), completed(1, 4), completed(2, 4)]);
+        let mut assignments = assignments(&[(0, 1), (1, 1)]);
+        let items = items_of(&group, vec![completed(0, 4), completed(1, 4), completed(2, 4)], &TreeId::fresh);
         let now = Instant::now();
-        held.lost("orders.events", 0, now);
-        assert_eq!((held.lost_since(), held.count()), (Some(now), 1));
-        let intake = intake_of(&group, &held, &items).expect("partition 1");
-        assert_eq!((positions(&intake), intake.starts.len()), (vec![(1, 1, 5)], 1));
+        assignments.lost("orders.events", 0, now);
+        assert_eq!((assignments.lost_since(), assignments.count()), (Some(now), 1));
+        let intake = intake_of(&group, &assignments, &items).expect("partition 1");
+        assert_eq!((offsets(&intake), intake.starts.len()), (vec![(1, 1, 5)], 1));
 
         let partition = |partition| TopicPartition { topic: "orders.events".to_owned(), partition, topic_id: None };
-        held.revoked(&[partition(0), partition(1)]);
-        assert_eq!((held.lost_since(), held.count()), (None, 0));
-        assert_eq!(intake_of(&group, &held, &items), None);
+        assignments.revoked(&[partition(0), partition(1)]);
+        assert_eq!((assignments.lost_since(), assignments.count()), (None, 0));
+        assert_eq!(intake_of(&group, &assignments, &items), None);
     }
 
     #[test]
     fn commits_are_bounded_in_rows_and_bytes_and_keep_the_order() {
         let group = group();
-        let mut items = items_of(&group, (0..1_200).map(|offset| completed(0, offset)).collect());
+        let mut items = items_of(&group, (0..1_200).map(|offset| completed(0, offset)).collect(), &TreeId::fresh);
         let rows: Vec<_> = cut(items.clone()).iter().map(Vec::len).collect();
         assert_eq!(rows, [500, 500, 200]);
         items.truncate(4);

@@ -9,12 +9,14 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::select_all;
 use futures::stream::BoxStream;
-use sapwood_core::broker::{BrokerError, BrokerErrorKind, Consumed, Delivery, Subscription};
-use sapwood_core::store::{Hint, LogRecord, LoggedRecord, Store, TopicPartition};
+use sapwood_core::broker::{BrokerError, BrokerErrorKind, Consumed, Delivery, Subscription, TopicPartition};
+use sapwood_core::retry::jittered;
+use sapwood_core::store::{Hint, LogRecord, LoggedRecord, Store};
+use sapwood_engine::Environment;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::sleep;
 
-use crate::pace;
+use super::error::broker_error;
 
 /// Records read at once.
 const ROWS: usize = 250;
@@ -26,6 +28,7 @@ pub(super) struct LogSubscription {
     /// In the order in which they are looked at; the one that was read last goes to the end.
     seats: VecDeque<Seat>,
     period: Duration,
+    environment: Arc<dyn Environment>,
 }
 
 /// A place of a group at a topic's log.
@@ -112,7 +115,7 @@ impl Seat {
         let State::Reading { offset, look: true, .. } = self.state else { return Ok(None) };
         // Seen before the read: an append after it wakes again.
         self.appended.borrow_and_update();
-        let logged = self.store.log_read(&self.topic, offset, ROWS).await.map_err(super::broker_error)?;
+        let logged = self.store.log_read(&self.topic, offset, ROWS).await.map_err(broker_error)?;
         let last = logged.last().map(|logged| logged.offset);
         if let State::Reading { offset, look, .. } = &mut self.state {
             *look = logged.len() == ROWS;
@@ -126,8 +129,8 @@ impl Seat {
 }
 
 impl LogSubscription {
-    pub(super) fn new(seats: Vec<Seat>, period: Duration) -> Self {
-        Self { seats: seats.into(), period }
+    pub(super) fn new(seats: Vec<Seat>, period: Duration, environment: Arc<dyn Environment>) -> Self {
+        Self { seats: seats.into(), period, environment }
     }
 
     async fn read(&mut self) -> Result<Option<Vec<Consumed>>, BrokerError> {
@@ -145,7 +148,7 @@ impl LogSubscription {
         let seats: Vec<_> = seats.collect();
         tokio::select! {
             (woken, ..) = select_all_or_pending(seats) => woken,
-            () = sleep(pace::jittered(self.period)) => Woken::Period,
+            () = sleep(jittered(self.period, self.environment.fraction())) => Woken::Period,
         }
     }
 
@@ -171,7 +174,7 @@ impl LogSubscription {
 /// Whether the log can be read from `offset` on without skipping anything (H8).
 async fn check(store: &dyn Store, topic: &str, offset: i64) -> Result<(), BrokerError> {
     let before = offset.saturating_sub(1).max(0);
-    let first = store.log_read(topic, before, 1).await.map_err(super::broker_error)?;
+    let first = store.log_read(topic, before, 1).await.map_err(broker_error)?;
     let oldest = first.first().map(|logged| logged.offset);
     // The record before is one that was read; nothing else need be there.
     if offset == 0 || oldest.is_some_and(|oldest| oldest <= offset) {

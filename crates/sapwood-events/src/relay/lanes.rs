@@ -1,30 +1,31 @@
-//! What the relay does next, decided without I/O: which lanes to read, what to publish, which cursors to write.
+//! What the relay does next, decided without I/O: which lanes to read, what to publish, which lanes to write back.
 //!
 //! ```text
-//!   cursor                       read_to
+//!   published                    read_to
 //!     │  in flight, at most one    │
 //!     ▼  flight a lane             ▼
 //! ────●━━━━━━━━━━━━━━●─────────────●──────► seq
 //!      acknowledged  waiting        not read yet
 //! ```
 //!
-//! A lane has one flight at a time, so nothing overtakes within it; the next rows are read meanwhile. The cursor is
-//! the last row before which everything is acknowledged. A lane that was lost and leased again is a new one: what
+//! A lane has one flight at a time, so nothing overtakes within it; the next rows are read meanwhile. What is
+//! published ends at the last row before which everything is acknowledged. A lane that was lost and leased again is a new one: what
 //! is under way for the old one is told apart by the epoch.
 //!
 //! Two publishers may work on one lane for a moment, a stale one and its successor. Each publishes without gaps from
-//! a cursor up to which all is acknowledged, so whatever they interleave, the *first* occurrences are in order, and
+//! a row up to which all is acknowledged, so whatever they interleave, the *first* occurrences are in order, and
 //! consumers dedupe the others.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use sapwood_core::broker::{BrokerError, BrokerErrorKind, Record};
-use sapwood_core::store::{LaneLease, LaneMove, OutboxRow};
+use sapwood_core::retry::Backoff;
+use sapwood_core::store::{LaneAdvance, LaneLease, OutboxRow};
 use tokio::time::Instant;
 
 use crate::cloud;
 use crate::health::RefusedEvent;
-use crate::pace::Backoff;
+use crate::pace;
 
 /// Rows of a lane read at once, and flown at once. Two times this bounds a lane's memory.
 const ROWS: usize = 200;
@@ -40,8 +41,8 @@ pub(super) struct Lanes {
 struct Lane {
     epoch: i64,
     /// The last row before which everything is acknowledged.
-    cursor: i64,
-    /// The cursor as the store has it.
+    published: i64,
+    /// The same, as the store has it.
     written: i64,
     /// The last row in memory.
     read_to: i64,
@@ -81,12 +82,12 @@ pub(super) struct Read {
 #[derive(Debug)]
 pub(super) struct Flight {
     pub(super) records: Vec<Record>,
-    pub(super) manifest: Vec<Place>,
+    pub(super) manifest: Vec<FlownRow>,
 }
 
 /// Where a record of a flight comes from; one a record, in order.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
+pub(super) struct FlownRow {
     lane: u16,
     epoch: i64,
     seq: i64,
@@ -146,35 +147,41 @@ impl Lanes {
             for Waiting { row, .. } in lane.rows.iter().filter(|waiting| !waiting.acknowledged).take(most) {
                 lane.flying = true;
                 flight.records.push(cloud::record_of(row));
-                flight.manifest.push(Place { lane: *number, epoch: lane.epoch, seq: row.seq });
+                flight.manifest.push(FlownRow { lane: *number, epoch: lane.epoch, seq: row.seq });
             }
         }
         (!flight.records.is_empty()).then_some(flight)
     }
 
     /// A flight has landed: one result a record.
-    pub(super) fn landed(&mut self, manifest: &[Place], results: Vec<Result<(), BrokerError>>, now: Instant) {
+    pub(super) fn landed(
+        &mut self,
+        manifest: &[FlownRow],
+        results: Vec<Result<(), BrokerError>>,
+        now: Instant,
+        fraction: f64,
+    ) {
         let mut results = results.into_iter();
         for flown in manifest.chunk_by(|a, b| a.lane == b.lane) {
             let results: Vec<_> = results.by_ref().take(flown.len()).collect();
             self.published += results.iter().filter(|result| result.is_ok()).count() as u64;
-            let Some(lane) = flown.first().and_then(|place| self.lane(place.lane, place.epoch)) else { continue };
-            lane.landed(flown, results, now);
+            let Some(lane) = flown.first().and_then(|row| self.lane(row.lane, row.epoch)) else { continue };
+            lane.landed(flown, results, now, fraction);
         }
     }
 
     /// Cursors that the store does not have yet.
-    pub(super) fn moves(&self) -> Vec<LaneMove> {
-        let behind = self.lanes.iter().filter(|(_, lane)| lane.written < lane.cursor);
-        behind.map(|(lane, at)| LaneMove { lane: *lane, epoch: at.epoch, cursor: at.cursor }).collect()
+    pub(super) fn advances(&self) -> Vec<LaneAdvance> {
+        let behind = self.lanes.iter().filter(|(_, lane)| lane.written < lane.published);
+        behind.map(|(lane, at)| LaneAdvance { lane: *lane, epoch: at.epoch, published: at.published }).collect()
     }
 
-    /// The store has these cursors now, except of lanes that are lost. Says whether any is.
-    pub(super) fn advanced(&mut self, moves: &[LaneMove], lost: &[u16]) -> bool {
-        for LaneMove { lane, epoch, cursor } in moves {
+    /// The store has these now, except of lanes that are lost. Returns whether any is.
+    pub(super) fn advanced(&mut self, advances: &[LaneAdvance], lost: &[u16]) -> bool {
+        for LaneAdvance { lane, epoch, published } in advances {
             let is_lost = lost.contains(lane);
             let Some(at) = self.lane(*lane, *epoch) else { continue };
-            at.written = *cursor;
+            at.written = *published;
             if is_lost {
                 self.lanes.remove(lane);
             }
@@ -194,8 +201,8 @@ impl Lanes {
     }
 
     /// The lanes held, each with the last row before which everything is acknowledged.
-    pub(super) fn cursors(&self) -> BTreeMap<u16, i64> {
-        self.lanes.iter().map(|(number, lane)| (*number, lane.cursor)).collect()
+    pub(super) fn published_to(&self) -> BTreeMap<u16, i64> {
+        self.lanes.iter().map(|(number, lane)| (*number, lane.published)).collect()
     }
 
     /// Events at which a lane stands still.
@@ -212,16 +219,16 @@ impl Lane {
     const fn new(lease: &LaneLease) -> Self {
         Self {
             epoch: lease.epoch,
-            cursor: lease.cursor,
-            written: lease.cursor,
-            read_to: lease.cursor,
+            published: lease.published,
+            written: lease.published,
+            read_to: lease.published,
             look: true,
             reading: false,
             flying: false,
             rows: VecDeque::new(),
             trouble: None,
-            outage: Backoff::outage(),
-            refusal: Backoff::refusal(),
+            outage: pace::outage(),
+            refusal: pace::refusal(),
         }
     }
 
@@ -233,18 +240,18 @@ impl Lane {
         self.trouble.as_ref()?.refused.as_ref()
     }
 
-    fn landed(&mut self, flown: &[Place], results: Vec<Result<(), BrokerError>>, now: Instant) {
+    fn landed(&mut self, flown: &[FlownRow], results: Vec<Result<(), BrokerError>>, now: Instant, fraction: f64) {
         self.flying = false;
         let mut failed = None;
-        for (place, result) in flown.iter().zip(results) {
+        for (row, result) in flown.iter().zip(results) {
             match result {
-                Ok(()) => self.acknowledge(place.seq),
-                Err(error) => failed = failed.or(Some((place, error))),
+                Ok(()) => self.acknowledge(row.seq),
+                Err(error) => failed = failed.or(Some((row, error))),
             }
         }
         self.advance();
         match failed {
-            Some((place, error)) => self.fail(*place, &error, now),
+            Some((row, error)) => self.fail(*row, &error, now, fraction),
             None => {
                 self.trouble = None;
                 self.outage.succeeded();
@@ -259,20 +266,20 @@ impl Lane {
         }
     }
 
-    /// Drops what is acknowledged from the front, and moves the cursor behind it.
+    /// Drops what is acknowledged from the front, and moves on behind it.
     fn advance(&mut self) {
         while let Some(waiting) = self.rows.pop_front_if(|waiting| waiting.acknowledged) {
-            self.cursor = waiting.row.seq;
+            self.published = waiting.row.seq;
         }
     }
 
     /// Rests after a failure.
-    fn fail(&mut self, at: Place, error: &BrokerError, now: Instant) {
+    fn fail(&mut self, at: FlownRow, error: &BrokerError, now: Instant, fraction: f64) {
         self.trouble = Some(match error.kind() {
             BrokerErrorKind::Passing | BrokerErrorKind::Fatal => {
                 // A refusal that was seen before stays in sight: an outage does not mend it.
                 let refused = self.trouble.take().and_then(|trouble| trouble.refused);
-                Trouble { until: now + self.outage.failed(), refused }
+                Trouble { until: now + self.outage.failed(fraction), refused }
             }
             BrokerErrorKind::Refused => {
                 let row = self.rows.iter().find(|waiting| waiting.row.seq == at.seq);
@@ -283,7 +290,7 @@ impl Lane {
                     topic: row.event.topic.clone(),
                     why: error.to_string(),
                 });
-                Trouble { until: now + self.refusal.failed(), refused }
+                Trouble { until: now + self.refusal.failed(fraction), refused }
             }
         });
     }
@@ -301,8 +308,8 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(3_600);
 
-    fn lease(lane: u16, epoch: i64, cursor: i64) -> LaneLease {
-        LaneLease { lane, epoch, cursor }
+    fn lease(lane: u16, epoch: i64, published: i64) -> LaneLease {
+        LaneLease { lane, epoch, published }
     }
 
     fn row(lane: u16, seq: i64) -> OutboxRow {
@@ -357,14 +364,14 @@ mod tests {
         fill(&mut lanes, &[1, 2, 5]);
         assert!(lanes.flight(now).is_none(), "the first is in flight");
 
-        lanes.landed(&first.manifest, all_well(&first), now);
-        assert_eq!(lanes.moves(), [LaneMove { lane: 0, epoch: 1, cursor: 2 }]);
+        lanes.landed(&first.manifest, all_well(&first), now, 0.5);
+        assert_eq!(lanes.advances(), [LaneAdvance { lane: 0, epoch: 1, published: 2 }]);
         assert_eq!(ids(&lanes.flight(now).expect("the row read ahead")), ["event-0-5"]);
     }
 
-    /// E4: nothing is lost. The cursor never passes a row that is not acknowledged.
+    /// E4: nothing is lost. What counts as published never passes a row that is not acknowledged.
     #[test]
-    fn the_cursor_stops_before_a_refused_event_and_other_lanes_go_on() {
+    fn a_lane_stops_before_a_refused_event_and_other_lanes_go_on() {
         let now = Instant::now();
         let mut lanes = Lanes::default();
         lanes.leased(&[lease(0, 1, 0), lease(1, 1, 0)]);
@@ -372,10 +379,10 @@ mod tests {
         let flight = lanes.flight(now).expect("rows of both lanes");
         let mut results = all_well(&flight);
         results[1] = Err(error(BrokerErrorKind::Refused));
-        lanes.landed(&flight.manifest, results, now);
+        lanes.landed(&flight.manifest, results, now, 0.5);
 
-        let cursors: Vec<_> = lanes.moves().iter().map(|moved| (moved.lane, moved.cursor)).collect();
-        assert_eq!(cursors, [(0, 1), (1, 3)]);
+        let published: Vec<_> = lanes.advances().iter().map(|advance| (advance.lane, advance.published)).collect();
+        assert_eq!(published, [(0, 1), (1, 3)]);
         assert_eq!(lanes.refused().iter().map(|refused| refused.id.as_str()).collect::<Vec<_>>(), ["event-0-2"]);
         lanes.look();
         fill(&mut lanes, &[1, 2, 3, 4]);
@@ -383,10 +390,10 @@ mod tests {
 
         let probe = lanes.flight(now + LONG).expect("the refused event again");
         assert_eq!(ids(&probe), ["event-0-2"], "alone");
-        lanes.landed(&probe.manifest, all_well(&probe), now + LONG);
+        lanes.landed(&probe.manifest, all_well(&probe), now + LONG, 0.5);
         assert!(lanes.refused().is_empty());
         assert_eq!(ids(&lanes.flight(now + LONG).expect("the rest")), ["event-0-4"], "the third was acknowledged");
-        assert_eq!(lanes.moves()[0].cursor, 3);
+        assert_eq!(lanes.advances()[0].published, 3);
     }
 
     /// E4: events leave after recovery.
@@ -398,11 +405,11 @@ mod tests {
         fill(&mut lanes, &[1, 2]);
         let flight = lanes.flight(now).expect("rows");
         let results = vec![Err(error(BrokerErrorKind::Passing)), Err(error(BrokerErrorKind::Passing))];
-        lanes.landed(&flight.manifest, results, now);
+        lanes.landed(&flight.manifest, results, now, 0.5);
         assert!(lanes.flight(now).is_none(), "it rests");
         assert!(lanes.next_try().expect("a time") > now);
         assert_eq!(ids(&lanes.flight(now + LONG).expect("rows")), ["event-0-1", "event-0-2"]);
-        assert_eq!(lanes.moves(), []);
+        assert_eq!(lanes.advances(), []);
     }
 
     #[test]
@@ -414,13 +421,13 @@ mod tests {
         let flight = lanes.flight(now).expect("rows");
         lanes.look();
         let reads = lanes.reads();
-        assert!(lanes.advanced(&[LaneMove { lane: 0, epoch: 1, cursor: 0 }], &[0]));
-        assert!(lanes.cursors().is_empty());
+        assert!(lanes.advanced(&[LaneAdvance { lane: 0, epoch: 1, published: 0 }], &[0]));
+        assert!(lanes.published_to().is_empty());
 
         lanes.leased(&[lease(0, 3, 1)]);
-        lanes.landed(&flight.manifest, all_well(&flight), now);
+        lanes.landed(&flight.manifest, all_well(&flight), now, 0.5);
         lanes.read(reads[0], Some(vec![row(0, 9)]));
-        assert_eq!(lanes.moves(), []);
+        assert_eq!(lanes.advances(), []);
         assert!(lanes.flight(now).is_none());
         assert_eq!(lanes.reads().iter().map(|read| read.after).collect::<Vec<_>>(), [1]);
     }

@@ -4,13 +4,13 @@ use futures::future::join_all;
 use orders_contract::OrderCompleted;
 use sapwood::prelude::*;
 
-use crate::gateways::OrdersApp;
+use crate::gateways::OrdersDependencies;
 use crate::model::{Card, Confirmation, Line, Order, OrderError, PaymentError, StockError};
 
 /// Takes an order from reservation to confirmation: reserves every line at the same time, charges the card, confirms.
 /// Where that cannot be, it releases what it reserved.
 #[sapwood::function]
-pub async fn place_order(cx: &mut Cx<OrdersApp>, order: Order) -> Result<Confirmation, OrderError> {
+pub async fn place_order(cx: &mut Cx<OrdersDependencies>, order: Order) -> Result<Confirmation, OrderError> {
     let mut picks = Vec::new();
     for line in &order.lines {
         picks.push(cx.call(reserve(line.clone())));
@@ -42,7 +42,7 @@ pub async fn place_order(cx: &mut Cx<OrdersApp>, order: Order) -> Result<Confirm
     Ok(Confirmation { order_id: order.id, payment, reservations })
 }
 
-async fn release_all(cx: &mut Cx<OrdersApp>, reservations: Vec<String>) -> Result<(), OrderError> {
+async fn release_all(cx: &mut Cx<OrdersDependencies>, reservations: Vec<String>) -> Result<(), OrderError> {
     let mut releases = Vec::new();
     for reservation in reservations {
         releases.push(cx.call(release(reservation)));
@@ -55,30 +55,30 @@ async fn release_all(cx: &mut Cx<OrdersApp>, reservations: Vec<String>) -> Resul
 
 /// Reserves a line of an order in the warehouse.
 #[sapwood::function]
-pub async fn reserve(cx: &mut Cx<OrdersApp>, line: Line) -> Result<String, StockError> {
-    let (app, key) = (cx.app(), cx.idempotency_key());
-    cx.step("reserve", || app.reserve(&key, &line)).retry(FLAKY).await
+pub async fn reserve(cx: &mut Cx<OrdersDependencies>, line: Line) -> Result<String, StockError> {
+    let (dependencies, key) = (cx.dependencies(), cx.idempotency_key());
+    cx.step("reserve", || dependencies.reserve(&key, &line)).retry(FLAKY).await
 }
 
 /// Gives a reservation back.
 #[sapwood::function]
-pub async fn release(cx: &mut Cx<OrdersApp>, reservation: String) -> Result<(), StockError> {
-    let (app, key) = (cx.app(), cx.idempotency_key());
-    cx.step("release", || app.release(&key, &reservation)).await
+pub async fn release(cx: &mut Cx<OrdersDependencies>, reservation: String) -> Result<(), StockError> {
+    let (dependencies, key) = (cx.dependencies(), cx.idempotency_key());
+    cx.step("release", || dependencies.release(&key, &reservation)).await
 }
 
 /// Charges a card.
 #[sapwood::function(retry(attempts = 5, backoff = "100ms..30s"))]
-pub async fn charge(cx: &mut Cx<OrdersApp>, card: Card, total_cents: u64) -> Result<String, PaymentError> {
-    let (app, key) = (cx.app(), cx.idempotency_key());
-    cx.step("charge", || app.charge(&key, &card, total_cents)).retry(FLAKY).await
+pub async fn charge(cx: &mut Cx<OrdersDependencies>, card: Card, total_cents: u64) -> Result<String, PaymentError> {
+    let (dependencies, key) = (cx.dependencies(), cx.idempotency_key());
+    cx.step("charge", || dependencies.charge(&key, &card, total_cents)).retry(FLAKY).await
 }
 
 /// Confirms the order to the customer.
 #[sapwood::function]
-pub async fn confirm(cx: &mut Cx<OrdersApp>, order_id: String) -> Result<(), StockError> {
-    let (app, key) = (cx.app(), cx.idempotency_key());
-    cx.step("confirm", || app.confirm(&key, &order_id)).await
+pub async fn confirm(cx: &mut Cx<OrdersDependencies>, order_id: String) -> Result<(), StockError> {
+    let (dependencies, key) = (cx.dependencies(), cx.idempotency_key());
+    cx.step("confirm", || dependencies.confirm(&key, &order_id)).await
 }
 
 /// The gateways of this example come back soon.

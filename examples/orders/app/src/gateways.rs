@@ -15,13 +15,13 @@ use crate::model::{Card, Line, PaymentError, StockError};
 /// What the functions of orders need.
 #[derive(Dependencies)]
 #[dependencies(of = Orders)]
-pub struct OrdersApp {
+pub struct OrdersDependencies {
     latency: Duration,
     effects: Effects,
     tries: Mutex<HashMap<String, u32>>,
 }
 
-impl OrdersApp {
+impl OrdersDependencies {
     /// Gateways that take `latency` for everything and note what they do in `effects`.
     #[must_use]
     pub fn new(latency: Duration, effects: Effects) -> Self {

@@ -12,5 +12,5 @@ mod gateways;
 mod model;
 
 pub use critical_path::{charge, confirm, place_order, release, reserve};
-pub use gateways::{Effects, OrdersApp};
+pub use gateways::{Effects, OrdersDependencies};
 pub use model::{Card, Confirmation, Line, Order, OrderError, PaymentError, StockError};

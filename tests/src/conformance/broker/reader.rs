@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sapwood_core::broker::TopicPartition;
 use sapwood_core::broker::{Broker, BrokerError, Consumed, Delivery, Subscription};
-use sapwood_core::store::TopicPartition;
 use tokio::time::timeout;
 
 /// How long anything may take; a case that waits this long has failed.

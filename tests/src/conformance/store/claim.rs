@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use sapwood_core::TreeId;
 use sapwood_core::store::{Next, Ownership, Start, Turn, Verdict};
 use sapwood_core::tree::TreeState;
+use sapwood_core::{FunctionVersion, TreeId};
 
 use super::fixture::{PAST_LEASE, Worker, full, in_future, micros, release, row, start, turn};
 use crate::store::TestStore;
@@ -29,7 +29,7 @@ pub async fn two_claimers_share_what_is_ready_without_overlap(test: &TestStore) 
         let mut misses = 0;
         // A claim skips what another holds locked, so one empty answer is not yet the end.
         while misses < 3 {
-            let claims = store.trees_claim(worker.id, 7, &[]).await.expect("a claim");
+            let claims = store.tree_claim(worker.id, 7, &[]).await.expect("a claim");
             assert!(claims.trees.len() <= 7);
             misses = if claims.trees.is_empty() { misses + 1 } else { 0 };
             mine.extend(claims.trees.into_iter().map(|claimed| claimed.row));
@@ -52,7 +52,7 @@ pub async fn a_claim_moves_the_revision_and_makes_the_tree_run(test: &TestStore)
     worker.commit_all(&[release(tree, 1, Some(in_future(Duration::ZERO)), Some("f@1"))]).await;
     test.advance(Duration::from_secs(1)).await;
 
-    let claims = store.trees_claim(worker.id, 10, &["f@1".to_owned()]).await.expect("a claim");
+    let claims = store.tree_claim(worker.id, 10, &[FunctionVersion::new("f", 1)]).await.expect("a claim");
 
     assert_eq!(claims.trees.len(), 1);
     let claimed = &claims.trees[0];
@@ -72,7 +72,7 @@ pub async fn a_claimed_tree_refuses_its_former_owner(test: &TestStore) {
     let tree = former.tree().await;
     former.commit_all(&[release(tree, 1, Some(in_future(Duration::ZERO)), None)]).await;
     test.advance(Duration::from_secs(1)).await;
-    assert_eq!(store.trees_claim(worker.id, 10, &[]).await.expect("a claim").trees.len(), 1);
+    assert_eq!(store.tree_claim(worker.id, 10, &[]).await.expect("a claim").trees.len(), 1);
     for revision in 1..=4 {
         assert_eq!(former.commit_one(turn(tree, revision)).await, Verdict::Refused);
     }
@@ -94,15 +94,15 @@ pub async fn a_tree_that_needs_a_version_is_claimed_by_who_has_it(test: &TestSto
     test.advance(Duration::from_secs(1)).await;
     let claimed = |versions: &'static [&'static str]| {
         let (store, id) = (store.clone(), worker.id);
-        let versions: Vec<String> = versions.iter().map(|version| (*version).to_owned()).collect();
+        let versions: Vec<_> = versions.iter().map(|version| version.parse().expect("a version")).collect();
         async move {
-            let claims = store.trees_claim(id, 10, &versions).await.expect("a claim");
+            let claims = store.tree_claim(id, 10, &versions).await.expect("a claim");
             claims.trees.into_iter().map(|claimed| claimed.row.id).collect::<Vec<_>>()
         }
     };
     assert_eq!(claimed(&["ship@1", "place_order@1"]).await, [trees[2]]);
     assert_eq!(claimed(&[]).await, []);
-    assert_eq!(row(&store, trees[0]).await.needs.as_deref(), Some("ship@2"), "it waits visibly");
+    assert_eq!(row(&store, trees[0]).await.needs, Some(FunctionVersion::new("ship", 2)), "it waits visibly");
     assert_eq!(claimed(&["ship@1", "ship@2"]).await, [trees[0]]);
     assert_eq!(claimed(&["ship@3"]).await, [trees[1]]);
 }
@@ -121,16 +121,16 @@ pub async fn a_tree_is_claimed_when_its_time_has_come(test: &TestStore) {
         ])
         .await;
 
-    let claims = store.trees_claim(worker.id, 10, &[]).await.expect("a claim");
+    let claims = store.tree_claim(worker.id, 10, &[]).await.expect("a claim");
     assert_eq!((claims.trees.len(), claims.next_ready_at), (0, Some(soon)));
 
     test.advance(Duration::from_secs(200)).await;
-    let claims = store.trees_claim(worker.id, 10, &[]).await.expect("a claim");
+    let claims = store.tree_claim(worker.id, 10, &[]).await.expect("a claim");
     assert_eq!(claims.trees.iter().map(|claimed| claimed.row.id).collect::<Vec<_>>(), [trees[1]]);
     assert_eq!(claims.next_ready_at.map(micros), Some(late));
 
     test.advance(PAST_LEASE).await;
-    let claims = store.trees_claim(worker.id, 10, &[]).await.expect("a claim");
+    let claims = store.tree_claim(worker.id, 10, &[]).await.expect("a claim");
     assert_eq!(claims.trees.iter().map(|claimed| claimed.row.id).collect::<Vec<_>>(), [trees[0]]);
     assert_eq!(claims.next_ready_at, None, "a tree without a time is never ready");
 }
@@ -145,11 +145,11 @@ pub async fn trees_of_the_dead_are_taken_over_and_those_of_the_living_are_not(te
     living.trees(3).await;
     gone.commit_all(&[full(left[0], 1)]).await;
     let waiting = ready_trees(test, 1).await[0];
-    let before = store.trees_claim(survivor.id, 0, &[]).await.expect("a claim of nothing");
+    let before = store.tree_claim(survivor.id, 0, &[]).await.expect("a claim of nothing");
     assert_eq!(before.trees, []);
 
     store.worker_leave(gone.id).await.expect("it leaves");
-    let claims = store.trees_claim(survivor.id, 10, &[]).await.expect("a claim");
+    let claims = store.tree_claim(survivor.id, 10, &[]).await.expect("a claim");
 
     let taken: HashSet<TreeId> = claims.trees.iter().filter(|c| c.taken_over).map(|c| c.row.id).collect();
     assert_eq!(taken, left.iter().copied().collect());
@@ -157,7 +157,7 @@ pub async fn trees_of_the_dead_are_taken_over_and_those_of_the_living_are_not(te
     assert_eq!(found, [waiting]);
     assert!(claims.trees.iter().all(|claimed| claimed.row.owner == Some(survivor.id)));
     assert_eq!(row(&store, left[0]).await.revision, 3, "a takeover is a claim like any other");
-    assert_eq!(store.trees_claim(survivor.id, 10, &[]).await.expect("a claim").trees, []);
+    assert_eq!(store.tree_claim(survivor.id, 10, &[]).await.expect("a claim").trees, []);
 }
 
 /// C2: a lease that is over makes nobody dead; only a burial does.
@@ -167,10 +167,10 @@ pub async fn trees_of_an_expired_worker_are_not_claimed_before_it_is_buried(test
     let trees = silent.trees(2).await;
     test.advance(PAST_LEASE).await;
     let survivor = Worker::join(&store).await;
-    assert_eq!(store.trees_claim(survivor.id, 10, &[]).await.expect("a claim").trees, []);
+    assert_eq!(store.tree_claim(survivor.id, 10, &[]).await.expect("a claim").trees, []);
 
     survivor.bury(silent.id).await;
-    let claims = store.trees_claim(survivor.id, 10, &[]).await.expect("a claim");
+    let claims = store.tree_claim(survivor.id, 10, &[]).await.expect("a claim");
     let mut taken: Vec<TreeId> = claims.trees.iter().filter(|c| c.taken_over).map(|c| c.row.id).collect();
     taken.sort();
     assert_eq!(taken, trees);
@@ -186,7 +186,7 @@ pub async fn a_tree_that_was_given_up_is_not_taken_over(test: &TestStore) {
     gone.commit_all(&[settle, release(trees[1], 1, None, None)]).await;
     store.worker_leave(gone.id).await.expect("it leaves");
     let survivor = Worker::join(&store).await;
-    assert_eq!(store.trees_claim(survivor.id, 10, &[]).await.expect("a claim").trees, []);
+    assert_eq!(store.tree_claim(survivor.id, 10, &[]).await.expect("a claim").trees, []);
     assert_eq!(row(&store, trees[1]).await.revision, 2, "nothing is rewritten");
 }
 
@@ -204,7 +204,7 @@ pub async fn a_settled_tree_is_never_claimed(test: &TestStore) {
     gone.commit_all(&turns).await;
     store.worker_leave(gone.id).await.expect("it leaves");
     let survivor = Worker::join(&store).await;
-    assert_eq!(store.trees_claim(survivor.id, 10, &[]).await.expect("a claim").trees, []);
+    assert_eq!(store.tree_claim(survivor.id, 10, &[]).await.expect("a claim").trees, []);
     assert_eq!(row(&store, trees[0]).await.state, TreeState::Resolved);
 }
 
@@ -215,7 +215,7 @@ pub async fn a_claim_is_bounded(test: &TestStore) {
     let worker = Worker::join(&store).await;
     let mut sizes = Vec::new();
     for _ in 0..4 {
-        sizes.push(store.trees_claim(worker.id, 10, &[]).await.expect("a claim").trees.len());
+        sizes.push(store.tree_claim(worker.id, 10, &[]).await.expect("a claim").trees.len());
     }
     assert_eq!(sizes, [10, 10, 5, 0]);
 }
@@ -227,7 +227,7 @@ pub async fn a_tree_goes_from_hand_to_hand(test: &TestStore) {
     let tree = ready_trees(test, 1).await[0];
     for round in 0..6 {
         let worker = &mut workers[round % 2];
-        let claims = store.trees_claim(worker.id, 10, &[]).await.expect("a claim");
+        let claims = store.tree_claim(worker.id, 10, &[]).await.expect("a claim");
         assert_eq!(claims.trees.len(), 1, "round {round}");
         let revision = claims.trees[0].row.revision;
         assert_eq!(revision, 2 * round as u64 + 1);

@@ -10,12 +10,12 @@ use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use sapwood_core::clock::Clock as _;
 use sapwood_core::journal::EntryKind;
-use sapwood_core::store::{Birth, InvocationChange, NewTree, Next, Ownership, Store, StoreErrorKind, Turn, Verdict};
-use sapwood_core::tree::{Invocation, InvocationState, Phase, Timer, TimerKind, TreeState};
-use sapwood_core::{Path, TreeId};
+use sapwood_core::store::{InvocationChange, NewTree, Next, Ownership, Store, StoreErrorKind, Turn, Verdict};
+use sapwood_core::tree::{Closing, Invocation, InvocationState, PromiseState, Timer, TimerKind, TreeState};
+use sapwood_core::{FunctionVersion, Path, TreeId};
 
 use super::fixture::{
-    FUNCTION, PAST_LEASE, Worker, birth, child, entry, event, everything, full, full_again, in_future, micros,
+    FUNCTION, PAST_LEASE, Worker, child, creation, entry, event, everything, full, full_again, in_future, micros,
     new_tree, outbox, release, root_of, row, settled, timer, turn, waiting,
 };
 use crate::store::TestStore;
@@ -37,10 +37,10 @@ const DONE: u32 = 77;
 
 /// New trees of a worker, at revision 1, with a timer each.
 async fn trees_with_a_timer(worker: &mut Worker, count: usize) -> Vec<TreeId> {
-    let born = || Turn { timers_set: vec![timer(Path::root(), DONE)], ..birth(&new_tree()) };
-    let births: Vec<Turn> = (0..count).map(|_| born()).collect();
-    worker.commit_all(&births).await;
-    births.iter().map(|turn| turn.tree).collect()
+    let creating = || Turn { timers_set: vec![timer(Path::root(), DONE)], ..creation(&new_tree()) };
+    let creations: Vec<Turn> = (0..count).map(|_| creating()).collect();
+    worker.commit_all(&creations).await;
+    creations.iter().map(|turn| turn.tree).collect()
 }
 
 /// Commits a batch of 100 turns of which `distort` spoils one: that one is refused and leaves nothing behind, and the
@@ -141,12 +141,12 @@ pub async fn a_turn_of_a_tree_that_is_not_there_is_refused_and_99_others_commit(
     one_is_refused(test, |odd| odd.tree = TreeId::fresh()).await;
 }
 
-/// P5: a birth whose tree is there already.
-pub async fn a_birth_of_a_tree_that_exists_is_refused_and_99_others_commit(test: &TestStore) {
+/// P5: a turn that creates a tree which is there already.
+pub async fn a_turn_that_creates_a_tree_that_exists_is_refused_and_99_others_commit(test: &TestStore) {
     one_is_refused(test, |odd| {
         let tree = NewTree { id: odd.tree, ..new_tree() };
         odd.revision = 0;
-        odd.birth = Some(Birth { tree });
+        odd.created = Some(tree);
     })
     .await;
 }
@@ -187,10 +187,10 @@ pub async fn a_batch_of_a_buried_worker_is_refused_whole_while_anothers_99_commi
     worker.bury(dead.id).await;
 
     let stale: Vec<Turn> = its_trees.iter().map(|tree| full(*tree, 1)).collect();
-    let births: Vec<Turn> = (0..10).map(|_| birth(&new_tree())).collect();
+    let creations: Vec<Turn> = (0..10).map(|_| creation(&new_tree())).collect();
     let error = dead.committer.commit(&stale).await.expect_err("the fence refuses");
     assert_eq!(error.kind(), StoreErrorKind::Fenced, "{error}");
-    let error = dead.committer.commit(&births).await.expect_err("the fence refuses births as well");
+    let error = dead.committer.commit(&creations).await.expect_err("the fence refuses creations as well");
     assert_eq!(error.kind(), StoreErrorKind::Fenced, "{error}");
 
     let turns: Vec<Turn> = trees.iter().map(|tree| full(*tree, 1)).collect();
@@ -199,8 +199,8 @@ pub async fn a_batch_of_a_buried_worker_is_refused_whole_while_anothers_99_commi
     for tree in &its_trees {
         assert_eq!(row(&store, *tree).await.revision, 1);
     }
-    for born in &births {
-        assert_eq!(store.tree_row(born.tree).await.expect("read"), None);
+    for turn in &creations {
+        assert_eq!(store.tree_row(turn.tree).await.expect("read"), None);
     }
     assert_eq!(outbox(&store).await.len(), 99);
 }
@@ -249,7 +249,7 @@ pub async fn verdicts_keep_the_order_of_a_mixed_batch(test: &TestStore) {
     let mut batch = Vec::new();
     for (place, tree) in known.iter().enumerate() {
         batch.push(if place % 3 == 0 { Turn { control: 9, ..full(*tree, 1) } } else { full(*tree, 1) });
-        batch.push(birth(&new_tree()));
+        batch.push(creation(&new_tree()));
     }
     // The batch need not be in the order in which the statement takes its locks.
     batch.reverse();
@@ -313,7 +313,7 @@ pub async fn a_released_tree_has_no_owner_and_says_when_and_what_it_needs(test: 
     worker.commit_all(&[release(tree, 1, Some(due), Some("place_order@9"))]).await;
     let row = row(&store, tree).await;
     assert_eq!((row.owner, row.state), (None, TreeState::Suspended));
-    assert_eq!((row.ready_at, row.needs.as_deref()), (Some(due), Some("place_order@9")));
+    assert_eq!((row.ready_at, row.needs), (Some(due), Some(FunctionVersion::new("place_order", 9))));
     assert_eq!(row.settled_at, None);
 }
 
@@ -343,8 +343,8 @@ pub async fn what_settles_is_stamped_by_the_clock_of_the_database(test: &TestSto
     assert_eq!(store.tree_read(tree).await.expect("read").expect("there"), settled, "no clock changes it");
 }
 
-/// C3: a tree born and settled in one commit, with a child that was too.
-pub async fn a_tree_may_be_born_and_settled_in_one_turn(test: &TestStore) {
+/// C3: a tree created and settled in one commit, with a child that was too.
+pub async fn a_tree_may_be_created_and_settled_in_one_turn(test: &TestStore) {
     let store = test.store();
     let mut worker = Worker::join(&store).await;
     let new = new_tree();
@@ -359,7 +359,7 @@ pub async fn a_tree_may_be_born_and_settled_in_one_turn(test: &TestStore) {
             number: 2,
             ownership: Ownership::Release { ready_at: None, needs: None },
         },
-        ..birth(&new)
+        ..creation(&new)
     };
     worker.commit_all(&[whole]).await;
 
@@ -399,7 +399,7 @@ pub async fn every_field_of_every_record_survives(test: &TestStore) {
         timers_set: timers.clone(),
         events: vec![emitted.clone(), event(new.id, 5)],
         next: Next { state: TreeState::Running, number: 2_000_000_000, ownership: Ownership::Keep },
-        ..birth(&new)
+        ..creation(&new)
     };
     worker.commit_all(&[whole]).await;
 
@@ -438,7 +438,7 @@ pub async fn every_field_of_a_change_survives(test: &TestStore) {
     let tree = worker.tree().await;
     let full_state = InvocationState {
         attempt: 3,
-        phase: Phase::ReturnedErr,
+        promise: PromiseState::ReturnedErr,
         number: Some(2_000_000_000),
         seen: Some(0),
         outcome: Some(awkward_bytes()),
@@ -454,25 +454,33 @@ pub async fn every_field_of_a_change_survives(test: &TestStore) {
     assert_eq!(row(&store, tree).await.function, FUNCTION);
 }
 
-/// R6: every state of a tree and every phase of an invocation has a code that the store takes.
-pub async fn every_state_and_phase_can_be_stored(test: &TestStore) {
+/// R6: every state of a tree, of a promise and of its closing has a code that the store takes.
+pub async fn every_state_can_be_stored(test: &TestStore) {
     let store = test.store();
     let mut worker = Worker::join(&store).await;
-    for state in TreeState::ALL {
+    for state in TreeState::ALL.iter().copied() {
         let tree = worker.tree().await;
         let next = Next { state, number: 0, ownership: Ownership::Keep };
         worker.commit_all(&[Turn { next, ..turn(tree, 1) }]).await;
         let row = row(&store, tree).await;
         assert_eq!((row.state, row.settled_at.is_some()), (state, state.is_settled()));
     }
-    for phase in Phase::ALL {
+    for promise in PromiseState::ALL.iter().copied() {
         let tree = worker.tree().await;
-        let state = InvocationState { phase, ..InvocationState::fresh() };
+        let state = InvocationState { promise, ..InvocationState::fresh() };
         let change = InvocationChange { path: Path::root(), state: state.clone() };
         worker.commit_all(&[Turn { changes: vec![change], ..turn(tree, 1) }]).await;
         let record = store.tree_read(tree).await.expect("read").expect("there");
         assert_eq!(record.invocations[0].invocation.state, state);
-        assert_eq!(record.invocations[0].settled_at.is_some(), phase.is_settled());
+        assert_eq!(record.invocations[0].settled_at.is_some(), promise.is_settled());
+    }
+    for closing in Closing::ALL.iter().copied() {
+        let tree = worker.tree().await;
+        let state = InvocationState { closing, ..InvocationState::fresh() };
+        let change = InvocationChange { path: Path::root(), state: state.clone() };
+        worker.commit_all(&[Turn { changes: vec![change], ..turn(tree, 1) }]).await;
+        let image = store.invocation_load(tree, &Path::root()).await.expect("read").expect("there");
+        assert_eq!(image.invocation.state, state);
     }
 }
 
@@ -502,7 +510,7 @@ fn awkward_invocations(new: &NewTree) -> Vec<Invocation> {
         ..InvocationState::fresh()
     };
     let closing = InvocationState {
-        phase: Phase::ReturnedOk,
+        promise: PromiseState::ReturnedOk,
         seen: Some(2_000_000_000),
         outcome: Some(awkward_bytes()),
         ..waiting(0)

@@ -8,11 +8,11 @@ use jiff::Timestamp;
 use sapwood_core::event::{source_of, topic_of};
 use sapwood_core::journal::{Entry, EntryKind};
 use sapwood_core::store::{
-    Birth, Committer, InvocationChange, KeyScope, NewTree, Next, OutboxEvent, OutboxRow, Ownership, Start, StartKey,
-    Store, Turn, Verdict, lane_of,
+    Committer, InvocationChange, KeyScope, NewTree, Next, OutboxEvent, OutboxRow, Ownership, Start, StartKey, Store,
+    Turn, Verdict, lane_of,
 };
 use sapwood_core::tree::{
-    Cause, Closing, Invocation, InvocationState, Phase, Timer, TimerKind, TreeRecord, TreeRow, TreeState,
+    Cause, Closing, Invocation, InvocationState, PromiseState, Timer, TimerKind, TreeRecord, TreeRow, TreeState,
 };
 use sapwood_core::{EventId, Path, TreeId, WorkerId};
 
@@ -25,7 +25,7 @@ pub const PAST_LEASE: Duration = Duration::from_secs(2 * 3_600);
 /// The function of the trees here.
 pub const FUNCTION: &str = "place_order";
 
-/// A worker that joined, with a committer on its first fence slot.
+/// A worker that joined, with a committer on its first fence.
 pub struct Worker {
     /// Its identity.
     pub id: WorkerId,
@@ -35,7 +35,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Joins with two fence slots.
+    /// Joins with two fences.
     pub async fn join(store: &Arc<dyn Store>) -> Self {
         let id = store.worker_join("conformance", 2, LEASE).await.expect("a worker joins");
         Self { id, committer: store.committer(id, 0), store: Arc::clone(store) }
@@ -56,9 +56,9 @@ impl Worker {
 
     /// New trees of this worker, at revision 1.
     pub async fn trees(&mut self, count: usize) -> Vec<TreeId> {
-        let births: Vec<Turn> = (0..count).map(|_| birth(&new_tree())).collect();
-        self.commit_all(&births).await;
-        births.iter().map(|turn| turn.tree).collect()
+        let creations: Vec<Turn> = (0..count).map(|_| creation(&new_tree())).collect();
+        self.commit_all(&creations).await;
+        creations.iter().map(|turn| turn.tree).collect()
     }
 
     /// A new tree of this worker, at revision 1.
@@ -118,8 +118,8 @@ pub fn child(position: u32) -> Invocation {
 }
 
 /// The turn that brings a tree into being and keeps it.
-pub fn birth(tree: &NewTree) -> Turn {
-    Turn { birth: Some(Birth { tree: tree.clone() }), invocations: vec![root_of(tree)], ..turn(tree.id, 0) }
+pub fn creation(tree: &NewTree) -> Turn {
+    Turn { created: Some(tree.clone()), invocations: vec![root_of(tree)], ..turn(tree.id, 0) }
 }
 
 /// A turn that only moves the revision on.
@@ -129,7 +129,7 @@ pub fn turn(tree: TreeId, revision: u64) -> Turn {
         revision,
         control: 0,
         inbox: None,
-        birth: None,
+        created: None,
         invocations: Vec::new(),
         changes: Vec::new(),
         entries: Vec::new(),
@@ -142,7 +142,7 @@ pub fn turn(tree: TreeId, revision: u64) -> Turn {
 
 /// A turn that gives the tree up until `ready_at`.
 pub fn release(tree: TreeId, revision: u64, ready_at: Option<Timestamp>, needs: Option<&str>) -> Turn {
-    let needs = needs.map(str::to_owned);
+    let needs = needs.map(|needs| needs.parse().expect("a version of a function"));
     Turn {
         inbox: Some(0),
         next: Next { state: TreeState::Suspended, number: 0, ownership: Ownership::Release { ready_at, needs } },
@@ -166,7 +166,7 @@ pub fn full(tree: TreeId, revision: u64) -> Turn {
 /// A second turn with something in every list, for a tree that committed [`full`]; it settles and releases the tree.
 pub fn full_again(tree: TreeId, revision: u64) -> Turn {
     let resolved = InvocationState {
-        phase: Phase::Resolved,
+        promise: PromiseState::Resolved,
         outcome: Some(Bytes::from_static(br#"{"total":12}"#)),
         ..InvocationState::fresh()
     };
@@ -199,7 +199,7 @@ pub fn waiting(seen: u32) -> InvocationState {
 pub fn settled(number: Option<u32>) -> InvocationState {
     InvocationState {
         attempt: 1,
-        phase: Phase::Resolved,
+        promise: PromiseState::Resolved,
         closing: Closing::None,
         number,
         seen: None,

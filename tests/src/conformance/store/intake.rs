@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use futures::future::join_all;
-use sapwood_core::store::{
-    Intake, KeyScope, PositionMove, Start, Started, Store, StoreErrorKind, TopicPartition, TreeFilter,
-};
+use sapwood_core::broker::TopicPartition;
+use sapwood_core::store::{Intake, KeyScope, OffsetAdvance, Start, Started, Store, StoreErrorKind, TreeFilter};
 
 use super::fixture::{PAST_LEASE, Worker, row, start_in};
 use crate::store::TestStore;
@@ -19,12 +18,12 @@ fn event(group: &str, id: &str) -> Start {
 }
 
 fn batch(group: &str, epoch: i64, next_offset: i64, starts: Vec<Start>) -> Intake {
-    let positions = vec![PositionMove { partition: partition(0), epoch, next_offset }];
-    Intake { group: group.to_owned(), positions, starts }
+    let offsets = vec![OffsetAdvance { partition: partition(0), epoch, next_offset }];
+    Intake { group: group.to_owned(), offsets, starts }
 }
 
 async fn epoch_of(store: &Arc<dyn Store>, group: &str, of: i32) -> (i64, Option<i64>) {
-    let assigned = store.intake_assign(group, &[partition(of)]).await.expect("assigned");
+    let assigned = store.partition_assign(group, &[partition(of)]).await.expect("assigned");
     assert_eq!(assigned[0].partition, partition(of));
     (assigned[0].epoch, assigned[0].next_offset)
 }
@@ -45,7 +44,10 @@ pub async fn an_accepted_batch_moves_the_position_and_starts_its_trees(test: &Te
     let started = starter.intake(&batch("loyalty", epoch, 12, starts.clone())).await.expect("accepted");
     assert_eq!(started, [Started::Created, Started::Created]);
     assert_eq!(row(&store, starts[0].tree.id).await.owner, Some(worker.id));
-    assert_eq!(store.key_find(&starts[1].key.scope, &starts[1].key.key).await.expect("found"), Some(starts[1].tree.id));
+    assert_eq!(
+        store.start_key_find(&starts[1].key.scope, &starts[1].key.key).await.expect("found"),
+        Some(starts[1].tree.id)
+    );
 
     let (later, next) = epoch_of(&store, "loyalty", 0).await;
     assert_eq!(next, Some(12));
@@ -62,7 +64,7 @@ pub async fn an_event_that_comes_again_starts_nothing(test: &TestStore) {
 
     let (other_epoch, _) = epoch_of(&store, "loyalty", 1).await;
     let elsewhere = Intake {
-        positions: vec![PositionMove { partition: partition(1), epoch: other_epoch, next_offset: 800 }],
+        offsets: vec![OffsetAdvance { partition: partition(1), epoch: other_epoch, next_offset: 800 }],
         ..batch("loyalty", 0, 0, vec![event("loyalty", "e-1"), event("loyalty", "e-2")])
     };
     let started = test.another().await.starter(None).intake(&elsewhere).await.expect("accepted");
@@ -81,6 +83,23 @@ pub async fn of_one_event_twice_in_a_batch_the_first_wins(test: &TestStore) {
     let started = store.starter(None).intake(&batch("loyalty", epoch, 3, starts)).await.expect("accepted");
     assert_eq!((&started[0], &started[2]), (&Started::Created, &Started::Created));
     assert!(matches!(&started[1], Started::Existing { tree, .. } if *tree == first));
+}
+
+/// C5: after an unknown outcome the same batch is sent again, with the same tree ids, and gets the answer that was
+/// lost.
+pub async fn a_batch_sent_twice_is_taken_in_once(test: &TestStore) {
+    let store = test.store();
+    let (epoch, _) = epoch_of(&store, "loyalty", 0).await;
+    let starts = vec![event("loyalty", "e-1"), event("loyalty", "e-1"), event("loyalty", "e-2")];
+    let first = starts[0].tree.id;
+    let once = batch("loyalty", epoch, 3, starts);
+    for store in [test.store(), test.another().await] {
+        let started = store.starter(None).intake(&once).await.expect("accepted");
+        assert_eq!((&started[0], &started[2]), (&Started::Created, &Started::Created));
+        assert!(matches!(&started[1], Started::Existing { tree, .. } if *tree == first));
+    }
+    assert_eq!(trees_in_all(&store).await, 2);
+    assert_eq!(epoch_of(&store, "loyalty", 0).await.1, Some(3));
 }
 
 /// H1: each group gets the event, and has positions of its own.
@@ -104,13 +123,13 @@ pub async fn a_batch_of_an_older_epoch_is_refused_whole(test: &TestStore) {
     let (current, _) = epoch_of(&test.another().await, "loyalty", 0).await;
     assert!(current > stale);
     let mut both = batch("loyalty", stale, 50, vec![event("loyalty", "e-1")]);
-    both.positions.insert(0, PositionMove { partition: partition(1), epoch: other, next_offset: 60 });
+    both.offsets.insert(0, OffsetAdvance { partition: partition(1), epoch: other, next_offset: 60 });
 
     let mut starter = store.starter(None);
     let error = starter.intake(&both).await.expect_err("the epoch is not the last");
     assert_eq!(error.kind(), StoreErrorKind::Refused, "{error}");
     assert_eq!(trees_in_all(&store).await, 0);
-    assert_eq!(store.key_find(&both.starts[0].key.scope, &both.starts[0].key.key).await.expect("read"), None);
+    assert_eq!(store.start_key_find(&both.starts[0].key.scope, &both.starts[0].key.key).await.expect("read"), None);
     assert_eq!(epoch_of(&store, "loyalty", 1).await.1, None, "not even the position that is its own");
 
     let accepted = starter.intake(&batch("loyalty", current, 50, both.starts.clone())).await.expect("accepted");
@@ -131,7 +150,7 @@ pub async fn a_topic_made_anew_is_not_where_the_old_one_was(test: &TestStore) {
     let (epoch, _) = epoch_of(&store, "loyalty", 0).await;
     store.starter(None).intake(&batch("loyalty", epoch, 99, Vec::new())).await.expect("accepted");
     let anew = TopicPartition { topic_id: Some("id-2".to_owned()), ..partition(0) };
-    let assigned = store.intake_assign("loyalty", std::slice::from_ref(&anew)).await.expect("assigned");
+    let assigned = store.partition_assign("loyalty", std::slice::from_ref(&anew)).await.expect("assigned");
     assert_eq!((&assigned[0].partition, assigned[0].next_offset), (&anew, None));
 }
 
@@ -139,15 +158,16 @@ pub async fn a_topic_made_anew_is_not_where_the_old_one_was(test: &TestStore) {
 pub async fn a_topic_without_an_id_keeps_its_position(test: &TestStore) {
     let store = test.store();
     let plain = TopicPartition { topic_id: None, ..partition(0) };
-    let assigned = store.intake_assign("loyalty", std::slice::from_ref(&plain)).await.expect("assigned");
-    let positions = vec![PositionMove { partition: plain.clone(), epoch: assigned[0].epoch, next_offset: 7 }];
-    let moved = Intake { group: "loyalty".to_owned(), positions, starts: Vec::new() };
+    let assigned = store.partition_assign("loyalty", std::slice::from_ref(&plain)).await.expect("assigned");
+    let offsets = vec![OffsetAdvance { partition: plain.clone(), epoch: assigned[0].epoch, next_offset: 7 }];
+    let moved = Intake { group: "loyalty".to_owned(), offsets, starts: Vec::new() };
     assert_eq!(store.starter(None).intake(&moved).await.expect("accepted"), []);
-    let assigned = store.intake_assign("loyalty", &[plain]).await.expect("assigned");
+    let assigned = store.partition_assign("loyalty", &[plain]).await.expect("assigned");
     assert_eq!(assigned[0].next_offset, Some(7));
 }
 
-/// H2: two members that hold the partition one after the other, at once: exactly the events of accepted batches are there.
+/// H2: two members that hold the partition one after the other, at once: exactly the events of accepted batches are
+/// there.
 pub async fn members_that_race_for_a_partition_accept_each_event_once(test: &TestStore) {
     let stores = [test.store(), test.another().await];
     let members = stores.iter().enumerate().map(|(who, store)| async move {

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use sapwood_core::store::{LaneMove, OutboxRow, Store, Turn};
+use sapwood_core::store::{LaneAdvance, OutboxRow, Store, Turn};
 use sapwood_core::{EventId, TreeId};
 
 use super::fixture::{PAST_LEASE, Worker, event_keyed, outbox, turn};
@@ -129,14 +129,14 @@ pub async fn a_lane_has_one_publisher(test: &TestStore) {
     let store = test.store();
     let (first, second) = (Worker::join(&store).await, Worker::join(&store).await);
     let lanes = store.info().lanes;
-    let held = store.lanes_claim(first.id, 5).await.expect("a claim");
+    let held = store.lane_claim(first.id, 5).await.expect("a claim");
     assert_eq!(held.len(), 5);
-    let rest = store.lanes_claim(second.id, lanes).await.expect("a claim");
+    let rest = store.lane_claim(second.id, lanes).await.expect("a claim");
     assert_eq!(rest.len(), usize::from(lanes) - 5);
     let all: HashSet<u16> = held.iter().chain(&rest).map(|lease| lease.lane).collect();
     assert_eq!(all, (0..lanes).collect());
-    assert!(held.iter().chain(&rest).all(|lease| lease.cursor == 0));
-    let again = store.lanes_claim(first.id, lanes).await.expect("a claim");
+    assert!(held.iter().chain(&rest).all(|lease| lease.published == 0));
+    let again = store.lane_claim(first.id, lanes).await.expect("a claim");
     let lanes_of = |leases: &[sapwood_core::store::LaneLease]| leases.iter().map(|l| l.lane).collect::<HashSet<_>>();
     assert_eq!(lanes_of(&again), lanes_of(&held), "a claim returns what is held");
 }
@@ -146,13 +146,12 @@ pub async fn lanes_claimed_at_once_are_apart(test: &TestStore) {
     let stores = [test.store(), test.another().await];
     let workers = [Worker::join(&stores[0]).await, Worker::join(&stores[1]).await];
     for _ in 0..10 {
-        let (one, two) =
-            tokio::join!(stores[0].lanes_claim(workers[0].id, 16), stores[1].lanes_claim(workers[1].id, 16));
+        let (one, two) = tokio::join!(stores[0].lane_claim(workers[0].id, 16), stores[1].lane_claim(workers[1].id, 16));
         let (one, two) = (one.expect("a claim"), two.expect("a claim"));
         let held: HashSet<u16> = one.iter().chain(&two).map(|lease| lease.lane).collect();
         assert_eq!(held.len(), one.len() + two.len());
-        stores[0].lanes_release(workers[0].id).await.expect("given back");
-        stores[1].lanes_release(workers[1].id).await.expect("given back");
+        stores[0].lane_release(workers[0].id).await.expect("given back");
+        stores[1].lane_release(workers[1].id).await.expect("given back");
     }
 }
 
@@ -160,22 +159,22 @@ pub async fn lanes_claimed_at_once_are_apart(test: &TestStore) {
 pub async fn a_released_lane_goes_on_where_it_was(test: &TestStore) {
     let store = test.store();
     let (first, second) = (Worker::join(&store).await, Worker::join(&store).await);
-    let held = store.lanes_claim(first.id, 16).await.expect("a claim");
-    let moves: Vec<LaneMove> = held
+    let held = store.lane_claim(first.id, 16).await.expect("a claim");
+    let advances: Vec<LaneAdvance> = held
         .iter()
-        .map(|lease| LaneMove { lane: lease.lane, epoch: lease.epoch, cursor: 100 + i64::from(lease.lane) })
+        .map(|lease| LaneAdvance { lane: lease.lane, epoch: lease.epoch, published: 100 + i64::from(lease.lane) })
         .collect();
-    assert_eq!(store.lanes_advance(first.id, &moves).await.expect("written back"), Vec::<u16>::new());
-    store.lanes_release(first.id).await.expect("given back");
+    assert_eq!(store.lane_advance(first.id, &advances).await.expect("written back"), Vec::<u16>::new());
+    store.lane_release(first.id).await.expect("given back");
 
-    let taken = store.lanes_claim(second.id, 16).await.expect("a claim");
+    let taken = store.lane_claim(second.id, 16).await.expect("a claim");
     assert_eq!(taken.len(), 16);
     for lease in &taken {
         let before = held.iter().find(|one| one.lane == lease.lane).expect("all were held");
-        assert_eq!(lease.cursor, 100 + i64::from(lease.lane));
+        assert_eq!(lease.published, 100 + i64::from(lease.lane));
         assert!(lease.epoch > before.epoch);
     }
-    let stale = store.lanes_advance(first.id, &moves).await.expect("answered");
+    let stale = store.lane_advance(first.id, &advances).await.expect("answered");
     assert_eq!(stale.len(), 16, "a lane given back is lost");
 }
 
@@ -183,37 +182,37 @@ pub async fn a_released_lane_goes_on_where_it_was(test: &TestStore) {
 pub async fn lanes_of_a_buried_worker_are_taken_and_its_cursors_refused(test: &TestStore) {
     let store = test.store();
     let dead = Worker::join(&store).await;
-    let held = store.lanes_claim(dead.id, 16).await.expect("a claim");
+    let held = store.lane_claim(dead.id, 16).await.expect("a claim");
     test.advance(PAST_LEASE).await;
     let worker = Worker::join(&store).await;
     worker.bury(dead.id).await;
-    let taken = store.lanes_claim(worker.id, 16).await.expect("a claim");
+    let taken = store.lane_claim(worker.id, 16).await.expect("a claim");
     assert_eq!(taken.len(), 16);
 
-    let stale: Vec<LaneMove> =
-        held.iter().map(|lease| LaneMove { lane: lease.lane, epoch: lease.epoch, cursor: 77 }).collect();
-    let mut lost = store.lanes_advance(dead.id, &stale).await.expect("answered");
+    let stale: Vec<LaneAdvance> =
+        held.iter().map(|lease| LaneAdvance { lane: lease.lane, epoch: lease.epoch, published: 77 }).collect();
+    let mut lost = store.lane_advance(dead.id, &stale).await.expect("answered");
     lost.sort_unstable();
     assert_eq!(lost, (0..16).collect::<Vec<u16>>());
-    let kept = store.lanes_claim(worker.id, 16).await.expect("a claim");
-    assert!(kept.iter().all(|lease| lease.cursor == 0), "a refused cursor did not move");
+    let kept = store.lane_claim(worker.id, 16).await.expect("a claim");
+    assert!(kept.iter().all(|lease| lease.published == 0), "a refused cursor did not move");
 }
 
 /// E4: of several cursors written back the stale one is named and the others move.
 pub async fn a_stale_epoch_is_refused_and_the_others_move(test: &TestStore) {
     let store = test.store();
     let worker = Worker::join(&store).await;
-    let held = store.lanes_claim(worker.id, 16).await.expect("a claim");
-    let moves: Vec<LaneMove> = held
+    let held = store.lane_claim(worker.id, 16).await.expect("a claim");
+    let advances: Vec<LaneAdvance> = held
         .iter()
         .map(|lease| {
             let epoch = if lease.lane == 3 { lease.epoch - 1 } else { lease.epoch };
-            LaneMove { lane: lease.lane, epoch, cursor: 9 }
+            LaneAdvance { lane: lease.lane, epoch, published: 9 }
         })
         .collect();
-    assert_eq!(store.lanes_advance(worker.id, &moves).await.expect("answered"), [3]);
-    for lease in store.lanes_claim(worker.id, 16).await.expect("a claim") {
-        assert_eq!(lease.cursor, if lease.lane == 3 { 0 } else { 9 });
+    assert_eq!(store.lane_advance(worker.id, &advances).await.expect("answered"), [3]);
+    for lease in store.lane_claim(worker.id, 16).await.expect("a claim") {
+        assert_eq!(lease.published, if lease.lane == 3 { 0 } else { 9 });
     }
 }
 
@@ -221,34 +220,34 @@ pub async fn a_stale_epoch_is_refused_and_the_others_move(test: &TestStore) {
 pub async fn a_lane_given_back_does_not_move(test: &TestStore) {
     let store = test.store();
     let worker = Worker::join(&store).await;
-    let held = store.lanes_claim(worker.id, 16).await.expect("a claim");
-    store.lanes_release(worker.id).await.expect("given back");
-    let late: Vec<LaneMove> =
-        held.iter().map(|lease| LaneMove { lane: lease.lane, epoch: lease.epoch, cursor: 7 }).collect();
-    assert_eq!(store.lanes_advance(worker.id, &late).await.expect("answered").len(), 16);
-    let again = store.lanes_claim(worker.id, 16).await.expect("a claim");
-    assert!(again.iter().all(|lease| lease.cursor == 0), "{again:?}");
+    let held = store.lane_claim(worker.id, 16).await.expect("a claim");
+    store.lane_release(worker.id).await.expect("given back");
+    let late: Vec<LaneAdvance> =
+        held.iter().map(|lease| LaneAdvance { lane: lease.lane, epoch: lease.epoch, published: 7 }).collect();
+    assert_eq!(store.lane_advance(worker.id, &late).await.expect("answered").len(), 16);
+    let again = store.lane_claim(worker.id, 16).await.expect("a claim");
+    assert!(again.iter().all(|lease| lease.published == 0), "{again:?}");
 }
 
 /// E4: a cursor never goes back, whatever its publisher says.
 pub async fn a_cursor_never_goes_back(test: &TestStore) {
     let store = test.store();
     let worker = Worker::join(&store).await;
-    let held = store.lanes_claim(worker.id, 1).await.expect("a claim");
-    let to = |cursor: i64| [LaneMove { lane: held[0].lane, epoch: held[0].epoch, cursor }];
-    assert_eq!(store.lanes_advance(worker.id, &to(9)).await.expect("answered"), Vec::<u16>::new());
-    assert_eq!(store.lanes_advance(worker.id, &to(5)).await.expect("answered"), Vec::<u16>::new());
-    store.lanes_release(worker.id).await.expect("given back");
-    let again = store.lanes_claim(worker.id, 16).await.expect("a claim");
-    assert_eq!(again.iter().find(|lease| lease.lane == held[0].lane).expect("held again").cursor, 9);
+    let held = store.lane_claim(worker.id, 1).await.expect("a claim");
+    let to = |published: i64| [LaneAdvance { lane: held[0].lane, epoch: held[0].epoch, published }];
+    assert_eq!(store.lane_advance(worker.id, &to(9)).await.expect("answered"), Vec::<u16>::new());
+    assert_eq!(store.lane_advance(worker.id, &to(5)).await.expect("answered"), Vec::<u16>::new());
+    store.lane_release(worker.id).await.expect("given back");
+    let again = store.lane_claim(worker.id, 16).await.expect("a claim");
+    assert_eq!(again.iter().find(|lease| lease.lane == held[0].lane).expect("held again").published, 9);
 }
 
 /// E4: lanes of a worker that left are free at once.
 pub async fn lanes_of_a_worker_that_left_are_free(test: &TestStore) {
     let store = test.store();
     let (gone, worker) = (Worker::join(&store).await, Worker::join(&store).await);
-    assert_eq!(store.lanes_claim(gone.id, 16).await.expect("a claim").len(), 16);
-    assert_eq!(store.lanes_claim(worker.id, 16).await.expect("a claim"), []);
+    assert_eq!(store.lane_claim(gone.id, 16).await.expect("a claim").len(), 16);
+    assert_eq!(store.lane_claim(worker.id, 16).await.expect("a claim"), []);
     store.worker_leave(gone.id).await.expect("it leaves");
-    assert_eq!(store.lanes_claim(worker.id, 16).await.expect("a claim").len(), 16);
+    assert_eq!(store.lane_claim(worker.id, 16).await.expect("a claim").len(), 16);
 }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use sapwood_core::journal::EntryKind;
 use sapwood_core::store::{InvocationChange, Next, Ownership, Store, TreeFilter, Turn};
-use sapwood_core::tree::{Invocation, InvocationState, Phase, TreeState};
+use sapwood_core::tree::{Invocation, InvocationState, PromiseState, TreeState};
 use sapwood_core::{Path, TreeId};
 
 use super::fixture::{
-    Worker, birth, child, entry, full, full_again, new_tree, outbox, root_of, row, settled, timer, turn, waiting,
+    Worker, child, creation, entry, full, full_again, new_tree, outbox, root_of, row, settled, timer, turn, waiting,
 };
 use crate::store::TestStore;
 
@@ -32,7 +32,7 @@ async fn three_levels(store: &Arc<dyn Store>) -> TreeId {
             at(&[300], settled(Some(6))),
             at(&[70_000], InvocationState::fresh()),
             at(&[1, 0], settled(Some(4))),
-            at(&[1, 2], InvocationState { phase: Phase::ReturnedOk, ..settled(None) }),
+            at(&[1, 2], InvocationState { promise: PromiseState::ReturnedOk, ..settled(None) }),
         ],
         entries: vec![
             (path(&[]), entry(0, EntryKind::StepResolved, Some(1))),
@@ -43,9 +43,9 @@ async fn three_levels(store: &Arc<dyn Store>) -> TreeId {
         ],
         timers_set: vec![timer(path(&[]), 9), timer(path(&[1]), 3), timer(path(&[70_000]), u32::MAX)],
         next: Next { state: TreeState::Running, number: 6, ownership: Ownership::Keep },
-        ..birth(&new)
+        ..creation(&new)
     };
-    let mut other = birth(&new_tree());
+    let mut other = creation(&new_tree());
     other.entries = grown.entries.clone();
     other.timers_set = grown.timers_set.clone();
     other.invocations.extend([at(&[1], waiting(1)), at(&[7], waiting(1))]);
@@ -133,14 +133,14 @@ pub async fn the_outcome_of_a_tree_is_its_root_s(test: &TestStore) {
     let tree = worker.tree().await;
     worker.commit_all(&[full(tree, 1)]).await;
     let open = store.outcome_read(tree).await.expect("read").expect("there");
-    assert_eq!((open.state, open.value, open.attempts), (TreeState::Running, None, 1));
+    assert_eq!((open.state, open.outcome, open.attempts), (TreeState::Running, None, 1));
 
     let mut settling = full_again(tree, 2);
     settling.changes[0].state.attempt = 3;
     let value = settling.changes[0].state.outcome.clone();
     worker.commit_all(&[settling]).await;
     let outcome = store.outcome_read(tree).await.expect("read").expect("there");
-    assert_eq!((outcome.state, outcome.value, outcome.attempts), (TreeState::Resolved, value, 3));
+    assert_eq!((outcome.state, outcome.outcome, outcome.attempts), (TreeState::Resolved, value, 3));
     assert_eq!((outcome.function.as_str(), outcome.version), ("place_order", 1));
 }
 
@@ -149,10 +149,10 @@ pub async fn a_returned_root_has_no_outcome_before_the_tree_is_settled(test: &Te
     let store = test.store();
     let mut worker = Worker::join(&store).await;
     let tree = worker.tree().await;
-    let returned = InvocationState { phase: Phase::ReturnedOk, ..settled(None) };
+    let returned = InvocationState { promise: PromiseState::ReturnedOk, ..settled(None) };
     let change = InvocationChange { path: Path::root(), state: returned };
     worker.commit_all(&[Turn { changes: vec![change], invocations: vec![child(0)], ..turn(tree, 1) }]).await;
-    assert_eq!(store.outcome_read(tree).await.expect("read").expect("there").value, None);
+    assert_eq!(store.outcome_read(tree).await.expect("read").expect("there").outcome, None);
     assert_eq!(outbox(&store).await, []);
 }
 
@@ -160,14 +160,14 @@ pub async fn a_returned_root_has_no_outcome_before_the_tree_is_settled(test: &Te
 pub async fn trees_are_listed_newest_first_in_pages(test: &TestStore) {
     let store = test.store();
     let mut worker = Worker::join(&store).await;
-    let mut births = Vec::new();
+    let mut creations = Vec::new();
     for n in 0..20 {
         let mut new = new_tree();
         new.function = if n % 4 == 0 { "refund" } else { "place_order" }.to_owned();
-        births.push(birth(&new));
+        creations.push(creation(&new));
     }
-    let mut trees: Vec<TreeId> = births.iter().map(|turn| turn.tree).collect();
-    worker.commit_all(&births).await;
+    let mut trees: Vec<TreeId> = creations.iter().map(|turn| turn.tree).collect();
+    worker.commit_all(&creations).await;
     let suspended = |tree: TreeId| {
         let next = Next { state: TreeState::Suspended, number: 0, ownership: Ownership::Keep };
         Turn { next, ..turn(tree, 1) }

@@ -2,7 +2,7 @@
 
 use sapwood_core::store::{Recovered, StoreErrorKind, Turn, Verdict};
 
-use super::fixture::{PAST_LEASE, Worker, birth, everything, full, full_again, new_tree, outbox, row, turn};
+use super::fixture::{PAST_LEASE, Worker, creation, everything, full, full_again, new_tree, outbox, row, turn};
 use crate::store::TestStore;
 
 /// C5: the answer was lost, the batch was not.
@@ -11,7 +11,7 @@ pub async fn a_batch_that_was_committed_is_told_so(test: &TestStore) {
     let mut worker = Worker::join(&store).await;
     let trees = worker.trees(3).await;
     let mut batch: Vec<Turn> = trees.iter().map(|tree| full(*tree, 1)).collect();
-    batch.push(birth(&new_tree()));
+    batch.push(creation(&new_tree()));
     worker.commit_all(&batch).await;
 
     let recovered = worker.committer.recover(&batch).await.expect("it finds out");
@@ -27,7 +27,7 @@ pub async fn a_batch_that_was_lost_is_told_so_and_commits_when_sent_again(test: 
     let mut worker = Worker::join(&store).await;
     let trees = worker.trees(3).await;
     let mut batch: Vec<Turn> = trees.iter().map(|tree| full(*tree, 1)).collect();
-    batch.push(birth(&new_tree()));
+    batch.push(creation(&new_tree()));
 
     let recovered = worker.committer.recover(&batch).await.expect("it finds out");
     assert_eq!(recovered, [Recovered::Lost; 4]);
@@ -101,8 +101,8 @@ pub async fn a_buried_worker_finds_itself_fenced(test: &TestStore) {
     assert_eq!(row(&store, tree).await.revision, 1);
 }
 
-/// W1: slots are fenced apart: a recovery on one leaves the committer of the other alone.
-pub async fn a_recovery_on_one_slot_leaves_the_other_alone(test: &TestStore) {
+/// W1: fences are fenced apart: a recovery on one leaves the committer of the other alone.
+pub async fn a_recovery_on_one_fence_leaves_the_other_alone(test: &TestStore) {
     let store = test.store();
     let mut worker = Worker::join(&store).await;
     let trees = worker.trees(2).await;

@@ -1,6 +1,11 @@
 //! R7, R8 and F5, without a body: what a script delivers, refuses and forgets.
 
+use std::panic::Location;
+
+use bytes::Bytes;
+
 use super::*;
+use crate::replay::OpKind;
 
 /// A script and the bookkeeping of a body that is polled by hand.
 struct Body(Script);
@@ -10,8 +15,8 @@ impl Body {
         Self(Script::default())
     }
 
-    fn replaying(operations: impl IntoIterator<Item = (Position, Recorded)>) -> Self {
-        Self(Script::new(Recording { operations: operations.into_iter().collect(), ..Recording::default() }))
+    fn replaying(operations: impl IntoIterator<Item = (Position, RecordedOperation)>) -> Self {
+        Self(Script::new(Record { operations: operations.into_iter().collect(), ..Record::default() }))
     }
 
     fn ask(&mut self, kind: OpKind, name: &str) -> Result<Position, Violation> {
@@ -56,9 +61,14 @@ fn failed() -> Completion {
     Completion::StepErr(Bytes::from_static(b"{}"))
 }
 
-fn recorded(kind: OpKind, name: &str, input: Option<&'static str>, completion: Option<(u32, Completion)>) -> Recorded {
+fn recorded(
+    kind: OpKind,
+    name: &str,
+    input: Option<&'static str>,
+    completion: Option<(u32, Completion)>,
+) -> RecordedOperation {
     let input = input.map(|text| Bytes::from_static(text.as_bytes()));
-    Recorded { kind, name: name.to_owned(), input, value: None, completion }
+    RecordedOperation { kind, name: name.to_owned(), input, value: None, completion }
 }
 
 // ---- R7 -------------------------------------------------------------------------------------------------------------
@@ -139,7 +149,7 @@ fn a_replay_delivers_in_the_recorded_order_whatever_the_order_of_positions() {
 // ---- R8 -------------------------------------------------------------------------------------------------------------
 
 /// What is recorded, against what is asked for at its position.
-fn violation(on_record: Recorded, kind: OpKind, name: &str, input: Option<&[u8]>) -> Violation {
+fn violation(on_record: RecordedOperation, kind: OpKind, name: &str, input: Option<&[u8]>) -> Violation {
     let mut body = Body::replaying([(0, on_record)]);
     let line = line!() + 1;
     let violation = body.ask_with(kind, name, input).expect_err("a violation");
@@ -203,7 +213,7 @@ fn a_recorded_operation_that_is_never_asked_for_is_a_violation() {
 #[test]
 fn a_recorded_drop_that_does_not_happen_is_a_violation() {
     let operations = [(0, recorded(OpKind::Call, "s", None, None))].into_iter().collect();
-    let recording = Recording { operations, dropped: [0].into_iter().collect() };
+    let recording = Record { operations, dropped: [0].into_iter().collect() };
     let mut body = Body(Script::new(recording.clone()));
     body.ask(OpKind::Call, "s").expect("as recorded");
     assert!(body.0.unasked().is_some());

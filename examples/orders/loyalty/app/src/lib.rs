@@ -9,12 +9,12 @@ use sapwood::prelude::*;
 /// What the functions of loyalty need: a ledger of points that takes `latency` for everything.
 #[derive(Dependencies)]
 #[dependencies(of = Loyalty)]
-pub struct LoyaltyApp {
+pub struct LoyaltyDependencies {
     /// How long the ledger takes.
     pub latency: Duration,
 }
 
-impl LoyaltyApp {
+impl LoyaltyDependencies {
     /// A point for every whole euro.
     async fn credit(&self, _customer: &str, cents: u64) -> Result<u64, sapwood::Error> {
         tokio::time::sleep(self.latency).await;
@@ -25,10 +25,10 @@ impl LoyaltyApp {
 /// Credits points for a completed order.
 #[sapwood::consumer(group = "loyalty")]
 pub async fn add_points(
-    cx: &mut ConsumerCx<LoyaltyApp>,
+    cx: &mut ConsumerCx<LoyaltyDependencies>,
     event: Delivered<OrderCompleted>,
 ) -> Result<(), sapwood::Error> {
-    let app = cx.app();
-    cx.step("credit", || app.credit(&event.customer, event.total_cents)).await?;
+    let dependencies = cx.dependencies();
+    cx.step("credit", || dependencies.credit(&event.customer, event.total_cents)).await?;
     Ok(())
 }

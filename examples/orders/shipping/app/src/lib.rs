@@ -9,7 +9,7 @@ use shipping_contract::{ParcelDelivered, Shipping};
 /// What the functions of shipping need: a courier that takes `latency` for everything.
 #[derive(Dependencies)]
 #[dependencies(of = Shipping)]
-pub struct ShippingApp {
+pub struct ShippingDependencies {
     /// How long the courier takes.
     pub latency: Duration,
 }
@@ -27,7 +27,7 @@ pub enum CourierError {
     Call(CallFailure),
 }
 
-impl ShippingApp {
+impl ShippingDependencies {
     async fn book(&self, order_id: &str) -> Result<String, CourierError> {
         tokio::time::sleep(self.latency).await;
         Ok(format!("parcel-{order_id}"))
@@ -42,22 +42,22 @@ impl ShippingApp {
 /// Books a courier for a completed order.
 #[sapwood::consumer(group = "shipping", retry(attempts = 8, backoff = "1s..5m"))]
 pub async fn book_courier(
-    cx: &mut ConsumerCx<ShippingApp>,
+    cx: &mut ConsumerCx<ShippingDependencies>,
     event: Delivered<OrderCompleted>,
 ) -> Result<(), CourierError> {
-    let app = cx.app();
-    let label = cx.step("book", || app.book(&event.order_id)).await?;
+    let dependencies = cx.dependencies();
+    let label = cx.step("book", || dependencies.book(&event.order_id)).await?;
     cx.start(track_parcel(label)).await?;
     Ok(())
 }
 
 /// Follows a parcel until it is delivered.
 #[sapwood::function]
-pub async fn track_parcel(cx: &mut Cx<ShippingApp>, label: String) -> Result<(), CourierError> {
-    let app = cx.app();
-    cx.step("picked up", || app.look(&label)).await?;
+pub async fn track_parcel(cx: &mut Cx<ShippingDependencies>, label: String) -> Result<(), CourierError> {
+    let dependencies = cx.dependencies();
+    cx.step("picked up", || dependencies.look(&label)).await?;
     cx.sleep(Duration::from_millis(50)).await;
-    cx.step("delivered", || app.look(&label)).await?;
+    cx.step("delivered", || dependencies.look(&label)).await?;
     cx.emit(ParcelDelivered { label });
     Ok(())
 }

@@ -1,0 +1,58 @@
+//! The state of a tree, and where to go on with it: what lists, outcomes and whole trees share.
+
+use sapwood_core::TreeId;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// Where a tree stands: `running` (something in it runs, or waits to be claimed), `suspended` (everything in it
+/// waits; it holds nothing), `parked` (needs an operator or a deploy), or its root's outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum TreeState {
+    Running,
+    Suspended,
+    Parked,
+    Resolved,
+    Rejected,
+    Cancelled,
+    TimedOut,
+}
+
+/// Where to go on with a tree: paths on this process.
+#[derive(Serialize, ToSchema)]
+#[schema(as = TreeUrls)]
+pub(crate) struct Urls {
+    /// The whole tree.
+    #[schema(format = "uri-reference", example = "/v1/orders/trees/01980000-0000-7000-8000-000000000001")]
+    tree: String,
+    /// Its outcome; `?wait=30s` waits for it.
+    #[schema(format = "uri-reference", example = "/v1/orders/trees/01980000-0000-7000-8000-000000000001/result")]
+    result: String,
+}
+
+/// The path of a tree.
+pub(crate) fn tree_url(context: &str, tree: TreeId) -> String {
+    format!("/v1/{context}/trees/{tree}")
+}
+
+impl Urls {
+    pub(crate) fn of(context: &str, tree: TreeId) -> Self {
+        let tree = tree_url(context, tree);
+        Self { result: format!("{tree}/result"), tree }
+    }
+}
+
+impl From<sapwood_core::tree::TreeState> for TreeState {
+    fn from(state: sapwood_core::tree::TreeState) -> Self {
+        use sapwood_core::tree::TreeState as Core;
+        match state {
+            Core::Running => Self::Running,
+            Core::Suspended => Self::Suspended,
+            Core::Parked => Self::Parked,
+            Core::Resolved => Self::Resolved,
+            Core::Rejected => Self::Rejected,
+            Core::Cancelled => Self::Cancelled,
+            Core::TimedOut => Self::TimedOut,
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Claims, and what a worker loads of a tree.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use super::{Committer, Starter, StoreResult};
+use crate::tree::{InvocationImage, TreeImage, TreeRow};
+use crate::{FunctionVersion, Path, TreeId, WorkerId};
+
+/// Trees, as a worker takes and loads them.
+#[async_trait]
+pub trait Trees {
+    /// A committer on a connection of its own, bound to the fence `fence` of `worker`.
+    fn committer(&self, worker: WorkerId, fence: u16) -> Box<dyn Committer>;
+
+    /// What starts trees and takes events in, on a connection of its own. With a worker and one of its fences, the
+    /// trees are inserted owned by that worker; without, they have no owner and are ready at once.
+    fn starter(&self, owner: Option<(WorkerId, u16)>) -> Box<dyn Starter>;
+
+    /// Claims at most `limit` trees for `worker`: those without an owner whose time has come, and those whose owner
+    /// is not alive; only if `needs` is null or among `versions`. Each claim moves the revision on by one, clears
+    /// `ready_at` and `needs` and sets the state to running. Skips trees whose row is locked.
+    async fn tree_claim(&self, worker: WorkerId, limit: usize, versions: &[FunctionVersion]) -> StoreResult<Claims>;
+
+    /// What is needed to go on with a claimed tree.
+    async fn tree_load(&self, tree: TreeId) -> StoreResult<Option<TreeImage>>;
+
+    /// All that one activation reads, in one round trip if the database allows it.
+    async fn invocation_load(&self, tree: TreeId, path: &Path) -> StoreResult<Option<InvocationImage>>;
+}
+
+/// What a claim took, and when to come again.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Claims {
+    /// The rows of the trees claimed, as they are now.
+    pub trees: Vec<Claimed>,
+    /// The earliest `ready_at` of the trees without an owner that are left.
+    pub next_ready_at: Option<Timestamp>,
+}
+
+/// A claimed tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claimed {
+    /// Its row, as it is now.
+    pub row: TreeRow,
+    /// Whether it was taken from a worker that is not alive: then what ran there is found and run again.
+    pub taken_over: bool,
+}

@@ -1,0 +1,133 @@
+//! What a body and its driver tell each other: what a poll did, how the body stands, what became of its operations.
+
+use bytes::Bytes;
+use sapwood_core::Position;
+use sapwood_core::limits::LimitError;
+use sapwood_core::store::OutboxEvent;
+
+use crate::payload::{BodyResult, Violation};
+use crate::replay::Completion;
+
+/// An operation that the last poll performed and that is not recorded yet.
+#[derive(Debug)]
+pub(crate) enum Fresh {
+    /// A child is to be created.
+    Call { position: Position, function: &'static str, version: u32, input: Bytes },
+    /// A sleep begins.
+    Sleep { position: Position, ms: u64 },
+    /// An event.
+    Emit { position: Position, event: Box<OutboxEvent> },
+    /// A drawn value.
+    Value { position: Position, kind: &'static str, value: Bytes },
+    /// A handle was dropped.
+    Drop { position: Position },
+}
+
+/// How an attempt of a step ended, with all that recording it needs.
+#[derive(Debug)]
+pub(crate) struct StepEnd {
+    pub(crate) position: Position,
+    pub(crate) name: String,
+    /// The attempt that ended, counted from 1.
+    pub(crate) attempt: u32,
+    pub(crate) result: BodyResult,
+    /// The wait before the next attempt, if there is one: the error is transient, the policy has an attempt left, and
+    /// the body has not dropped the handle.
+    pub(crate) retry_in: Option<std::time::Duration>,
+}
+
+/// A root to be started by a consumer, once everything recorded is durable.
+#[derive(Debug, Clone)]
+pub(crate) struct StartOrder {
+    pub(crate) function: &'static str,
+    pub(crate) version: u32,
+    pub(crate) input: Bytes,
+    /// The caller's id, as the author gave it.
+    pub(crate) id: Option<String>,
+}
+
+/// Why a body was stopped in the middle of a poll.
+#[derive(Debug, Clone)]
+pub(crate) enum Stop {
+    /// It does not follow its record.
+    Violation(Violation),
+    /// It met a limit.
+    Limit(LimitError),
+}
+
+/// What one poll did.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    pub(crate) fresh: Vec<Fresh>,
+    pub(crate) steps_ended: Vec<StepEnd>,
+}
+
+/// What a poll of a body came to.
+#[derive(Debug)]
+pub(crate) enum Polled {
+    /// It waits.
+    Pending(Stand, Work),
+    /// The activation is over.
+    Finished(Finish),
+}
+
+/// How an activation ended by itself.
+#[derive(Debug)]
+pub(crate) enum Finish {
+    /// The body returned.
+    Returned(BodyResult, RetryBasis),
+    /// It panicked, with this message.
+    Panicked(String, RetryBasis),
+    /// It does not follow its record.
+    Violated(Violation),
+    /// It met a limit.
+    Limited(LimitError),
+}
+
+/// What decides about a retry of a function, besides its policy (F5).
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct RetryBasis {
+    /// The position that the next operation would have taken.
+    pub(crate) position: Position,
+    /// Failed steps after whose delivery nothing was recorded: a retry runs them again.
+    pub(crate) forgotten: Vec<Position>,
+    /// Whether the last poll asked for any operation.
+    pub(crate) asked: bool,
+    /// A random fraction in `0.0..1.0`, drawn for an error that may be retried.
+    pub(crate) fraction: f64,
+}
+
+/// How a body that waits goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Stand {
+    /// At once: a completion is ready for one of its handles, or it woke itself.
+    Ready,
+    /// With the work that is under way or wanted.
+    Working,
+    /// When something durable ends; nothing of it is in flight, so it may leave memory (S1).
+    Suspended,
+    /// Never: it left operations of its record out, or awaits a future that is not one of `cx`'s handles.
+    Stuck(Violation),
+}
+
+/// The work of a body besides being polled.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Work {
+    /// A step or a start waits for everything recorded to be durable.
+    pub(crate) is_wanted: bool,
+    /// An attempt of a step, or a start, is under way or not recorded yet.
+    pub(crate) is_in_flight: bool,
+}
+
+/// What became of an operation, told to its body.
+#[derive(Debug)]
+pub(crate) enum Notice {
+    /// It ended, under this completion number.
+    Completed { position: Position, number: u32, completion: Completion },
+    /// Its step waits for the next attempt.
+    BackingOff { position: Position, attempt: u32 },
+    /// The next attempt of its step is due.
+    RetryDue { position: Position },
+    /// Its start was not made; the handle, when it is polled next, orders it again.
+    StartFailed { position: Position },
+}

@@ -1,0 +1,151 @@
+//! A function of a context: what is known of it without running it, and how a body of it begins.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use sapwood_core::retry::RetryPolicy;
+use sapwood_core::{BoundedContext, Dependencies, Event, FunctionVersion};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::de::DeserializeOwned;
+
+use crate::activation::{Body, Cell};
+use crate::consumer::{Consumer, ConsumerCx, Delivered};
+use crate::cx::Cx;
+use crate::function::Function;
+use crate::payload::{PayloadError, body_result, decode};
+use crate::trigger::{EventTrigger, Trigger};
+
+/// The dependencies of a context, whatever their type.
+pub(crate) type AnyDependencies = Arc<dyn Any + Send + Sync>;
+
+type Begin = fn(Arc<Cell>, &AnyDependencies, &[u8]) -> Result<Body, PayloadError>;
+
+/// A function of a context: what is known of it without running it.
+pub struct Definition {
+    /// Its stable name.
+    pub name: &'static str,
+    /// Its version.
+    pub version: u32,
+    /// Its doc comment.
+    pub description: &'static str,
+    /// How often it is attempted.
+    pub retry: RetryPolicy,
+    /// What starts it.
+    pub trigger: Trigger,
+    input_schema: fn(&mut SchemaGenerator) -> Schema,
+    output_schema: fn(&mut SchemaGenerator) -> Schema,
+    error_schema: fn(&mut SchemaGenerator) -> Schema,
+    check_input: fn(&serde_json::Value) -> Result<(), String>,
+    begin: Begin,
+}
+
+impl Definition {
+    pub(crate) fn of<F: Function>() -> Self {
+        Self {
+            name: F::NAME,
+            version: F::VERSION,
+            description: F::DESCRIPTION,
+            retry: F::RETRY,
+            trigger: Trigger::Call,
+            input_schema: |generator| generator.subschema_for::<F>(),
+            output_schema: |generator| generator.subschema_for::<F::Output>(),
+            error_schema: |generator| generator.subschema_for::<F::Error>(),
+            check_input: check::<F>,
+            begin: |cell, dependencies, input| {
+                let input: F = decode(input)?;
+                let mut cx = Cx::<F::Dependencies>::new(cell, typed(dependencies));
+                Ok(Box::pin(async move { body_result(input.run(&mut cx).await) }))
+            },
+        }
+    }
+
+    pub(crate) fn consumer<C: Consumer>() -> Self {
+        let context = <<C::Event as Event>::Context as BoundedContext>::NAME;
+        Self {
+            name: C::NAME,
+            version: C::VERSION,
+            description: C::DESCRIPTION,
+            retry: C::RETRY,
+            trigger: Trigger::Event(EventTrigger {
+                group: C::GROUP,
+                source_context: context,
+                topic: C::Event::topic(),
+                cloud_type: C::Event::cloud_type(),
+                source: sapwood_core::event::source_of(context),
+            }),
+            input_schema: |generator| generator.subschema_for::<Delivered<C::Event>>(),
+            output_schema: <()>::json_schema,
+            error_schema: |generator| generator.subschema_for::<C::Error>(),
+            check_input: check::<Delivered<C::Event>>,
+            begin: |cell, dependencies, input| {
+                let event: Delivered<C::Event> = decode(input)?;
+                let mut cx = ConsumerCx::<C::Dependencies>::new(Cx::new(cell, typed(dependencies)));
+                Ok(Box::pin(async move { body_result(C::run(event, &mut cx).await) }))
+            },
+        }
+    }
+
+    /// Its name and version.
+    #[must_use]
+    pub fn versioned(&self) -> FunctionVersion {
+        FunctionVersion::new(self.name, self.version)
+    }
+
+    /// The JSON Schema of its input: an object of its parameters.
+    #[must_use]
+    pub fn input_schema(&self) -> Schema {
+        schema_with(self.input_schema)
+    }
+
+    /// The JSON Schema of its result.
+    #[must_use]
+    pub fn output_schema(&self) -> Schema {
+        schema_with(self.output_schema)
+    }
+
+    /// The JSON Schema of its error.
+    #[must_use]
+    pub fn error_schema(&self) -> Schema {
+        schema_with(self.error_schema)
+    }
+
+    /// Whether this function can read `input`; if not, where it cannot, and what the decoder says.
+    pub(crate) fn check_input(&self, input: &serde_json::Value) -> Result<(), String> {
+        (self.check_input)(input)
+    }
+
+    /// A body at its first line.
+    pub(crate) fn begin(
+        &self,
+        cell: Arc<Cell>,
+        dependencies: &AnyDependencies,
+        input: &[u8],
+    ) -> Result<Body, PayloadError> {
+        (self.begin)(cell, dependencies, input)
+    }
+}
+
+fn schema_with(schema: fn(&mut SchemaGenerator) -> Schema) -> Schema {
+    let mut generator = SchemaGenerator::default();
+    let mut root = schema(&mut generator);
+    let definitions = generator.take_definitions(true);
+    if !definitions.is_empty() {
+        root.insert("$defs".to_owned(), serde_json::Value::Object(definitions));
+    }
+    root
+}
+
+/// The dependencies behind their erased form; the registry gives a definition only those it was collected for.
+fn typed<D: Dependencies>(dependencies: &AnyDependencies) -> Arc<D> {
+    match Arc::clone(dependencies).downcast::<D>() {
+        Ok(dependencies) => dependencies,
+        Err(_) => unreachable!("a definition runs only with the dependencies whose registry it is in"),
+    }
+}
+
+fn check<T: DeserializeOwned>(input: &serde_json::Value) -> Result<(), String> {
+    serde_path_to_error::deserialize::<_, T>(input).map(drop).map_err(|error| match error.path().to_string().as_str() {
+        "." => error.inner().to_string(),
+        path => format!("`{path}`: {}", error.inner()),
+    })
+}

@@ -1,0 +1,66 @@
+//! What wakes the claims: hints, and what this worker knows to be due.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+/// When a claim may find something.
+#[derive(Default)]
+pub(crate) struct Due {
+    raised: Notify,
+    /// Times at which trees that this worker released are due, the first on top.
+    times: Mutex<BinaryHeap<Reverse<Timestamp>>>,
+}
+
+impl Due {
+    /// Something may be ready now.
+    pub(crate) fn raise(&self) {
+        self.raised.notify_one();
+    }
+
+    /// Something will be ready at `at`.
+    pub(crate) fn at(&self, at: Timestamp) {
+        let mut times = self.times.lock();
+        let is_first = times.peek().is_none_or(|Reverse(first)| at < *first);
+        times.push(Reverse(at));
+        drop(times);
+        if is_first {
+            self.raised.notify_one();
+        }
+    }
+
+    /// Forgets what is due by now; returns what is due next.
+    pub(crate) fn next_after(&self, now: Timestamp) -> Option<Timestamp> {
+        let mut times = self.times.lock();
+        while times.peek().is_some_and(|Reverse(first)| *first <= now) {
+            times.pop();
+        }
+        times.peek().map(|Reverse(first)| *first)
+    }
+
+    /// Waits until something may be ready earlier than was known.
+    pub(crate) async fn raised(&self) {
+        self.raised.notified().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_due_next_is_the_earliest_that_has_not_passed() {
+        let at = |second| Timestamp::from_second(second).expect("a time");
+        let due = Due::default();
+        for second in [30, 10, 20, 10] {
+            due.at(at(second));
+        }
+        assert_eq!(due.next_after(at(9)), Some(at(10)));
+        assert_eq!(due.next_after(at(10)), Some(at(20)));
+        assert_eq!(due.next_after(at(29)), Some(at(30)));
+        assert_eq!(due.next_after(at(30)), None);
+    }
+}

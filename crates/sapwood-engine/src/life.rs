@@ -1,0 +1,92 @@
+//! How far an engine's life has come: it runs, it drains, it has ended. Tasks await it; it calls nobody back.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use sapwood_core::store::StoreError;
+use tokio::sync::Notify;
+
+/// The life of one engine. It only goes forward: running, draining, ended.
+#[derive(Default)]
+pub(crate) struct Life {
+    stage: AtomicU8,
+    changed: Notify,
+}
+
+/// It starts nothing more, and releases every tree once no step of it is in flight.
+const DRAINING: u8 = 1;
+
+/// It does nothing more: it has left, was killed, or was declared dead.
+const ENDED: u8 = 2;
+
+impl Life {
+    pub(crate) fn is_draining(&self) -> bool {
+        self.stage.load(Ordering::Acquire) >= DRAINING
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.stage.load(Ordering::Acquire) >= ENDED
+    }
+
+    pub(crate) fn drain(&self) {
+        self.advance(DRAINING);
+    }
+
+    pub(crate) fn end(&self) {
+        self.advance(ENDED);
+    }
+
+    /// Ends because this worker was declared dead: others have its trees.
+    pub(crate) fn end_fenced(&self, error: &StoreError) {
+        if !self.has_ended() {
+            tracing::error!("this worker was declared dead and stops: {error}");
+        }
+        self.end();
+    }
+
+    /// Waits until the engine drains, or has ended.
+    pub(crate) async fn drains(&self) {
+        self.reaches(DRAINING).await;
+    }
+
+    /// Waits until the engine has ended.
+    pub(crate) async fn ends(&self) {
+        self.reaches(ENDED).await;
+    }
+
+    fn advance(&self, stage: u8) {
+        if self.stage.fetch_max(stage, Ordering::AcqRel) < stage {
+            self.changed.notify_waiters();
+        }
+    }
+
+    async fn reaches(&self, stage: u8) {
+        loop {
+            // First listen, then look: what changes in between is heard.
+            let changed = self.changed.notified();
+            if self.stage.load(Ordering::Acquire) >= stage {
+                return;
+            }
+            changed.await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_end_is_awaited_and_is_the_end_of_draining_too() {
+        let life = Life::default();
+        assert!(!life.is_draining() && !life.has_ended());
+        let ((), ()) = tokio::join!(life.ends(), async {
+            life.drain();
+            life.drains().await;
+            assert!(!life.has_ended());
+            life.end();
+        });
+        life.drain();
+        assert!(life.is_draining() && life.has_ended(), "it never goes back");
+        life.drains().await;
+    }
+}

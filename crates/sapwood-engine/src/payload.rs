@@ -1,0 +1,350 @@
+//! Every stored form that the engine writes: the payloads of journal entries, and recorded outcomes. One owner, so
+//! that what is written in one place can be read in every other.
+//!
+//! `docs/reference/journal.md` shows an example of each form; a test here compares the two.
+//!
+//! A stored form is plain JSON. Plain JSON never begins with a byte below 0x20, so a stored form that does names by
+//! that byte the codec that wrote it. This build knows none: it reads plain JSON, and refuses the others by name.
+
+use std::fmt;
+
+use bytes::Bytes;
+use sapwood_core::{Failure, Position, TreeId};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// The bytes below this one are not the first of any JSON text that is written here; they name codecs.
+const FIRST_PLAIN: u8 = 0x20;
+
+/// The stored form of a value. A type whose serialization fails cannot be recorded at all: the panic is caught with
+/// the body's own and parks the invocation, where the message is read.
+pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Bytes {
+    match serde_json::to_vec(value) {
+        Ok(bytes) => bytes.into(),
+        Err(error) => panic!("a {} cannot be recorded: {error}", std::any::type_name::<T>()),
+    }
+}
+
+/// Reads a stored form.
+///
+/// # Errors
+/// [`PayloadError`] if it is not the stored form of a `T`.
+pub(crate) fn decode<T: DeserializeOwned>(stored: &[u8]) -> Result<T, PayloadError> {
+    Ok(serde_json::from_slice(plain(stored)?)?)
+}
+
+/// The JSON text of a stored form.
+///
+/// # Errors
+/// [`PayloadError::Codec`] if another codec than plain JSON wrote it.
+pub fn plain(stored: &[u8]) -> Result<&[u8], PayloadError> {
+    match stored.first() {
+        Some(codec) if *codec < FIRST_PLAIN => Err(PayloadError::Codec(*codec)),
+        _ => Ok(stored),
+    }
+}
+
+/// A stored form that this build cannot read.
+#[derive(Debug, thiserror::Error)]
+pub enum PayloadError {
+    /// It was written by a codec that this build does not know.
+    #[error("it is stored with codec {0:#04x}, which this build does not know")]
+    Codec(u8),
+    /// It is not JSON, or not of the type that is read.
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+}
+
+/// The payload of [`StepRetried`](sapwood_core::journal::EntryKind::StepRetried).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StepRetried {
+    /// What the attempt ended with, in words.
+    pub(crate) message: String,
+}
+
+/// The payload of [`SleepBegun`](sapwood_core::journal::EntryKind::SleepBegun).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SleepBegun {
+    /// Its length in milliseconds.
+    pub(crate) ms: u64,
+}
+
+/// The payload of [`Started`](sapwood_core::journal::EntryKind::Started).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Started {
+    /// The new root's input, which replay compares.
+    pub(crate) input: Box<RawValue>,
+    /// What became of the start.
+    pub(crate) outcome: StartOutcome,
+}
+
+/// What became of a start by a consumer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum StartOutcome {
+    /// The root exists, started by this operation.
+    Tree(TreeId),
+    /// It cannot be started: its id is malformed, or belongs to another root.
+    Refused {
+        /// Why, in words.
+        message: String,
+    },
+}
+
+/// The payload of [`Retried`](sapwood_core::journal::EntryKind::Retried).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Retried {
+    /// What the attempt ended with, in words.
+    pub(crate) message: String,
+    /// The positions of failed steps that the next attempt runs again.
+    pub(crate) forgotten: Vec<Position>,
+}
+
+/// A rejection: the outcome of a rejected invocation, and the payload of
+/// [`StepRejected`](sapwood_core::journal::EntryKind::StepRejected).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Rejection {
+    /// What kind of rejection it is.
+    pub kind: RejectionKind,
+    /// The error in words.
+    pub message: String,
+    /// The error itself, if a value of the author's own type ended it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Box<RawValue>>,
+}
+
+/// What kind of rejection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RejectionKind {
+    /// A terminal error of the author's own type.
+    Failed,
+    /// A transient error that outlived its attempts, or that a retry would only have repeated.
+    Exhausted,
+    /// A limit of the tree was met.
+    Limit,
+    /// The function cannot read its recorded input.
+    Input,
+}
+
+impl RejectionKind {
+    /// The kind's name on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Exhausted => "exhausted",
+            Self::Limit => "limit",
+            Self::Input => "input",
+        }
+    }
+}
+
+impl Rejection {
+    /// A rejection without an error of the author's own.
+    #[must_use]
+    pub fn of(kind: RejectionKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), error: None }
+    }
+
+    pub(crate) fn of_body(error: &BodyError) -> Self {
+        let kind = if error.transient { RejectionKind::Exhausted } else { RejectionKind::Failed };
+        let raw = String::from_utf8(error.error.to_vec()).ok().and_then(|text| RawValue::from_string(text).ok());
+        Self { kind, message: error.message.clone(), error: raw }
+    }
+
+    /// The stored form.
+    #[must_use]
+    pub fn to_bytes(&self) -> Bytes {
+        encode(self)
+    }
+
+    /// Reads the stored form.
+    ///
+    /// # Errors
+    /// [`PayloadError`] if it is none.
+    pub fn read(stored: &[u8]) -> Result<Self, PayloadError> {
+        decode(stored)
+    }
+}
+
+/// A difference between record and code, named on both sides: why an invocation is parked. Never a failure, it
+/// consumes no attempt (R9).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Violation {
+    /// The position in program order.
+    pub(crate) position: Position,
+    /// What the journal has there, in words.
+    pub(crate) recorded: String,
+    /// What the code asks for now, in words.
+    pub(crate) asked: String,
+    /// The source location as `file:line:column`; empty if no line asks.
+    pub(crate) location: String,
+}
+
+impl Violation {
+    /// A violation in which no recorded operation takes part.
+    pub(crate) fn misuse(position: Position, asked: impl Into<String>, location: impl Into<String>) -> Self {
+        Self { position, recorded: "nothing".to_owned(), asked: asked.into(), location: location.into() }
+    }
+
+    /// A recorded form that this build cannot read.
+    pub(crate) fn unreadable(position: Position, recorded: impl Into<String>, asked: impl Into<String>) -> Self {
+        Self { recorded: recorded.into(), ..Self::misuse(position, asked, "") }
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "at position {} the journal has {}, the code asks for {}", self.position, self.recorded, self.asked)?;
+        if self.location.is_empty() { Ok(()) } else { write!(f, " ({})", self.location) }
+    }
+}
+
+/// What a body, or an attempt of a step, gave: in its stored form.
+pub(crate) type BodyResult = Result<Bytes, BodyError>;
+
+/// The error of a body, or of an attempt of a step, with what decides about a retry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BodyError {
+    pub(crate) transient: bool,
+    pub(crate) message: String,
+    /// The stored form of the error itself.
+    pub(crate) error: Bytes,
+}
+
+impl BodyError {
+    pub(crate) fn of<E: Failure>(error: &E) -> Self {
+        Self { transient: error.is_transient(), message: error.to_string(), error: encode(error) }
+    }
+}
+
+/// The stored form of what a body, or an attempt of a step, gave.
+pub(crate) fn body_result<T: Serialize, E: Failure>(result: Result<T, E>) -> BodyResult {
+    match result {
+        Ok(value) => Ok(encode(&value)),
+        Err(error) => Err(BodyError::of(&error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use sapwood_core::journal::EntryKind;
+    use serde_json::json;
+
+    use super::*;
+
+    const PAGE: &str = include_str!("../../../docs/reference/journal.md");
+
+    fn raw(value: &serde_json::Value) -> Box<RawValue> {
+        serde_json::value::to_raw_value(value).expect("JSON")
+    }
+
+    fn tree() -> TreeId {
+        "01980000-0000-7000-8000-000000000001".parse().expect("a tree id")
+    }
+
+    /// A stored form as this build writes it, and whether this build reads the same value back.
+    fn golden<T: Serialize + DeserializeOwned>(value: &T) -> String {
+        let stored = encode(value);
+        let again: T = decode(&stored).expect("what is written can be read");
+        assert_eq!(encode(&again), stored, "a round trip changes nothing");
+        String::from_utf8(stored.to_vec()).expect("JSON is text")
+    }
+
+    /// The examples of each section of the page, by the section's title without its code.
+    fn documented() -> BTreeMap<&'static str, Vec<String>> {
+        let mut sections = BTreeMap::new();
+        for section in PAGE.split("\n## ").skip(1) {
+            let title = section.lines().next().unwrap_or_default();
+            let name = title.trim_start_matches('`').split('`').next().unwrap_or_default();
+            let blocks = section.split("```json\n").skip(1).filter_map(|rest| rest.split("\n```").next());
+            sections.insert(name, blocks.flat_map(str::lines).map(ToOwned::to_owned).collect());
+        }
+        sections
+    }
+
+    /// R6: each form is the one that the page shows, and can be read back.
+    #[test]
+    fn each_stored_form_is_the_one_that_the_page_shows() {
+        let error = json!({"Declined": {"reason": "expired"}});
+        let rejection = |kind, message: &str, error: Option<&serde_json::Value>| {
+            golden(&Rejection { kind, message: message.to_owned(), error: error.map(raw) })
+        };
+        let started = |outcome| golden(&Started { input: raw(&json!({"label": "L1"})), outcome });
+        let expected: [(&str, Vec<String>); 7] = [
+            (
+                EntryKind::StepRejected.name(),
+                vec![
+                    rejection(RejectionKind::Failed, "card declined: expired", Some(&error)),
+                    rejection(RejectionKind::Exhausted, "payment gateway unavailable", Some(&json!("Unavailable"))),
+                ],
+            ),
+            (
+                EntryKind::StepRetried.name(),
+                vec![golden(&StepRetried { message: "payment gateway unavailable".into() })],
+            ),
+            (EntryKind::SleepBegun.name(), vec![golden(&SleepBegun { ms: 60_000 })]),
+            (
+                EntryKind::Started.name(),
+                vec![
+                    started(StartOutcome::Tree(tree())),
+                    started(StartOutcome::Refused { message: format!("the id belongs to tree {}", tree()) }),
+                ],
+            ),
+            (
+                EntryKind::Retried.name(),
+                vec![golden(&Retried { message: "payment gateway unavailable".into(), forgotten: vec![0, 3] })],
+            ),
+            (
+                "Outcomes",
+                vec![
+                    rejection(RejectionKind::Failed, "card declined: expired", Some(&error)),
+                    rejection(RejectionKind::Exhausted, "payment gateway unavailable", Some(&json!("Unavailable"))),
+                    rejection(RejectionKind::Limit, "call reserve: nodes would be 10001, the limit is 10000", None),
+                    rejection(RejectionKind::Input, "missing field `order_id`", None),
+                ],
+            ),
+            (
+                "Parked",
+                vec![golden(&Violation {
+                    position: 2,
+                    recorded: "call reserve {\"sku\":1}".into(),
+                    asked: "step gateway".into(),
+                    location: "src/orders.rs:12:9".into(),
+                })],
+            ),
+        ];
+        let documented = documented();
+        for (section, forms) in expected {
+            assert_eq!(documented.get(section), Some(&forms), "the section `{section}` of journal.md");
+        }
+    }
+
+    /// Each kind of entry that is written has a section under its name and code; each reserved one a row of the table.
+    #[test]
+    fn the_page_has_each_kind_with_its_code() {
+        for kind in EntryKind::ALL {
+            let section = format!("\n## `{}` ({})\n", kind.name(), kind.code());
+            let row = format!("\n| `{}` | {} |", kind.name(), kind.code());
+            assert!(PAGE.contains(&section) != PAGE.contains(&row), "{} ({})", kind.name(), kind.code());
+        }
+    }
+
+    /// R6: what another codec wrote is refused by name, and is never taken for JSON.
+    #[test]
+    fn a_codec_that_this_build_does_not_know_is_named() {
+        for codec in 0..FIRST_PLAIN {
+            let stored = [&[codec][..], b"{\"ms\":1}"].concat();
+            let error = decode::<SleepBegun>(&stored).expect_err("no codec is known");
+            assert!(matches!(error, PayloadError::Codec(found) if found == codec), "{error}");
+            assert!(error.to_string().contains(&format!("codec {codec:#04x}")), "{error}");
+        }
+        for plain in [&b"1"[..], b"\"\"", b"null", b"{\"ms\":1}", b"", b" 1"] {
+            assert!(super::plain(plain).is_ok(), "{plain:?}");
+        }
+    }
+}

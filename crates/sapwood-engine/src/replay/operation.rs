@@ -1,0 +1,94 @@
+//! The operations of a body: their kinds, how a body asks for one, and how one completes.
+
+use std::panic::Location;
+
+use bytes::Bytes;
+use sapwood_core::tree::PromiseState;
+
+use crate::payload::StartOutcome;
+
+/// The kinds of operations that take a position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OpKind {
+    Step,
+    Call,
+    Sleep,
+    Emit,
+    Value,
+    Start,
+}
+
+impl OpKind {
+    /// The kind as messages name it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Step => "step",
+            Self::Call => "call",
+            Self::Sleep => "sleep",
+            Self::Emit => "emit",
+            Self::Value => "value",
+            Self::Start => "start",
+        }
+    }
+
+    /// Whether the record has the operation as soon as the poll that wrote it has ended. Steps and starts are recorded
+    /// only when they complete.
+    pub(super) const fn is_recorded_when_written(self) -> bool {
+        match self {
+            Self::Call | Self::Sleep | Self::Emit | Self::Value => true,
+            Self::Step | Self::Start => false,
+        }
+    }
+
+    /// Whether it has a handle to await.
+    pub(super) const fn has_handle(self) -> bool {
+        match self {
+            Self::Step | Self::Call | Self::Sleep | Self::Start => true,
+            Self::Emit | Self::Value => false,
+        }
+    }
+}
+
+/// How an operation ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Completion {
+    /// A step's result.
+    StepOk(Bytes),
+    /// A step's last error.
+    StepErr(Bytes),
+    /// A child's promise settled.
+    Call { version: u32, promise: PromiseState, attempts: u32, outcome: Bytes },
+    /// A sleep is over.
+    SleepEnded,
+    /// A root was started, or could not be.
+    Started(StartOutcome),
+}
+
+/// An operation as the body asks for it.
+pub(crate) struct Asked<'a> {
+    pub(crate) kind: OpKind,
+    pub(crate) name: &'a str,
+    pub(crate) input: Option<&'a [u8]>,
+    pub(crate) location: &'static Location<'static>,
+}
+
+impl Asked<'_> {
+    pub(super) fn words(&self) -> String {
+        words(self.kind, self.name, self.input)
+    }
+}
+
+/// An operation in words: `call reserve@1 {"sku":1}`, long inputs cut.
+pub(super) fn words(kind: OpKind, name: &str, input: Option<&[u8]>) -> String {
+    const INPUT_CHARS: usize = 200;
+    let mut words = kind.name().to_owned();
+    if !name.is_empty() {
+        words.push(' ');
+        words.push_str(name);
+    }
+    if let Some(input) = input {
+        words.push(' ');
+        words.extend(String::from_utf8_lossy(input).chars().take(INPUT_CHARS));
+    }
+    words
+}

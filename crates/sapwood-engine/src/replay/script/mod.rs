@@ -1,0 +1,275 @@
+//! One activation's reading of its journal.
+
+use std::collections::BTreeMap;
+
+use sapwood_core::Position;
+use sapwood_core::canonical::covers_bytes;
+
+use super::operation::{Asked, Completion, words};
+use super::record::{Record, RecordedOperation};
+use crate::payload::Violation;
+
+/// How far an activation had come when a completion was delivered. Used to decide F5: equal marks mean that nothing was
+/// delivered, asked or dropped in between.
+///
+/// It names what was delivered, not what was recorded: a replay, which knows all completions from the start, marks the
+/// same. What the poll itself asks for and drops is not part of it, because the last poll of a failed attempt is
+/// forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Mark {
+    delivered: u32,
+    asked: Position,
+    drops: usize,
+}
+
+/// One live operation.
+#[derive(Debug)]
+struct Op {
+    name: String,
+    completion: Option<(u32, Completion)>,
+    /// Polled at least once.
+    awaited: bool,
+    /// Offered in a poll that did not take it, and not polled since.
+    passed_over: bool,
+    /// Its result was taken, or its handle dropped.
+    done: bool,
+}
+
+/// One activation's reading of its journal.
+#[derive(Debug, Default)]
+pub(crate) struct Script {
+    record: Record,
+    ops: Vec<Op>,
+    /// Completions not delivered yet, by number.
+    undelivered: BTreeMap<u32, Position>,
+    offered: Option<Position>,
+    /// The number that was delivered last.
+    delivered: u32,
+    /// Handles dropped so far.
+    drops: usize,
+    /// Handles dropped before this poll began.
+    drops_before: usize,
+    /// Positions asked for before this poll began.
+    asked_before: Position,
+    /// Failed steps with where the activation stood when each was delivered.
+    failed_steps: Vec<(Position, Mark)>,
+}
+
+impl Script {
+    /// A script of what is recorded.
+    pub(crate) fn new(record: Record) -> Self {
+        Self { record, ..Self::default() }
+    }
+
+    /// The position the next operation takes.
+    pub(crate) fn next_position(&self) -> Position {
+        // The limits keep the number of operations far below what a position can hold.
+        self.ops.len() as Position
+    }
+
+    /// Whether the record has operations that the body has not asked for yet.
+    pub(crate) fn is_replaying(&self) -> bool {
+        !self.record.operations.is_empty()
+    }
+
+    /// Takes the next position for an operation. Returns the position, and what the record has there, if it has the
+    /// operation.
+    ///
+    /// # Errors
+    /// The violation, if the record has something else at this position.
+    pub(crate) fn ask(&mut self, asked: &Asked<'_>) -> Result<(Position, Option<RecordedOperation>), Violation> {
+        let position = self.next_position();
+        let recorded = self.record.operations.remove(&position);
+        match &recorded {
+            Some(recorded) if !matches(recorded, asked) => {
+                return Err(Violation {
+                    position,
+                    recorded: words(recorded.kind, &recorded.name, recorded.input.as_deref()),
+                    asked: asked.words(),
+                    location: asked.location.to_string(),
+                });
+            }
+            // Everything that is recorded when written and comes before a recorded operation is recorded too.
+            None if asked.kind.is_recorded_when_written() && self.is_replaying() => {
+                return Err(Violation {
+                    position,
+                    recorded: "a step without a result, or nothing".to_owned(),
+                    asked: asked.words(),
+                    location: asked.location.to_string(),
+                });
+            }
+            _ => {}
+        }
+        let completion = recorded.as_ref().and_then(|recorded| recorded.completion.clone());
+        if let Some((number, _)) = &completion {
+            self.undelivered.insert(*number, position);
+        }
+        self.ops.push(Op {
+            name: asked.name.to_owned(),
+            completion,
+            awaited: false,
+            passed_over: false,
+            done: !asked.kind.has_handle(),
+        });
+        Ok((position, recorded))
+    }
+
+    /// Records that an operation ended. Numbers only grow, so what was offered before keeps its place.
+    pub(crate) fn complete(&mut self, position: Position, number: u32, completion: Completion) {
+        let Some(op) = self.ops.get_mut(position as usize) else {
+            // Not asked for yet: the completion came while the activation was elsewhere; it joins the record.
+            if let Some(recorded) = self.record.operations.get_mut(&position) {
+                recorded.completion.get_or_insert((number, completion));
+            }
+            return;
+        };
+        if op.completion.is_none() {
+            op.completion = Some((number, completion));
+            if !op.done {
+                self.undelivered.insert(number, position);
+            }
+        }
+    }
+
+    /// A handle was polled: its completion, if this poll makes it the ready one.
+    pub(crate) fn polled(&mut self, position: Position) -> Option<Completion> {
+        let op = self.ops.get_mut(position as usize)?;
+        op.passed_over = false;
+        // The first poll is never ready (R7).
+        if !std::mem::replace(&mut op.awaited, true) || self.offered != Some(position) || op.done {
+            return None;
+        }
+        let (number, completion) = op.completion.clone()?;
+        op.done = true;
+        self.offered = None;
+        self.undelivered.remove(&number);
+        self.delivered = number;
+        if matches!(completion, Completion::StepErr(_)) {
+            self.failed_steps.push((position, self.mark()));
+        }
+        Some(completion)
+    }
+
+    /// A handle was dropped while the body goes on. Says whether that is news to the record.
+    pub(crate) fn dropped(&mut self, position: Position) -> bool {
+        let Some(op) = self.ops.get_mut(position as usize) else { return false };
+        if op.done {
+            return false;
+        }
+        op.done = true;
+        if let Some((number, _)) = &op.completion {
+            self.undelivered.remove(number);
+        }
+        if self.offered == Some(position) {
+            self.offered = None;
+        }
+        self.drops += 1;
+        !self.record.dropped.remove(&position)
+    }
+
+    /// Chooses what the next poll makes ready: of the handles alive and awaited the one with the lowest number.
+    pub(crate) fn offer(&mut self) -> Option<Position> {
+        self.begin_poll();
+        let ops = &self.ops;
+        let open = |position: &&Position| {
+            ops.get(**position as usize).is_some_and(|op| op.awaited && !op.passed_over && !op.done)
+        };
+        self.offered = self.undelivered.values().find(open).copied();
+        self.offered
+    }
+
+    /// Begins a poll that makes nothing ready.
+    pub(crate) fn offer_nothing(&mut self) {
+        self.begin_poll();
+        self.offered = None;
+    }
+
+    fn begin_poll(&mut self) {
+        self.asked_before = self.next_position();
+        self.drops_before = self.drops;
+    }
+
+    /// Whether a poll would make something ready.
+    pub(crate) fn has_offer(&self) -> bool {
+        self.undelivered.values().any(|position| {
+            self.ops.get(*position as usize).is_some_and(|op| op.awaited && !op.passed_over && !op.done)
+        })
+    }
+
+    /// Ends a poll: an offer that was not taken is passed over until its handle is polled again.
+    pub(crate) fn end_of_poll(&mut self) {
+        if let Some(position) = self.offered.take()
+            && let Some(op) = self.ops.get_mut(position as usize)
+        {
+            op.passed_over = true;
+        }
+    }
+
+    /// What the record has and the body, now waiting or returned, never asked for.
+    pub(crate) fn unasked(&self) -> Option<Violation> {
+        if let Some((position, recorded)) = self.record.operations.first_key_value() {
+            return Some(Violation {
+                position: *position,
+                recorded: words(recorded.kind, &recorded.name, recorded.input.as_deref()),
+                asked: "nothing".to_owned(),
+                location: String::new(),
+            });
+        }
+        let position = *self.record.dropped.first()?;
+        Some(Violation {
+            position,
+            recorded: "a dropped handle".to_owned(),
+            asked: "the handle, still".to_owned(),
+            location: String::new(),
+        })
+    }
+
+    /// Whether the operation at `position` has ended.
+    pub(crate) fn is_complete(&self, position: Position) -> bool {
+        self.ops.get(position as usize).is_some_and(|op| op.completion.is_some())
+    }
+
+    /// Whether the body has taken the result of the operation at `position`, or has dropped its handle.
+    pub(crate) fn is_done(&self, position: Position) -> bool {
+        self.ops.get(position as usize).is_some_and(|op| op.done)
+    }
+
+    /// Whether something durable is open that could wake the body.
+    pub(crate) fn has_open(&self) -> bool {
+        self.ops.iter().any(|op| !op.done && op.completion.is_none())
+    }
+
+    /// Whether the last poll asked for any operation; a retry forgets those without a trace.
+    pub(crate) fn asked_in_last_poll(&self) -> bool {
+        self.next_position() > self.asked_before
+    }
+
+    /// Failed steps after whose delivery nothing was recorded: a retry runs them again (F5).
+    pub(crate) fn forgettable(&self) -> Vec<Position> {
+        let now = self.mark();
+        self.failed_steps.iter().filter(|(_, mark)| *mark == now).map(|(position, _)| *position).collect()
+    }
+
+    /// The name of the operation at `position`.
+    pub(crate) fn name(&self, position: Position) -> &str {
+        self.ops.get(position as usize).map_or("", |op| &op.name)
+    }
+
+    fn mark(&self) -> Mark {
+        Mark { delivered: self.delivered, asked: self.asked_before, drops: self.drops_before }
+    }
+}
+
+/// Whether an operation is the one that is recorded, by its kind, its name and the fields of its input.
+fn matches(recorded: &RecordedOperation, asked: &Asked<'_>) -> bool {
+    recorded.kind == asked.kind
+        && recorded.name == asked.name
+        && match (&recorded.input, asked.input) {
+            (Some(recorded), Some(now)) => covers_bytes(recorded, now),
+            (None, _) => true,
+            (Some(_), None) => false,
+        }
+}
+
+#[cfg(test)]
+mod tests;

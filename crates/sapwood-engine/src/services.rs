@@ -1,0 +1,69 @@
+//! What a tree's driver uses of its worker.
+
+use std::sync::Arc;
+
+use sapwood_core::limits::Limits;
+use sapwood_core::store::{Store, StoreResult};
+use sapwood_core::tree::{Cause, InvocationImage, TreeImage};
+use sapwood_core::{Path, TreeId, WorkerId};
+use tokio::sync::Semaphore;
+
+use crate::committer::Committers;
+use crate::definition::AnyDependencies;
+use crate::environment::Environment;
+use crate::facts::Facts;
+use crate::hints::OutboxSignal;
+use crate::lease::LeaseWatch;
+use crate::life::Life;
+use crate::outage::Outage;
+use crate::registry::Registry;
+use crate::starting::Starts;
+
+/// What a tree's driver uses of its worker: the same for every tree.
+pub(crate) struct Services {
+    /// The context's name.
+    pub(crate) context: &'static str,
+    pub(crate) dependencies: AnyDependencies,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) worker: WorkerId,
+    pub(crate) environment: Arc<dyn Environment>,
+    pub(crate) life: Arc<Life>,
+    pub(crate) outage: Arc<Outage>,
+    pub(crate) lease: Arc<LeaseWatch>,
+    /// One for each function that may be active at once (S5).
+    pub(crate) slots: Arc<Semaphore>,
+    pub(crate) committers: Committers,
+    pub(crate) starts: Starts,
+    pub(crate) outbox: OutboxSignal,
+    /// Lanes of the store's outbox.
+    pub(crate) lanes: u16,
+    pub(crate) limits: Limits,
+    /// Whether a body leaves memory whenever it waits: a test mode.
+    pub(crate) evicts: bool,
+}
+
+impl Services {
+    /// What is true of a tree with this cause.
+    pub(crate) fn facts(&self, tree: TreeId, cause: &Cause) -> Arc<Facts> {
+        Arc::new(Facts {
+            tree,
+            context: self.context,
+            correlation: cause.correlation.clone(),
+            traceparent: cause.traceparent.clone(),
+            lanes: self.lanes,
+            limits: self.limits,
+            environment: Arc::clone(&self.environment),
+        })
+    }
+
+    /// [`Trees::tree_load`](sapwood_core::store::Trees::tree_load), as often as it takes.
+    pub(crate) async fn tree_load(&self, tree: TreeId) -> StoreResult<Option<TreeImage>> {
+        self.outage.outlast(|| self.store.tree_load(tree)).await
+    }
+
+    /// [`Trees::invocation_load`](sapwood_core::store::Trees::invocation_load), as often as it takes.
+    pub(crate) async fn invocation_load(&self, tree: TreeId, path: &Path) -> StoreResult<Option<InvocationImage>> {
+        self.outage.outlast(|| self.store.invocation_load(tree, path)).await
+    }
+}

@@ -1,0 +1,171 @@
+//! The caller's side of starts that others may contest: with a caller's id, by a consumer, by an event.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use sapwood_core::store::{
+    Intake, KeyScope, NewTree, Start, StartKey, Started, Store, StoreError, StoreErrorKind, StoreResult,
+};
+use sapwood_core::tree::Cause;
+use sapwood_core::{CallerId, Path, Position, TreeId, canonical};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::activation::StartOrder;
+use crate::definition::Definition;
+use crate::environment::Environment;
+use crate::error::StartError;
+use crate::facts::Facts;
+use crate::life::Life;
+use crate::payload::StartOutcome;
+use crate::registry::Registry;
+
+/// Requests that may wait: callers beyond it wait for room, so a burst holds no memory without bound.
+const QUEUE: usize = 10_000;
+
+/// How long a start that was not made waits before its consumer orders it again: the store, or this worker, is away
+/// for a while.
+const START_PAUSE: Duration = Duration::from_millis(100);
+
+/// What is asked of the starter.
+pub(crate) enum Request {
+    Start { start: Start, reply: oneshot::Sender<StoreResult<Started>> },
+    Intake { batch: Intake, reply: oneshot::Sender<StoreResult<Vec<Started>>> },
+}
+
+/// What a start came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StartReply {
+    /// The tree.
+    pub tree: TreeId,
+    /// Whether this start created it.
+    pub created: bool,
+}
+
+/// Asks the starter.
+pub(crate) struct Starts {
+    requests: mpsc::Sender<Request>,
+    registry: Arc<Registry>,
+    store: Arc<dyn Store>,
+    environment: Arc<dyn Environment>,
+    life: Arc<Life>,
+}
+
+impl Starts {
+    /// The caller's side, and what the starter receives.
+    pub(crate) fn new(
+        registry: Arc<Registry>,
+        store: Arc<dyn Store>,
+        environment: Arc<dyn Environment>,
+        life: Arc<Life>,
+    ) -> (Self, mpsc::Receiver<Request>) {
+        let (requests, received) = mpsc::channel(QUEUE);
+        (Self { requests, registry, store, environment, life }, received)
+    }
+
+    /// Starts a root under a key, or finds the tree that has the key.
+    pub(crate) async fn keyed(
+        &self,
+        definition: &Definition,
+        input: Bytes,
+        scope: KeyScope,
+        key: String,
+        cause: Cause,
+    ) -> Result<StartReply, StartError> {
+        let value = serde_json::from_slice(&input).unwrap_or_default();
+        let new = new_tree(self.environment.as_ref(), definition, input.clone(), cause);
+        let id = new.id;
+        let start = Start { tree: new, key: StartKey { scope, key, digest: canonical::digest(&value) } };
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(Request::Start { start, reply }).await.map_err(|_| StartError::Draining)?;
+        match answer.await.map_err(|_| StartError::Draining)?.map_err(StartError::Store)? {
+            Started::Created => Ok(StartReply { tree: id, created: true }),
+            Started::Existing { tree, function, same_digest } => {
+                self.check_same(tree, &function, same_digest, definition, &input).await?;
+                Ok(StartReply { tree, created: false })
+            }
+        }
+    }
+
+    /// Whether the tree that has a key is the one that was to be started; unequal digests are decided by comparing with
+    /// the recorded input.
+    async fn check_same(
+        &self,
+        tree: TreeId,
+        function: &str,
+        same_digest: bool,
+        definition: &Definition,
+        input: &[u8],
+    ) -> Result<(), StartError> {
+        let conflict = |message: String| Err(StartError::Conflict { tree, message });
+        if function != definition.name {
+            return conflict(format!("whose function is `{function}`"));
+        }
+        if same_digest {
+            return Ok(());
+        }
+        let image = self.store.invocation_load(tree, &Path::root()).await.map_err(StartError::Store)?;
+        match image {
+            Some(image) if canonical::covers_bytes(&image.invocation.input, input) => Ok(()),
+            _ => conflict("which was started with another input".to_owned()),
+        }
+    }
+
+    /// Starts a root for a consumer. `None` if it is not known whether there is one: it is ordered again.
+    pub(crate) async fn by_consumer(
+        &self,
+        facts: &Facts,
+        path: &Path,
+        position: Position,
+        order: StartOrder,
+    ) -> Option<StartOutcome> {
+        let definition = self.registry.find(order.function, order.version)?;
+        let cause =
+            Cause { correlation: facts.correlation.clone(), causation: Some(facts.causation(path)), traceparent: None };
+        let started = match order.id.as_deref().map(str::parse::<CallerId>) {
+            Some(Ok(id)) => self.keyed(definition, order.input, KeyScope::Caller, id.into(), cause).await,
+            Some(Err(error)) => Err(error.into()),
+            None => {
+                let place = facts.causation(&path.child(position));
+                self.keyed(definition, order.input, KeyScope::Operation, place, cause).await
+            }
+        };
+        match started {
+            Ok(reply) => Some(StartOutcome::Tree(reply.tree)),
+            Err(StartError::Store(error)) if error.is_passing() => not_started(facts.tree, &error).await,
+            Err(error @ StartError::Draining) => not_started(facts.tree, &error).await,
+            Err(error) => Some(StartOutcome::Refused { message: error.to_string() }),
+        }
+    }
+
+    /// Takes a batch of events in.
+    pub(crate) async fn intake(&self, batch: Intake) -> StoreResult<Vec<Started>> {
+        let stopped = || StoreError::new(StoreErrorKind::Fenced, "this worker has stopped");
+        if self.life.is_draining() {
+            return Err(stopped());
+        }
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(Request::Intake { batch, reply }).await.map_err(|_| stopped())?;
+        answer.await.unwrap_or_else(|_| Err(stopped()))
+    }
+}
+
+/// A start that is ordered again, after a pause.
+async fn not_started(tree: TreeId, error: &(dyn std::fmt::Display + Sync)) -> Option<StartOutcome> {
+    tracing::warn!(%tree, "a start was not made and is ordered again: {error}");
+    tokio::time::sleep(START_PAUSE).await;
+    None
+}
+
+/// A tree to be; without a cause it takes its own id as correlation.
+pub(crate) fn new_tree(environment: &dyn Environment, definition: &Definition, input: Bytes, cause: Cause) -> NewTree {
+    let id = environment.tree_id();
+    let correlation = if cause.correlation.is_empty() { id.to_string() } else { cause.correlation };
+    NewTree {
+        id,
+        function: definition.name.to_owned(),
+        version: definition.version,
+        input,
+        cause: Cause { correlation, ..cause },
+    }
+}

@@ -1,0 +1,646 @@
+//! The loop that drives one owned tree: polls what can run, commits what was recorded, waits, and releases the tree
+//! once nothing in it runs.
+//!
+//! The driver is the thin doer around the pure rooms: what a poll comes to is decided by the [`Tree`], what waits for
+//! which commit by the [`Hold`]. It owns what is not pure: the bodies, the slots, the alarm, and the operations outside
+//! of the tree's own task.
+//!
+//! ```text
+//!   claimed, or created here
+//!        │
+//!        ▼
+//!   ┌─► work: poll every body that can run; what it did goes to the tree's draft
+//!   │   commit: send the draft as a turn, if no turn is under way;
+//!   │           with nothing left that runs, the turn releases the tree
+//!   │   wait for news: a body's waker, the verdict on the turn, an alarm, a slot, a journal, a start
+//!   └────── news ◄──┘
+//!        │
+//!        ├─ the releasing turn is durable ──► Released: kept as a cache; a claim brings it back, here or elsewhere
+//!        ├─ … and the root has its outcome ─► Settled
+//!        ├─ a turn was refused ─────────────► Refused: what is in memory is worth nothing, load again
+//!        └─ the engine ended ───────────────► Stopped
+//! ```
+//!
+//! - *Hold.* While a turn is under way and a step waits for it, nothing more is recorded: see [`Hold`].
+//! - *Release.* A tree is owned only while something in it runs. The turn that releases it names the tree's inbox
+//!   counter, so that a settlement from outside in between refuses it and no wake-up is lost (S3).
+//! - *Claimed again.* After a release the tree may be claimed again, by this worker too, before its driver has heard
+//!   of the verdict. `Trees` keeps such a claim until the driver has ended.
+//! - *Cache.* A released tree with its bodies is a cache and no more: a claim that names another revision drops it.
+
+use std::collections::{HashMap, VecDeque};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, StreamExt};
+use jiff::Timestamp;
+use sapwood_core::store::{StoreResult, TreeOutcome, Verdict};
+use sapwood_core::tree::InvocationImage;
+use sapwood_core::{Position, TreeId};
+use serde_json::value::RawValue;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::time::Sleep;
+
+use super::hold::{Hold, Sent, Stage};
+use super::live::LiveTree;
+use super::mailbox::{Mailbox, Signal};
+use super::model::Tree;
+use super::node::{Event, NodeId, Status};
+use crate::activation::{Activation, BodyWaker, Cell, Polled, Report, Stand, StartOrder, StepEnd, Wakes, Work};
+use crate::definition::Definition;
+use crate::payload::{PayloadError, StartOutcome, Started, Violation};
+use crate::replay::Replay;
+use crate::services::Services;
+use crate::trigger::Trigger;
+
+/// Polls of a body in a row before others get their turn; a body that wakes itself more often is spinning.
+const POLLS_IN_A_ROW: u32 = 64;
+
+/// How long a tree waits before it looks again whether its worker's lease is good: short beside the lease, and long
+/// beside a look at a clock.
+const LEASE_PAUSE: Duration = Duration::from_millis(100);
+
+/// How a drive ended.
+pub(crate) enum Ended {
+    /// No worker owns the tree now; it may be kept as a cache of its bodies.
+    Released { tree: Box<LiveTree>, ready_at: Option<Timestamp> },
+    /// The tree has its outcome.
+    Settled { tree: TreeId, outcome: TreeOutcome },
+    /// Its commit was refused: it was taken over, or changed from outside. What is in memory is worth nothing.
+    Refused,
+    /// The store refuses its commit for good.
+    Failed(String),
+    /// The engine ended.
+    Stopped,
+}
+
+/// What an operation outside of the tree's own task gave.
+enum Outside {
+    Slot(NodeId, Option<OwnedSemaphorePermit>),
+    Loaded(NodeId, StoreResult<Option<InvocationImage>>),
+    Started { node: NodeId, position: Position, function: &'static str, input: Bytes, outcome: Option<StartOutcome> },
+    LeaseLooksGood,
+}
+
+/// Something that ended during a hold and is recorded after it.
+enum End {
+    Step(StepEnd),
+    Start { position: Position, function: &'static str, started: Started },
+}
+
+/// Drives one owned tree.
+pub(crate) struct Driver {
+    tree: Tree,
+    bodies: HashMap<NodeId, Activation>,
+    mailbox: Arc<Mailbox>,
+    services: Arc<Services>,
+    /// Nodes to be polled, in the order in which they were woken.
+    ready: VecDeque<NodeId>,
+    /// The slots of the nodes that run.
+    permits: HashMap<NodeId, OwnedSemaphorePermit>,
+    hold: Hold<End>,
+    outside: FuturesUnordered<BoxFuture<'static, Outside>>,
+    /// Wakes the loop when the next timer is due.
+    alarm: Option<Pin<Box<Sleep>>>,
+    /// Told when the tree's first turn is durable.
+    created: Option<oneshot::Sender<()>>,
+    /// The time of this round of the loop: read once, when news came.
+    now: Timestamp,
+    is_draining: bool,
+    /// The lease was not good when a step wanted to start; it is looked at again soon.
+    awaits_lease: bool,
+    /// A body used up its polls in a row: other tasks run before it is polled again.
+    is_spinning: bool,
+}
+
+impl Driver {
+    /// Of a tree that this worker owns; `created` is told when the tree's first turn is durable.
+    pub(crate) fn new(live: LiveTree, services: Arc<Services>, created: Option<oneshot::Sender<()>>) -> Self {
+        let LiveTree { mut tree, bodies, mailbox } = live;
+        let ready = tree.requeue().into();
+        let now = services.environment.now();
+        Self {
+            tree,
+            bodies,
+            mailbox,
+            services,
+            ready,
+            permits: HashMap::new(),
+            hold: Hold::default(),
+            outside: FuturesUnordered::new(),
+            alarm: None,
+            created,
+            now,
+            is_draining: false,
+            awaits_lease: false,
+            is_spinning: false,
+        }
+    }
+
+    /// The tree was claimed because something in it is due: so says the database's clock, which decides, even if this
+    /// machine's is behind.
+    pub(crate) fn claimed_when_due(mut self) -> Self {
+        let due_at = self.tree.next_due();
+        if let Some(due_at) = due_at.filter(|_| self.ready.is_empty()) {
+            let woken = self.tree.fire_due(due_at);
+            self.queue_all(woken);
+        }
+        self
+    }
+
+    /// Drives the tree until this worker no longer owns it.
+    pub(crate) async fn drive(mut self) -> Ended {
+        let services = Arc::clone(&self.services);
+        loop {
+            if services.life.has_ended() {
+                return Ended::Stopped;
+            }
+            self.is_draining |= services.life.is_draining();
+            let stage = self.stage();
+            // Once the tree is being released, nothing more is recorded: no commit could carry it.
+            if stage != Stage::Releasing {
+                if stage != Stage::Holding {
+                    self.fire_due();
+                }
+                self.work();
+                self.commit();
+            }
+            if std::mem::take(&mut self.is_spinning) {
+                tokio::task::yield_now().await;
+            }
+            let signals = std::future::poll_fn(|task| self.poll_news(task)).await;
+            self.now = services.environment.now();
+            if services.life.has_ended() {
+                return Ended::Stopped;
+            }
+            for signal in signals {
+                if let Some(ended) = self.take(signal) {
+                    return ended;
+                }
+            }
+        }
+    }
+
+    // ---- news -----------------------------------------------------------------------------------------------------
+
+    fn poll_news(&mut self, task: &mut Context<'_>) -> Poll<Vec<Signal>> {
+        let mut is_news = false;
+        while let Poll::Ready(Some(outside)) = self.outside.poll_next_unpin(task) {
+            self.take_outside(outside);
+            is_news = true;
+        }
+        if let Some(alarm) = &mut self.alarm
+            && alarm.as_mut().poll(task).is_ready()
+        {
+            self.alarm = None;
+            is_news = true;
+        }
+        match self.mailbox.poll(task) {
+            Poll::Pending if is_news => Poll::Ready(Vec::new()),
+            signals => signals,
+        }
+    }
+
+    fn take(&mut self, signal: Signal) -> Option<Ended> {
+        match signal {
+            Signal::Woken(node) => self.woken(node),
+            Signal::Poke => {}
+            Signal::Drain => self.is_draining = true,
+            Signal::Kill => return Some(Ended::Stopped),
+            Signal::Verdict(verdict) => return self.take_verdict(verdict),
+        }
+        None
+    }
+
+    fn take_verdict(&mut self, verdict: Result<Verdict, String>) -> Option<Ended> {
+        let tree = self.tree.id();
+        match verdict {
+            Ok(Verdict::Committed) => {}
+            Ok(Verdict::Refused | Verdict::Busy) => {
+                tracing::info!(%tree, "the commit was refused; the tree is not as this worker knew it");
+                return Some(Ended::Refused);
+            }
+            Err(error) => {
+                tracing::error!(%tree, error, "the store refuses the commit for good; the tree is parked");
+                return Some(Ended::Failed(error));
+            }
+        }
+        let sent = self.hold.landed()?;
+        self.tree.committed();
+        if let Some(created) = self.created.take() {
+            // The caller may have stopped waiting.
+            let _ = created.send(());
+        }
+        if sent.has_events {
+            self.services.outbox.emitted();
+        }
+        if let Some(ready_at) = sent.releases {
+            return Some(self.released(ready_at));
+        }
+        if self.stage() == Stage::Durable {
+            self.load_wanted();
+            self.grant();
+        }
+        self.record_deferred();
+        for node in self.hold.take_held() {
+            self.queue(node);
+        }
+        None
+    }
+
+    fn released(&mut self, ready_at: Option<Timestamp>) -> Ended {
+        if let Some(outcome) = self.tree.outcome() {
+            return Ended::Settled { tree: self.tree.id(), outcome: outcome.clone() };
+        }
+        for id in self.tree.put_down_active() {
+            self.bodies.remove(&id);
+        }
+        let empty = Tree::empty(Arc::clone(&self.tree.facts));
+        let tree = std::mem::replace(&mut self.tree, empty);
+        let live = LiveTree { tree, bodies: std::mem::take(&mut self.bodies), mailbox: Arc::clone(&self.mailbox) };
+        Ended::Released { tree: Box::new(live), ready_at }
+    }
+
+    fn take_outside(&mut self, outside: Outside) {
+        match outside {
+            Outside::Slot(id, permit) => {
+                if let Some(permit) = permit.filter(|_| self.tree.on(id, Event::SlotGiven)) {
+                    self.permits.insert(id, permit);
+                    self.queue(id);
+                }
+            }
+            Outside::Loaded(id, image) => self.loaded(id, image),
+            Outside::Started { node, position, function, input, outcome } => {
+                // A start of an attempt that is over is not waited for.
+                let is_awaited = self.bodies.get(&node).is_some_and(|body| body.awaits_start(position));
+                match outcome.and_then(|outcome| started(&input, outcome)) {
+                    Some(started) if is_awaited => self.end(node, End::Start { position, function, started }),
+                    Some(_) => {}
+                    // It was not made; the body, if it still waits, orders it again.
+                    None => self.tree.start_failed(node, position),
+                }
+                self.queue(node);
+            }
+            Outside::LeaseLooksGood => {
+                self.awaits_lease = false;
+                if self.stage() == Stage::Durable {
+                    self.grant();
+                }
+            }
+        }
+    }
+
+    /// Records an end, now or after the hold.
+    fn end(&mut self, id: NodeId, end: End) {
+        match self.stage() {
+            Stage::Holding | Stage::Releasing => self.hold.defer(id, end),
+            Stage::Durable | Stage::Drafted | Stage::Committing => self.record(id, end),
+        }
+    }
+
+    fn record(&mut self, id: NodeId, end: End) {
+        match end {
+            End::Step(end) => self.tree.step_ended(id, end, self.now),
+            End::Start { position, function, started } => self.tree.started(id, position, function, &started),
+        }
+    }
+
+    fn record_deferred(&mut self) {
+        for (id, end) in self.hold.take_deferred() {
+            self.record(id, end);
+            self.queue(id);
+        }
+    }
+
+    /// A body asks to be polled. One that has left memory since asks for nothing: what its function waits for wakes it.
+    fn woken(&mut self, id: NodeId) {
+        if self.bodies.contains_key(&id) {
+            self.queue(id);
+        }
+    }
+
+    fn queue(&mut self, id: NodeId) {
+        if self.tree.enqueue(id) {
+            self.ready.push_back(id);
+        }
+    }
+
+    fn queue_all(&mut self, nodes: Vec<NodeId>) {
+        nodes.into_iter().for_each(|id| self.queue(id));
+    }
+
+    // ---- running --------------------------------------------------------------------------------------------------
+
+    fn stage(&self) -> Stage {
+        self.hold.stage(self.tree.has_draft(), || self.tree.wants())
+    }
+
+    fn fire_due(&mut self) {
+        if self.tree.has_timers() {
+            let woken = self.tree.fire_due(self.now);
+            self.queue_all(woken);
+        }
+    }
+
+    /// Runs all that can run now.
+    fn work(&mut self) {
+        loop {
+            while let Some(id) = self.ready.pop_front() {
+                self.run(id);
+            }
+            if self.stage() != Stage::Durable {
+                return;
+            }
+            self.load_wanted();
+            self.grant();
+            if self.ready.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn run(&mut self, id: NodeId) {
+        let stage = self.stage();
+        self.tree.dequeue(id);
+        match self.tree.status(id) {
+            Some(Status::Runnable | Status::Suspended | Status::Active) => {}
+            Some(
+                Status::AwaitingSlot
+                | Status::LoadWanted
+                | Status::Loading
+                | Status::BackingOff
+                | Status::Returned
+                | Status::Parked,
+            )
+            | None => return,
+        }
+        if stage == Stage::Holding {
+            return self.run_held(id);
+        }
+        let Some(node) = self.tree.node(id) else { return };
+        let Some(definition) = node.definition.clone() else { return self.tree.lacks_version(id) };
+        let is_blank = node.is_blank;
+        if !self.permits.contains_key(&id) {
+            match Arc::clone(&self.services.slots).try_acquire_owned() {
+                Ok(permit) => {
+                    self.permits.insert(id, permit);
+                }
+                Err(_) => return self.await_slot(id),
+            }
+        }
+        if !self.bodies.contains_key(&id) {
+            if !is_blank {
+                self.tree.on(id, Event::JournalNeeded);
+                return;
+            }
+            if !self.begin(id, &definition, Replay::default()) {
+                return;
+            }
+        }
+        self.poll_body(id);
+    }
+
+    /// During a hold a step in flight runs on; everything else waits.
+    fn run_held(&mut self, id: NodeId) {
+        let is_in_flight = self.tree.node(id).is_some_and(|node| node.work.is_in_flight);
+        let Some(body) = self.bodies.get_mut(&id).filter(|_| is_in_flight) else { return self.hold.hold(id) };
+        let (polled, report) = body.poll(false);
+        match polled {
+            Polled::Pending(stand, work) if report.fresh.is_empty() => {
+                self.tree.set_work(id, work);
+                for end in report.steps_ended {
+                    self.hold.defer(id, End::Step(end));
+                }
+                if stand == Stand::Ready {
+                    self.hold.hold(id);
+                }
+            }
+            // Only a body that awaits a future which is not one of `cx`'s handles comes here; what it did is recorded
+            // as always.
+            polled => {
+                self.after_poll(id, polled, report);
+                self.queue(id);
+            }
+        }
+    }
+
+    fn await_slot(&mut self, id: NodeId) {
+        self.tree.on(id, Event::SlotLacking);
+        let slots = Arc::clone(&self.services.slots);
+        self.outside.push(Box::pin(async move { Outside::Slot(id, slots.acquire_owned().await.ok()) }));
+    }
+
+    /// Reads the journals that are wanted.
+    fn load_wanted(&mut self) {
+        for (id, path) in self.tree.take_loads() {
+            let (services, tree) = (Arc::clone(&self.services), self.tree.id());
+            self.outside
+                .push(Box::pin(async move { Outside::Loaded(id, services.invocation_load(tree, &path).await) }));
+        }
+    }
+
+    fn loaded(&mut self, id: NodeId, image: StoreResult<Option<InvocationImage>>) {
+        let Some(node) = self.tree.node(id) else { return };
+        let definition = node.definition.clone();
+        let image = match image {
+            Ok(Some(image)) => image,
+            // An engine that has ended decides nothing.
+            _ if self.services.life.has_ended() => return,
+            other => {
+                let why = other.err().map_or_else(|| "it has no row".to_owned(), |error| error.to_string());
+                return self.park(id, &Violation::misuse(0, format!("a journal that cannot be read: {why}"), ""));
+            }
+        };
+        let Some(definition) = definition else { return };
+        match Replay::read(&image) {
+            Ok(replay) => {
+                self.tree.journal_read(id, image.invocation.input, replay.next_seq);
+                if self.begin(id, &definition, replay) {
+                    self.queue(id);
+                }
+            }
+            Err(error) => self.park(id, &Violation::unreadable(error.position, error.reason, "a readable entry")),
+        }
+    }
+
+    /// Makes a body at its first line. Returns whether there is one.
+    fn begin(&mut self, id: NodeId, definition: &Definition, replay: Replay) -> bool {
+        let Some(node) = self.tree.node(id) else { return false };
+        let (path, input) = (node.path.clone(), node.input.clone().unwrap_or_default());
+        let backing_off = self.tree.backing_off(&path);
+        let cell = Arc::new(Cell::new(Arc::clone(&self.tree.facts), path, replay, &backing_off));
+        self.tree.begun(id);
+        match definition.begin(Arc::clone(&cell), &self.services.dependencies, &input) {
+            Ok(body) => {
+                let waker = BodyWaker::new(id, Arc::clone(&self.mailbox) as Arc<dyn Wakes>);
+                self.bodies.insert(id, Activation::new(cell, body, waker));
+                true
+            }
+            Err(error) => {
+                self.unreadable_input(id, definition, &error);
+                false
+            }
+        }
+    }
+
+    /// An event that cannot be read is dead at once; a parameter's changed type may be mended by a deploy.
+    fn unreadable_input(&mut self, id: NodeId, definition: &Definition, error: &PayloadError) {
+        match definition.trigger {
+            Trigger::Event(_) => {
+                let woken = self.tree.undecodable(id, error.to_string());
+                self.put_down(id);
+                self.queue_all(woken);
+            }
+            Trigger::Call => {
+                let recorded = format!("an input that is not readable: {error}");
+                let asked = format!("the input of {}", definition.versioned());
+                self.park(id, &Violation::unreadable(0, recorded, asked));
+            }
+        }
+    }
+
+    fn poll_body(&mut self, id: NodeId) {
+        self.tree.on(id, Event::Polled);
+        self.tell(id);
+        for _ in 0..POLLS_IN_A_ROW {
+            let Some(body) = self.bodies.get_mut(&id) else { return };
+            let (polled, report) = body.poll(true);
+            match self.after_poll(id, polled, report) {
+                Some(Stand::Ready) => {}
+                Some(stand) => return self.rest(id, stand),
+                None => return,
+            }
+        }
+        self.is_spinning = true;
+        self.mailbox.send(Signal::Woken(id));
+    }
+
+    /// Records what a poll did. Returns how the body stands after that, if it waits.
+    fn after_poll(&mut self, id: NodeId, polled: Polled, report: Report) -> Option<Stand> {
+        let (registry, now) = (&self.services.registry, self.now);
+        let (woken, waits) = match polled {
+            Polled::Pending(stand, work) => (self.tree.paused(id, report, registry, now), Some((stand, work))),
+            Polled::Finished(finish) => (self.tree.finished(id, finish, report.fresh, registry, now), None),
+        };
+        self.queue_all(woken);
+        if !self.tree.status(id).is_some_and(Status::has_body) {
+            self.put_down(id);
+            return None;
+        }
+        // What was recorded may have made one of its handles ready.
+        let (stand, work) = self.tell(id).or(waits)?;
+        self.tree.set_work(id, work);
+        Some(stand)
+    }
+
+    /// Tells a body what became of its operations. `None` if there is no news, or no body.
+    fn tell(&mut self, id: NodeId) -> Option<(Stand, Work)> {
+        let body = self.bodies.get_mut(&id)?;
+        let notices = self.tree.take_notices(id);
+        if notices.is_empty() { None } else { Some(body.tell(notices)) }
+    }
+
+    /// A body waits, and does not go on at once.
+    fn rest(&mut self, id: NodeId, stand: Stand) {
+        match stand {
+            Stand::Ready | Stand::Working => {}
+            Stand::Stuck(violation) => self.park(id, &violation),
+            Stand::Suspended => {
+                self.tree.suspend(id);
+                self.permits.remove(&id);
+                if self.services.evicts {
+                    self.bodies.remove(&id);
+                }
+            }
+        }
+    }
+
+    fn park(&mut self, id: NodeId, violation: &Violation) {
+        self.tree.park(id, violation);
+        self.put_down(id);
+    }
+
+    fn put_down(&mut self, id: NodeId) {
+        self.bodies.remove(&id);
+        self.permits.remove(&id);
+    }
+
+    /// Lets wanted steps and starts begin: everything recorded is durable.
+    fn grant(&mut self) {
+        if self.is_draining || self.awaits_lease || !self.tree.wants() {
+            return;
+        }
+        if !self.services.lease.is_good() {
+            self.awaits_lease = true;
+            self.outside.push(Box::pin(async {
+                tokio::time::sleep(LEASE_PAUSE).await;
+                Outside::LeaseLooksGood
+            }));
+            return;
+        }
+        let wanting = self.tree.nodes().filter(|(_, node)| node.status() == Status::Active && node.work.is_wanted);
+        let mut wanting: Vec<NodeId> = wanting.map(|(id, _)| id).collect();
+        // In the order of creation, so that what was called first begins first.
+        wanting.sort_unstable();
+        wanting.retain(|id| {
+            let Some(orders) = self.bodies.get_mut(id).and_then(Activation::grant) else { return false };
+            self.tree.set_work(*id, Work { is_wanted: false, is_in_flight: true });
+            for (position, order) in orders {
+                let start = self.start(*id, position, order);
+                self.outside.push(start);
+            }
+            true
+        });
+        // All begin before the first result is recorded: that is not durable yet.
+        wanting.into_iter().for_each(|id| self.run_held(id));
+        self.record_deferred();
+    }
+
+    fn start(&self, node: NodeId, position: Position, order: StartOrder) -> BoxFuture<'static, Outside> {
+        let (services, facts) = (Arc::clone(&self.services), Arc::clone(&self.tree.facts));
+        let path = self.tree.node(node).map(|node| node.path.clone()).unwrap_or_default();
+        let (function, input) = (order.function, order.input.clone());
+        Box::pin(async move {
+            let outcome = services.starts.by_consumer(&facts, &path, position, order).await;
+            Outside::Started { node, position, function, input, outcome }
+        })
+    }
+
+    // ---- committing -----------------------------------------------------------------------------------------------
+
+    /// Sends what was recorded, if no turn is under way; releases the tree once nothing in it runs.
+    fn commit(&mut self) {
+        if self.hold.is_committing() {
+            return;
+        }
+        let has_events = self.tree.drafts_events();
+        if self.tree.outcome().is_some() || !self.tree.is_active(self.is_draining) {
+            let (turn, ready_at) = self.tree.release(self.now);
+            self.hold.sent(Sent { releases: Some(ready_at), has_events });
+            return self.services.committers.submit(turn, Arc::clone(&self.mailbox));
+        }
+        if self.tree.has_draft() {
+            let turn = self.tree.keep();
+            self.hold.sent(Sent { releases: None, has_events });
+            self.services.committers.submit(turn, Arc::clone(&self.mailbox));
+        }
+        self.set_alarm();
+    }
+
+    /// Wakes the loop when the next timer of an owned tree is due.
+    fn set_alarm(&mut self) {
+        let Some(due_at) = self.tree.next_due() else { return };
+        let wait = Duration::try_from(due_at.duration_since(self.now)).unwrap_or_default();
+        self.alarm = Some(Box::pin(tokio::time::sleep(wait)));
+    }
+}
+
+/// The record of a start; `None` if its input is not JSON, which its encoding rules out.
+fn started(input: &[u8], outcome: StartOutcome) -> Option<Started> {
+    let input = RawValue::from_string(String::from_utf8(input.to_vec()).ok()?).ok()?;
+    Some(Started { input, outcome })
+}

@@ -1,0 +1,84 @@
+//! Typed starts, and a tree's handle: its identity, and its typed result.
+
+use std::marker::PhantomData;
+
+use sapwood_core::failure::CallFailureKind;
+use sapwood_core::tree::{Cause, PromiseState, TreeState};
+use sapwood_core::{CallError, CallFailure, FunctionVersion, Path, TreeId};
+
+use crate::engine::Engine;
+use crate::error::{ReadError, StartError};
+use crate::function::{Call, Function};
+use crate::outcome::call_error;
+use crate::payload::{PayloadError, Rejection, decode, encode};
+
+impl Engine {
+    /// Starts a root. With an id, starting it again gives the same tree (P5); returns once the tree durably exists.
+    ///
+    /// # Errors
+    /// [`StartError::Conflict`] if the id belongs to a tree with another function or input.
+    pub async fn start<F: Function>(&self, call: Call<F>) -> Result<TreeHandle<F>, StartError> {
+        let definition = self.registry().find(F::NAME, F::VERSION).ok_or_else(|| self.unknown(F::NAME))?;
+        let id = call.id.as_deref().map(str::parse).transpose()?;
+        let reply = self.start_definition(definition, encode(&call.input), id, Cause::default()).await?;
+        Ok(self.attach(reply.tree))
+    }
+
+    /// A handle of a tree that exists, or will: starting and awaiting are separate (P6).
+    #[must_use]
+    pub fn attach<F: Function>(&self, tree: TreeId) -> TreeHandle<F> {
+        TreeHandle { engine: self.clone(), tree, function: PhantomData }
+    }
+}
+
+/// A tree, by its id: attach to it from anywhere.
+pub struct TreeHandle<F> {
+    engine: Engine,
+    tree: TreeId,
+    function: PhantomData<fn() -> F>,
+}
+impl<F: Function> TreeHandle<F> {
+    /// The tree's identity.
+    #[must_use]
+    pub fn id(&self) -> TreeId {
+        self.tree
+    }
+
+    /// Waits for the root's result.
+    ///
+    /// # Errors
+    /// [`ResultError::Call`] with the root's own error, or how else it ended.
+    pub async fn result(&self) -> Result<F::Output, ResultError<F::Error>> {
+        let outcome = self.engine.outcome_awaited(self.tree).await?;
+        let value = outcome.outcome.unwrap_or_default();
+        let state = match outcome.state {
+            TreeState::Resolved => {
+                return decode(&value).map_err(ResultError::Unreadable);
+            }
+            TreeState::TimedOut => PromiseState::TimedOut,
+            TreeState::Cancelled => PromiseState::Cancelled,
+            _ => PromiseState::Rejected,
+        };
+        let root = CallFailure {
+            function: FunctionVersion::new(outcome.function, outcome.version).to_string(),
+            path: Path::root().to_string(),
+            attempts: outcome.attempts,
+            kind: CallFailureKind::Cancelled,
+        };
+        Err(ResultError::Call(call_error(root, state, Rejection::read(&value))))
+    }
+}
+
+/// Why a tree gave no result to who waited for it.
+#[derive(Debug, thiserror::Error)]
+pub enum ResultError<E: std::fmt::Debug + std::fmt::Display + 'static> {
+    /// The root gave none.
+    #[error("{0}")]
+    Call(CallError<E>),
+    /// The tree could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The result is none that this build can read.
+    #[error("the result is not readable")]
+    Unreadable(#[source] PayloadError),
+}

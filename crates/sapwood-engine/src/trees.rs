@@ -1,0 +1,246 @@
+//! The trees that this worker drives: created, claimed, released, looked for. And the cache of those it has released.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use lru::LruCache;
+use parking_lot::Mutex;
+use sapwood_core::TreeId;
+use sapwood_core::store::{Claimed, NewTree, StoreResult, TreeFilter};
+use sapwood_core::tree::{Cause, TreeState};
+use tokio::sync::{Notify, oneshot};
+
+use crate::definition::Definition;
+use crate::due::Due;
+use crate::error::StartError;
+use crate::hints::Hinter;
+use crate::options::CachePolicy;
+use crate::services::Services;
+use crate::starting::{StartReply, new_tree};
+use crate::tasks::Tasks;
+use crate::tree::{Driver, Ended, LiveTree, Mailbox, Signal, Tree};
+use crate::waiters::Waiters;
+
+/// Trees looked at in one read for those that were lost.
+const STRAYS_PAGE: usize = 500;
+
+/// The trees that this worker drives.
+pub(crate) struct Trees {
+    services: Arc<Services>,
+    tasks: Arc<Tasks>,
+    waiters: Arc<Waiters>,
+    /// Told when a tree settles: callers in other processes may wait for it.
+    hinter: Arc<Hinter>,
+    /// Told when a released tree will be due.
+    due: Arc<Due>,
+    driven: Mutex<HashMap<TreeId, Driven>>,
+    /// Told when a tree is no longer driven here.
+    left: Notify,
+    /// Trees that no worker owns, with their bodies.
+    cache: Option<Mutex<LruCache<TreeId, Box<LiveTree>>>>,
+}
+
+/// A tree that is driven here.
+struct Driven {
+    mailbox: Arc<Mailbox>,
+    /// The tree was claimed again before its driver heard that it had been released; then it is driven anew.
+    claimed_again: Option<Claimed>,
+}
+
+impl Trees {
+    pub(crate) fn new(
+        services: Arc<Services>,
+        tasks: Arc<Tasks>,
+        waiters: Arc<Waiters>,
+        hinter: Arc<Hinter>,
+        due: Arc<Due>,
+        cache: CachePolicy,
+    ) -> Self {
+        let cache = match cache {
+            CachePolicy::Trees(trees) => NonZeroUsize::new(trees).map(|trees| Mutex::new(LruCache::new(trees))),
+            CachePolicy::Evict => None,
+        };
+        Self { services, tasks, waiters, hinter, due, driven: Mutex::default(), left: Notify::new(), cache }
+    }
+
+    /// Starts a tree that no other start contests: it is created by its first turn. Returns once that is durable.
+    pub(crate) async fn start(
+        self: &Arc<Self>,
+        definition: &Definition,
+        input: Bytes,
+        cause: Cause,
+    ) -> Result<StartReply, StartError> {
+        let new = new_tree(self.services.environment.as_ref(), definition, input, cause);
+        let id = new.id;
+        let facts = self.services.facts(id, &new.cause);
+        let (created, is_created) = oneshot::channel();
+        let tree = Tree::created(new, facts, &self.services.registry, true);
+        self.drive(LiveTree::new(tree), Some(created), false);
+        match is_created.await {
+            Ok(()) => Ok(StartReply { tree: id, created: true }),
+            Err(_) => Err(StartError::Draining),
+        }
+    }
+
+    /// Drives a tree that was inserted a moment ago, owned by this worker.
+    pub(crate) fn run_created(self: &Arc<Self>, new: NewTree) {
+        let facts = self.services.facts(new.id, &new.cause);
+        let tree = Tree::created(new, facts, &self.services.registry, false);
+        self.drive(LiveTree::new(tree), None, false);
+    }
+
+    /// Drives a tree that was claimed: from memory, if its bodies are as the claim found it, else from its rows.
+    pub(crate) async fn run_claimed(self: &Arc<Self>, claimed: Claimed) {
+        if let Some(driven) = self.driven.lock().get_mut(&claimed.row.id) {
+            driven.claimed_again = Some(claimed);
+            return;
+        }
+        let Claimed { row, taken_over } = claimed;
+        let cached = self.cache.as_ref().and_then(|cache| cache.lock().pop(&row.id));
+        if let Some(mut live) = cached.filter(|live| !taken_over && live.is_as(&row)) {
+            live.tree.refresh(&row);
+            return self.drive(*live, None, true);
+        }
+        match self.services.tree_load(row.id).await {
+            Ok(Some(image)) => {
+                let facts = self.services.facts(row.id, &image.row.cause);
+                let tree = Tree::loaded(image, facts, &self.services.registry);
+                self.drive(LiveTree::new(tree), None, !taken_over);
+            }
+            Ok(None) => tracing::error!(tree = %row.id, "a claimed tree has no rows"),
+            Err(error) => tracing::error!(tree = %row.id, "a claimed tree could not be loaded: {error}"),
+        }
+    }
+
+    fn drive(self: &Arc<Self>, live: LiveTree, created: Option<oneshot::Sender<()>>, is_due: bool) {
+        let id = live.tree.id();
+        {
+            let mut driven = self.driven.lock();
+            if driven.contains_key(&id) {
+                // A start that was sent twice; the tree runs already.
+                return;
+            }
+            driven.insert(id, Driven { mailbox: Arc::clone(&live.mailbox), claimed_again: None });
+        }
+        let mut driver = Driver::new(live, Arc::clone(&self.services), created);
+        if is_due {
+            driver = driver.claimed_when_due();
+        }
+        let trees = Arc::clone(self);
+        self.tasks.spawn(async move {
+            // Polls catch the panics of bodies; what else runs of an author's code, a `Drop`, a decoder, is caught here.
+            let drive = AssertUnwindSafe(driver.drive()).catch_unwind();
+            let ended = drive.await.unwrap_or_else(|_| Ended::Failed("a panic outside of a body's poll".to_owned()));
+            trees.ended(id, ended);
+        });
+    }
+
+    fn ended(self: &Arc<Self>, id: TreeId, ended: Ended) {
+        let driven = self.driven.lock().remove(&id);
+        match ended {
+            Ended::Settled { tree, outcome } => {
+                self.waiters.settled(tree, &outcome);
+                self.hinter.settled();
+            }
+            Ended::Released { tree, ready_at } => {
+                if let Some(cache) = &self.cache {
+                    cache.lock().put(id, tree);
+                }
+                if let Some(ready_at) = ready_at {
+                    self.due.at(ready_at);
+                }
+            }
+            Ended::Refused => self.reload(id, None),
+            Ended::Failed(error) => self.reload(id, Some(error)),
+            Ended::Stopped => {}
+        }
+        if let Some(claimed) = driven.and_then(|driven| driven.claimed_again) {
+            let trees = Arc::clone(self);
+            self.tasks.spawn_until_end(async move { trees.run_claimed(claimed).await });
+        }
+        self.left.notify_waiters();
+    }
+
+    /// Looks again at a tree whose commit was refused: if it is still this worker's, it was changed from outside and
+    /// goes on as its rows say. One whose commit the store refused for good is parked as a whole, with `error`.
+    fn reload(self: &Arc<Self>, id: TreeId, error: Option<String>) {
+        let trees = Arc::clone(self);
+        self.tasks.spawn_until_end(async move {
+            let services = &trees.services;
+            let Ok(Some(image)) = services.tree_load(id).await else { return };
+            if image.row.owner != Some(services.worker) {
+                return;
+            }
+            let facts = services.facts(id, &image.row.cause);
+            let mut tree = Tree::loaded(image, facts, &services.registry);
+            if let Some(error) = error {
+                tree.park_all(&error);
+            }
+            trees.drive(LiveTree::new(tree), None, false);
+        });
+    }
+
+    /// Looks for trees that are this worker's and not driven here: those of a claim whose answer was lost. What the
+    /// starter is about to adopt has revision 0 and is left to it.
+    pub(crate) async fn reload_strays(self: &Arc<Self>) -> StoreResult<()> {
+        let mut filter = TreeFilter { state: Some(TreeState::Running), limit: STRAYS_PAGE, ..TreeFilter::default() };
+        loop {
+            let rows = self.services.store.tree_list(&filter).await?;
+            for row in &rows {
+                let is_stray = row.owner == Some(self.services.worker) && row.revision > 0;
+                if is_stray && !self.drives(&row.id) {
+                    self.reload(row.id, None);
+                }
+            }
+            match rows.last() {
+                Some(last) if rows.len() == STRAYS_PAGE => filter.before = Some(last.id),
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    pub(crate) fn drives(&self, tree: &TreeId) -> bool {
+        self.driven.lock().contains_key(tree)
+    }
+
+    /// Trees driven here now.
+    pub(crate) fn count(&self) -> usize {
+        self.driven.lock().len()
+    }
+
+    /// Waits until no tree is driven here.
+    pub(crate) async fn all_left(&self) {
+        loop {
+            // First listen, then look: a tree that leaves in between is heard.
+            let left = self.left.notified();
+            if self.driven.lock().is_empty() {
+                return;
+            }
+            left.await;
+        }
+    }
+
+    pub(crate) fn tell_all(&self, signal: impl Fn() -> Signal) {
+        let mailboxes: Vec<_> = self.driven.lock().values().map(|driven| Arc::clone(&driven.mailbox)).collect();
+        mailboxes.into_iter().for_each(|mailbox| mailbox.send(signal()));
+    }
+
+    /// Callers that wait for trees of other workers look again: one of those may have settled.
+    pub(crate) fn look_again(&self) {
+        let driven = self.driven.lock();
+        self.waiters.look_again(|tree| !driven.contains_key(tree));
+    }
+
+    /// Tells every tree how far the engine's life has come, until it has ended.
+    pub(crate) async fn follow_life(self: Arc<Self>) {
+        self.services.life.drains().await;
+        self.tell_all(|| Signal::Drain);
+        self.services.life.ends().await;
+        self.tell_all(|| Signal::Kill);
+        self.waiters.look_again(|_| true);
+    }
+}

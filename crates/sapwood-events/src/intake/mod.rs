@@ -1,0 +1,329 @@
+//! Intake: takes the events of one group into the store, each as a tree that its consumer's function runs in.
+//!
+//! One task a group. It never runs an author's code: a batch of the broker becomes one commit of the offsets, the
+//! keys for dedupe and the new trees, and from there the engine drives them (SEMANTICS H2). What is done with a
+//! batch is decided by [`plan`]; here it is done.
+//!
+//! - **Back-pressure**: while a batch is not committed, nothing more is polled (H8).
+//! - **The store is down**: the same batch again, until it is in. A crash means redelivery, and the keys dedupe it.
+//! - **The store refuses offsets**: another member has the partition. Its records are dropped, for that one gets
+//!   them too. Where the broker does not take the partition from this member meanwhile, it joins the group anew.
+//! - **The store refuses data for good**: the batch is halved until the event is alone. The group stands at it,
+//!   visibly, and tries it again at a growing distance.
+//! - **The broker is down**: it is asked again; a client that is of no use any more is replaced.
+
+mod plan;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sapwood_core::broker::{Broker, BrokerError, BrokerErrorKind, Consumed, Delivery, Subscription, TopicPartition};
+use sapwood_core::retry::Backoff;
+use sapwood_core::store::{AssignedPartition, Start, Started, StoreError, StoreErrorKind};
+use sapwood_engine::Engine;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use crate::groups::Group;
+use crate::health::IntakeHealth;
+use crate::pace;
+use crate::topics::{self, Ready};
+use plan::{Assignments, Item};
+
+/// How long a partition that the store refused may stay ours in the broker's eyes before this member joins anew. A
+/// rebalance, and the session of a member that stalled, are over by then.
+const LOST: Duration = Duration::from_secs(30);
+
+/// What takes in the events of one group.
+pub(crate) struct IntakeTask {
+    pub(crate) engine: Engine,
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) group: Group,
+    pub(crate) health: watch::Sender<IntakeHealth>,
+    pub(crate) topics: watch::Receiver<Ready>,
+    pub(crate) stop: watch::Receiver<bool>,
+}
+
+/// Why a membership ended.
+enum End {
+    /// The owner said so, or this worker was declared dead.
+    Stopped,
+    /// To be joined anew, after a rest.
+    Rejoin(BrokerError),
+}
+
+/// Whether the membership goes on.
+type Flow = Result<(), End>;
+
+impl IntakeTask {
+    /// Takes events in until it is stopped, or its worker is declared dead.
+    pub(crate) async fn run(mut self) {
+        if self.topics_are_ready().await {
+            self.take_part().await;
+        }
+        self.health.send_modify(|health| {
+            health.running = false;
+            health.partitions = 0;
+        });
+    }
+
+    async fn topics_are_ready(&mut self) -> bool {
+        let health = &self.health;
+        let tell = |ready| health.send_modify(|health| health.broker = ready);
+        topics::are_ready(&mut self.topics, &mut self.stop, tell).await
+    }
+
+    /// One membership after the other.
+    async fn take_part(&mut self) {
+        let (mut outage, mut refusal) = (pace::outage(), pace::refusal());
+        while let Err(End::Rejoin(error)) = self.belong(&mut outage).await {
+            let wait = match error.kind() {
+                BrokerErrorKind::Passing | BrokerErrorKind::Fatal => {
+                    outage.failed(self.engine.environment().fraction())
+                }
+                BrokerErrorKind::Refused => refusal.failed(self.engine.environment().fraction()),
+            };
+            self.broker_is(Some(&error));
+            self.health.send_modify(|health| health.partitions = 0);
+            if !pace::rest(wait, &mut self.stop).await {
+                return;
+            }
+        }
+    }
+
+    /// One membership in the group, from joining to its end, which is never `Ok`.
+    async fn belong(&mut self, outage: &mut Backoff) -> Flow {
+        let mut subscription = self.join().await?;
+        let mut assignments = Assignments::default();
+        loop {
+            let rejoin = assignments.lost_since().map_or_else(far_off, |since| since + LOST);
+            let delivery = tokio::select! {
+                biased;
+                () = pace::stopped(&mut self.stop) => return Err(End::Stopped),
+                delivery = subscription.next() => delivery,
+                () = sleep_until(rejoin) => return Err(End::Rejoin(lost())),
+            };
+            match delivery {
+                Ok(delivery) => {
+                    self.deliver(delivery, &mut assignments, subscription.as_mut()).await?;
+                    // Only now: a membership that fails to begin each time is none.
+                    outage.succeeded();
+                    self.broker_is(None);
+                }
+                Err(error) if error.kind() == BrokerErrorKind::Passing => {
+                    self.broker_is(Some(&error));
+                    self.rest(outage).await?;
+                }
+                Err(error) => return Err(End::Rejoin(error)),
+            }
+        }
+    }
+
+    async fn join(&mut self) -> Result<Box<dyn Subscription>, End> {
+        let topics = self.group.topics();
+        let group = broker_group(self.engine.context(), self.group.name);
+        tokio::select! {
+            biased;
+            () = pace::stopped(&mut self.stop) => Err(End::Stopped),
+            subscription = self.broker.subscribe(&group, &topics) => subscription.map_err(End::Rejoin),
+        }
+    }
+
+    async fn deliver(
+        &mut self,
+        delivery: Delivery,
+        assignments: &mut Assignments,
+        subscription: &mut dyn Subscription,
+    ) -> Flow {
+        match delivery {
+            Delivery::Assigned(partitions) => {
+                let assigned = self.assign(&partitions).await?;
+                assignments.assigned(&assigned);
+                let from: Vec<_> = assigned.into_iter().map(|at| (at.partition, at.next_offset)).collect();
+                self.begin(&from, subscription).await?;
+            }
+            Delivery::Revoked(partitions) => assignments.revoked(&partitions),
+            Delivery::Batch(records) => self.take_in(records, assignments, subscription).await?,
+        }
+        self.health.send_modify(|health| health.partitions = assignments.count());
+        Ok(())
+    }
+
+    /// Takes partitions for the group, waiting for the store as long as it takes.
+    async fn assign(&mut self, partitions: &[TopicPartition]) -> Result<Vec<AssignedPartition>, End> {
+        let mut backoff = pace::outage();
+        loop {
+            match self.engine.store().partition_assign(self.group.name, partitions).await {
+                Ok(assigned) => {
+                    self.store_is(None);
+                    return Ok(assigned);
+                }
+                Err(error) => self.wait_for_store(&error, &mut backoff).await?,
+            }
+        }
+    }
+
+    async fn begin(&mut self, from: &[(TopicPartition, Option<i64>)], subscription: &mut dyn Subscription) -> Flow {
+        let mut backoff = pace::outage();
+        loop {
+            match subscription.begin(from).await {
+                Ok(()) => return Ok(()),
+                Err(error) if error.kind() == BrokerErrorKind::Passing => {
+                    self.broker_is(Some(&error));
+                    self.rest(&mut backoff).await?;
+                }
+                Err(error) => return Err(End::Rejoin(error)),
+            }
+        }
+    }
+
+    async fn take_in(
+        &mut self,
+        records: Vec<Consumed>,
+        assignments: &mut Assignments,
+        subscription: &mut dyn Subscription,
+    ) -> Flow {
+        let mut commits = plan::cut(plan::items_of(&self.group, records, &|| self.engine.environment().tree_id()));
+        let (mut outage, mut refusal) = (pace::outage(), pace::refusal());
+        while let Some(items) = commits.pop_front() {
+            let Some(intake) = plan::intake_of(&self.group, assignments, &items) else { continue };
+            let offsets =
+                intake.offsets.iter().map(|advance| (advance.partition.clone(), advance.next_offset)).collect();
+            let starts = intake.starts.clone();
+            match self.engine.intake(intake).await {
+                Ok(started) => {
+                    (outage, refusal) = (pace::outage(), pace::refusal());
+                    self.taken(items.len(), &starts, &started);
+                    self.advise(offsets, subscription).await;
+                }
+                Err(error) => match error.kind() {
+                    StoreErrorKind::Connection | StoreErrorKind::Transient => {
+                        commits.push_front(items);
+                        self.wait_for_store(&error, &mut outage).await?;
+                    }
+                    StoreErrorKind::Fenced => return Err(self.fenced(&error)),
+                    StoreErrorKind::Refused => {
+                        let mut parts = plan::by_partition(items);
+                        match parts.as_slice() {
+                            [only] => self.lost(only, assignments),
+                            _ => parts.drain(..).rev().for_each(|part| commits.push_front(part)),
+                        }
+                    }
+                    StoreErrorKind::Permanent if items.len() > 1 => {
+                        let mut first = items;
+                        let second = first.split_off(first.len() / 2);
+                        commits.push_front(second);
+                        commits.push_front(first);
+                    }
+                    StoreErrorKind::Permanent => {
+                        self.stuck(&items, &error);
+                        commits.push_front(items);
+                        self.rest(&mut refusal).await?;
+                    }
+                },
+            }
+        }
+        Ok(())
+    }
+
+    fn taken(&self, records: usize, starts: &[Start], started: &[Started]) {
+        let mut duplicates = 0;
+        for (start, started) in starts.iter().zip(started) {
+            let Started::Existing { tree, same_digest, .. } = started else { continue };
+            // A commit of unknown outcome that was repeated finds its own trees.
+            if *tree == start.tree.id {
+                continue;
+            }
+            duplicates += 1;
+            if !same_digest {
+                let event = &start.key.key;
+                tracing::warn!(group = self.group.name, event, %tree, "an event came again with another content; it is ignored");
+            }
+        }
+        self.health.send_modify(|health| {
+            health.taken += starts.len() as u64 - duplicates;
+            health.duplicates += duplicates;
+            health.skipped += records.saturating_sub(starts.len()) as u64;
+            health.stuck = None;
+            health.store = Ok(());
+        });
+    }
+
+    /// The broker's own offsets are for its tools; the store is the truth.
+    async fn advise(&self, offsets: Vec<(TopicPartition, i64)>, subscription: &mut dyn Subscription) {
+        if let Err(error) = subscription.advise(&offsets).await {
+            tracing::debug!(group = self.group.name, %error, "the broker was not told how far the group has come");
+        }
+    }
+
+    fn lost(&self, items: &[Item], assignments: &mut Assignments) {
+        let Some(Item { topic, partition, .. }) = items.first() else { return };
+        tracing::info!(group = self.group.name, topic, partition, "another member has the partition");
+        assignments.lost(topic, *partition, Instant::now());
+    }
+
+    fn stuck(&self, items: &[Item], error: &StoreError) {
+        let Some(Item { topic, partition, offset, .. }) = items.first() else { return };
+        tracing::error!(group = self.group.name, topic, partition, offset, %error, "the store refuses an event");
+        self.health.send_modify(|health| health.stuck = Some(format!("{topic}/{partition}/{offset}: {error}")));
+    }
+
+    async fn wait_for_store(&mut self, error: &StoreError, backoff: &mut Backoff) -> Flow {
+        if error.kind() == StoreErrorKind::Fenced {
+            return Err(self.fenced(error));
+        }
+        self.store_is(Some(error));
+        self.rest(backoff).await
+    }
+
+    async fn rest(&mut self, backoff: &mut Backoff) -> Flow {
+        if pace::rest(backoff.failed(self.engine.environment().fraction()), &mut self.stop).await {
+            Ok(())
+        } else {
+            Err(End::Stopped)
+        }
+    }
+
+    fn fenced(&self, error: &StoreError) -> End {
+        self.store_is(Some(error));
+        End::Stopped
+    }
+
+    fn store_is(&self, error: Option<&StoreError>) {
+        let now = error.map_or(Ok(()), |error| Err(error.to_string()));
+        self.health.send_if_modified(|health| {
+            let before = std::mem::replace(&mut health.store, now);
+            if let (Ok(()), Err(error)) = (&before, &health.store) {
+                tracing::warn!(group = self.group.name, error, "events cannot be taken in; they wait at the broker");
+            }
+            before != health.store
+        });
+    }
+
+    fn broker_is(&self, error: Option<&BrokerError>) {
+        let now = error.map_or(Ok(()), |error| Err(error.to_string()));
+        self.health.send_if_modified(|health| {
+            let before = std::mem::replace(&mut health.broker, now);
+            match (&before, &health.broker) {
+                (Ok(()), Err(error)) => tracing::warn!(group = self.group.name, error, "the broker gives no events"),
+                (Err(_), Ok(())) => tracing::info!(group = self.group.name, "the broker gives events again"),
+                (Ok(()), Ok(())) | (Err(_), Err(_)) => {}
+            }
+            before != health.broker
+        });
+    }
+}
+
+/// The group as brokers know it: a consumer is a context and a group (H1), so two contexts may use one name.
+pub(crate) fn broker_group(context: &str, group: &str) -> String {
+    format!("{context}.{group}")
+}
+
+fn lost() -> BrokerError {
+    BrokerError::new(BrokerErrorKind::Passing, "another member has a partition that the broker gave to this one")
+}
+
+/// A time that does not come, for a branch that is not to be taken.
+fn far_off() -> Instant {
+    Instant::now() + Duration::from_secs(24 * 3_600)
+}

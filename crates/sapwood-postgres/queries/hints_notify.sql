@@ -1,1 +1,0 @@
-select pg_notify($1, h.payload) from unnest($2::text[]) as h (payload);

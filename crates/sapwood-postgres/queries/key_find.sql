@@ -1,1 +1,0 @@
-select tree_id from key where scope = $1 and key = $2;

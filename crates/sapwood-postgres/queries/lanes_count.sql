@@ -1,1 +1,0 @@
-select lanes from meta;

@@ -1,4 +1,0 @@
--- Where trees stand whose last commit has an unknown outcome. Read after their fence slot has a new incarnation.
-select t.id, t.revision, t.owner
-from unnest($1::uuid[]) as a (id)
-join tree t on t.id = a.id;

@@ -1,1 +1,0 @@
-select max(version) from _sqlx_migrations where success;

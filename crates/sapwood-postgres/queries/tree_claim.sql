@@ -1,0 +1,92 @@
+-- Claims trees for a worker: first those of workers that are not alive, then those without an owner, in the order in
+-- which they became due. A tree whose row is locked is left for the next claim. A row that changed since the snapshot
+-- is judged as it is now. A settled tree (its state is 3 or more) is never claimed.
+with me as materialized (
+    -- This waits for a burial of this worker, and a burial waits for it: a dead worker claims nothing.
+    select id from worker where id = $1 and state = 'alive' for key share
+),
+moment as materialized (
+    -- Read once, so that it bounds the index scans: a volatile function would only filter what they read.
+    select sapwood_now() as now
+),
+emptied as (
+    -- A burial is over before this snapshot is taken, so all that its worker owned is in it.
+    update worker w
+    set emptied = true
+    where w.state <> 'alive' and not w.emptied
+        and (select t.id from tree t where t.owner = w.id and t.state < 3 limit 1) is null
+),
+orphaned as materialized (
+    -- An array of owners, so that the trees of live workers are never looked at.
+    select t.id
+    from tree t
+    where t.owner = any (array(select w.id from worker w where w.state <> 'alive' and not w.emptied))
+        and t.state < 3
+        and (t.needs is null or t.needs = any ($3::text[]))
+        and (select count(*) from me) = 1
+    limit $2
+    for no key update skip locked
+),
+due as materialized (
+    select t.id
+    from tree t
+    where t.owner is null and t.ready_at is not null and t.needs is null and t.ready_at <= (select now from moment)
+        and t.state < 3
+        and (select count(*) from me) = 1
+    order by t.ready_at
+    limit $2 - (select count(*) from orphaned)
+    for no key update skip locked
+),
+needed as materialized (
+    select t.id
+    from tree t
+    where t.needs = any ($3::text[]) and t.owner is null and t.ready_at <= (select now from moment)
+        and t.state < 3
+        and (select count(*) from me) = 1
+    limit $2 - (select count(*) from orphaned) - (select count(*) from due)
+    for no key update skip locked
+),
+chosen as materialized (
+    select id, true as taken_over from orphaned
+    union all
+    select id, false from due
+    union all
+    select id, false from needed
+),
+claimed as (
+    update tree t
+    set owner = $1, revision = t.revision + 1, state = 0, ready_at = null, needs = null
+    from chosen c
+    where t.id = c.id
+    returning
+        c.taken_over, t.id, t.function, t.version, t.state, t.owner, t.revision, t.control, t.inbox, t.number,
+        t.ready_at, t.needs, t.correlation, t.causation, t.traceparent, t.created_at, t.settled_at
+),
+next as materialized (
+    -- The first of what is left that this worker may go on with. The snapshot still shows what was claimed just now.
+    select least(
+        (
+            select t.ready_at from tree t
+            where t.owner is null and t.ready_at is not null and t.needs is null and t.state < 3
+                and not (t.id in (select id from chosen))
+            order by t.ready_at
+            limit 1
+        ),
+        (
+            select min(first.ready_at)
+            from unnest($3::text[]) as v (version)
+            cross join lateral (
+                select t.ready_at from tree t
+                where t.owner is null and t.ready_at is not null and t.needs is not null and t.needs = v.version
+                    and t.state < 3
+                    and not (t.id in (select id from chosen))
+                order by t.ready_at
+                limit 1
+            ) first
+        )
+    ) as ready_at
+)
+-- Always at least one row, with nulls for the tree if none was claimed.
+select (select count(*) from me) = 1 as alive, n.ready_at as next_ready_at, c.*
+from next n
+left join claimed c on true;

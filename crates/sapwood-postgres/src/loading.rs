@@ -1,0 +1,57 @@
+//! What a worker reads: a claimed tree, and all that one activation needs.
+
+use sapwood_core::store::StoreResult;
+use sapwood_core::tree::{InvocationImage, TreeImage};
+use sapwood_core::{Path, TreeId};
+use sqlx::PgPool;
+
+use crate::error::failed;
+use crate::fields::Fields;
+use crate::{reading, rows};
+
+/// Reads what is needed to go on with a tree.
+pub(crate) async fn tree(pool: &PgPool, tree: TreeId) -> StoreResult<Option<TreeImage>> {
+    let doing = "load a tree";
+    // Only its owner loads it, and only its owner writes it, so two statements see the same tree.
+    let Some(row) = reading::tree_row(pool, tree).await? else { return Ok(None) };
+    let found = sqlx::query(include_str!("../queries/tree_load.sql"))
+        .bind(tree.uuid())
+        .fetch_all(pool)
+        .await
+        .map_err(|error| failed(doing, error))?;
+    let mut image = TreeImage { row, open: Vec::new(), timers: Vec::new(), nodes: 0 };
+    for row in &found {
+        let row = Fields::of(row, doing);
+        match row.plain::<i32>("part")? {
+            0 => image.open.push(rows::open_invocation(&row)?),
+            1 => image.timers.push(rows::timer(&row)?),
+            _ => image.nodes = usize::try_from(row.plain::<i64>("nodes")?).unwrap_or(usize::MAX),
+        }
+    }
+    Ok(Some(image))
+}
+
+/// Reads all that one activation needs.
+pub(crate) async fn invocation(pool: &PgPool, tree: TreeId, path: &Path) -> StoreResult<Option<InvocationImage>> {
+    let doing = "load an invocation";
+    let (first, last) = path.children_range();
+    let found = sqlx::query(include_str!("../queries/invocation_load.sql"))
+        .bind(tree.uuid())
+        .bind(path.to_bytes())
+        .bind(first)
+        .bind(last)
+        .fetch_all(pool)
+        .await
+        .map_err(|error| failed(doing, error))?;
+    let (mut invocation, mut children, mut entries, mut timers) = (None, Vec::new(), Vec::new(), Vec::new());
+    for row in &found {
+        let row = Fields::of(row, doing);
+        match row.plain::<i32>("part")? {
+            0 => invocation = Some(rows::invocation(&row)?),
+            1 => children.push(rows::invocation(&row)?),
+            2 => entries.push(rows::entry(&row)?),
+            _ => timers.push(rows::timer(&row)?),
+        }
+    }
+    Ok(invocation.map(|invocation| InvocationImage { invocation, entries, children, timers }))
+}

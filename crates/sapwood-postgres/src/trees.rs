@@ -1,0 +1,34 @@
+//! The role of workers: committers, starters, claims and loads.
+
+use async_trait::async_trait;
+use sapwood_core::store::{Claims, Committer, Starter, StoreResult, Trees};
+use sapwood_core::tree::{InvocationImage, TreeImage};
+use sapwood_core::{FunctionVersion, Path, TreeId, WorkerId};
+
+use crate::committer::PostgresCommitter;
+use crate::starter::PostgresStarter;
+use crate::store::PostgresStore;
+use crate::{claims, loading};
+
+#[async_trait]
+impl Trees for PostgresStore {
+    fn committer(&self, worker: WorkerId, fence: u16) -> Box<dyn Committer> {
+        Box::new(PostgresCommitter::new(self.connector.clone(), worker, fence))
+    }
+
+    fn starter(&self, owner: Option<(WorkerId, u16)>) -> Box<dyn Starter> {
+        Box::new(PostgresStarter::new(self.connector.clone(), owner))
+    }
+
+    async fn tree_claim(&self, worker: WorkerId, limit: usize, versions: &[FunctionVersion]) -> StoreResult<Claims> {
+        claims::claim(&self.pool, worker, limit, versions).await
+    }
+
+    async fn tree_load(&self, tree: TreeId) -> StoreResult<Option<TreeImage>> {
+        loading::tree(&self.pool, tree).await
+    }
+
+    async fn invocation_load(&self, tree: TreeId, path: &Path) -> StoreResult<Option<InvocationImage>> {
+        loading::invocation(&self.pool, tree, path).await
+    }
+}

@@ -1,0 +1,3 @@
+select epoch
+from group_offset
+where consumer_group = ?1 and topic = ?2 and partition = ?3 and topic_id = ?4

@@ -1,0 +1,3 @@
+select count(*)
+from invocation
+where tree_id = ?1

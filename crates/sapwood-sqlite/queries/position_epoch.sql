@@ -1,3 +1,0 @@
-select epoch
-from intake_position
-where consumer_group = ?1 and topic = ?2 and partition = ?3 and topic_id = ?4

@@ -1,3 +1,0 @@
-select count(*)
-from invocation
-where tree = ?1

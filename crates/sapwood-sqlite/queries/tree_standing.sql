@@ -1,3 +1,0 @@
-select revision, owner
-from tree
-where id = ?1

@@ -1,0 +1,161 @@
+//! The records of the port, read from rows. Each function reads the columns that its queries select, in their order.
+
+use jiff::Timestamp;
+use sapwood_core::journal::{Entry, EntryKind};
+use sapwood_core::store::{LogRecord, LoggedRecord, OutboxEvent, OutboxRow, StoreResult, TreeOutcome};
+use sapwood_core::tree::{
+    Cause, Closing, Invocation, InvocationRow, InvocationState, OpenInvocation, PromiseState, Timer, TimerKind,
+    TreeRow, TreeState,
+};
+use sapwood_core::{EventId, Path, WorkerId};
+use sqlx::sqlite::SqliteRow;
+
+use crate::error::unreadable;
+use crate::fields::Fields;
+
+pub(crate) fn tree_row(row: &SqliteRow) -> StoreResult<TreeRow> {
+    let mut fields = Fields::of(row);
+    Ok(TreeRow {
+        id: fields.tree()?,
+        function: fields.text()?,
+        version: fields.number()?,
+        state: fields.code(TreeState::from_code, "tree state")?,
+        owner: fields.opt_worker()?,
+        revision: fields.number()?,
+        control: fields.number()?,
+        inbox: fields.number()?,
+        number: fields.number()?,
+        ready_at: fields.opt_time()?,
+        needs: fields.opt_function_version()?,
+        cause: Cause { correlation: fields.text()?, causation: fields.opt_text()?, traceparent: fields.opt_text()? },
+        created_at: fields.time()?,
+        settled_at: fields.opt_time()?,
+    })
+}
+
+pub(crate) fn tree_outcome(row: &SqliteRow) -> StoreResult<TreeOutcome> {
+    let mut fields = Fields::of(row);
+    Ok(TreeOutcome {
+        state: fields.code(TreeState::from_code, "tree state")?,
+        function: fields.text()?,
+        version: fields.number()?,
+        attempts: fields.number()?,
+        outcome: fields.opt_blob()?,
+    })
+}
+
+pub(crate) fn invocation(row: &SqliteRow) -> StoreResult<Invocation> {
+    read_invocation(&mut Fields::of(row))
+}
+
+pub(crate) fn invocation_row(row: &SqliteRow) -> StoreResult<InvocationRow> {
+    let mut fields = Fields::of(row);
+    Ok(InvocationRow {
+        invocation: read_invocation(&mut fields)?,
+        created_at: fields.time()?,
+        settled_at: fields.opt_time()?,
+    })
+}
+
+pub(crate) fn open_invocation(row: &SqliteRow) -> StoreResult<OpenInvocation> {
+    let mut fields = Fields::of(row);
+    Ok(OpenInvocation {
+        path: fields.path()?,
+        function: fields.text()?,
+        version: fields.number()?,
+        state: read_state(&mut fields)?,
+        latest: fields.number()?,
+    })
+}
+
+pub(crate) fn entry(row: &SqliteRow) -> StoreResult<Entry> {
+    read_entry(&mut Fields::of(row))
+}
+
+pub(crate) fn entry_of_tree(row: &SqliteRow) -> StoreResult<(Path, Timestamp, Entry)> {
+    let mut fields = Fields::of(row);
+    Ok((fields.path()?, fields.time()?, read_entry(&mut fields)?))
+}
+
+pub(crate) fn timer(row: &SqliteRow) -> StoreResult<Timer> {
+    let mut fields = Fields::of(row);
+    Ok(Timer {
+        path: fields.path()?,
+        position: fields.number()?,
+        kind: fields.code(TimerKind::from_code, "timer kind")?,
+        due_at: fields.time()?,
+    })
+}
+
+pub(crate) fn outbox_row(lane: u16, row: &SqliteRow) -> StoreResult<OutboxRow> {
+    let mut fields = Fields::of(row);
+    Ok(OutboxRow {
+        seq: fields.int()?,
+        event: OutboxEvent {
+            id: EventId::from(fields.text()?),
+            topic: fields.text()?,
+            key: fields.text()?,
+            lane,
+            cloud_type: fields.text()?,
+            source: fields.text()?,
+            time: fields.time()?,
+            tree: fields.tree()?,
+            correlation: fields.text()?,
+            causation: fields.text()?,
+            traceparent: fields.opt_text()?,
+            content: fields.blob()?,
+        },
+    })
+}
+
+pub(crate) fn logged_record(topic: &str, row: &SqliteRow) -> StoreResult<LoggedRecord> {
+    let mut fields = Fields::of(row);
+    Ok(LoggedRecord {
+        offset: fields.int()?,
+        time: fields.time()?,
+        record: LogRecord {
+            topic: topic.to_owned(),
+            key: fields.text()?,
+            headers: LogRecord::headers_of(&fields.text()?).map_err(|_| unreadable("list of headers"))?,
+            content: fields.blob()?,
+        },
+    })
+}
+
+pub(crate) fn workers(rows: &[SqliteRow]) -> StoreResult<Vec<WorkerId>> {
+    rows.iter().map(|row| Fields::of(row).int().map(WorkerId)).collect()
+}
+
+fn read_invocation(fields: &mut Fields<'_>) -> StoreResult<Invocation> {
+    Ok(Invocation {
+        path: fields.path()?,
+        function: fields.text()?,
+        version: fields.number()?,
+        input: fields.blob()?,
+        state: read_state(fields)?,
+    })
+}
+
+fn read_state(fields: &mut Fields<'_>) -> StoreResult<InvocationState> {
+    Ok(InvocationState {
+        attempt: fields.number()?,
+        promise: fields.code(PromiseState::from_code, "promise state")?,
+        closing: fields.code(Closing::from_code, "closing state")?,
+        number: fields.opt_number()?,
+        seen: fields.opt_number()?,
+        outcome: fields.opt_blob()?,
+        parked: fields.opt_blob()?,
+    })
+}
+
+fn read_entry(fields: &mut Fields<'_>) -> StoreResult<Entry> {
+    Ok(Entry {
+        seq: fields.number()?,
+        kind: fields.code(EntryKind::from_code, "journal entry kind")?,
+        position: fields.number()?,
+        number: fields.opt_number()?,
+        attempt: fields.number()?,
+        name: fields.text()?,
+        payload: fields.blob()?,
+    })
+}

@@ -1,0 +1,86 @@
+//! A run that is repeated from its seed: ids, chance and tasks come from one value that the engine is given.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use sapwood::RetryPolicy;
+use sapwood::prelude::*;
+use sapwood_core::clock::Clock;
+use sapwood_core::tree::{TreeRecord, TreeState};
+use sapwood_engine::{Engine, EngineOptions, Environment};
+use sapwood_tests::engine::{LEASE, Probe, in_time};
+use sapwood_tests::environment::SeededEnvironment;
+use sapwood_tests::store::TestStore;
+
+use super::Trouble;
+
+/// Again at once: what fails here is not waited for.
+const AT_ONCE: RetryPolicy = RetryPolicy::new(3, Duration::ZERO, Duration::ZERO);
+
+#[sapwood::function]
+async fn chances(cx: &mut Cx<Probe>, depth: u32) -> Result<u64, Trouble> {
+    let (number, _, at) = (cx.random(), cx.uuid(), cx.now());
+    let mut sum = number ^ at.as_millisecond() as u64;
+    for _ in 0..depth {
+        sum ^= cx.call(chances(depth - 1)).await?;
+    }
+    let probe = cx.dependencies();
+    let flaky = || async {
+        probe.mark("flaky");
+        if probe.count("flaky").is_multiple_of(3) { Ok(number) } else { Err(Trouble::Busy { what: "it".into() }) }
+    };
+    cx.step("flaky", flaky).retry(AT_ONCE).await.map(|step| step ^ sum)
+}
+
+/// A time of day that stands still, so that recorded times repeat too.
+struct Still;
+
+impl Clock for Still {
+    fn now(&self) -> Timestamp {
+        Timestamp::constant(1_800_000_000, 0)
+    }
+}
+
+/// Everything that a few trees recorded, on a store, a clock and a runtime of their own.
+fn run(seed: u64) -> Vec<TreeRecord> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let test = TestStore::sqlite().await;
+        let environment: Arc<dyn Environment> = Arc::new(SeededEnvironment::new(seed, Arc::new(Still)));
+        let options = EngineOptions { lease: LEASE, environment, ..EngineOptions::default() };
+        let engine = Engine::launch(Probe::new(), test.store(), options).await.expect("the engine launches");
+        let mut records = Vec::new();
+        let trees = async {
+            for depth in 0..3 {
+                let tree = engine.start(chances(depth)).await.expect("a tree");
+                tree.result().await.expect("a result");
+                let record = engine.store().tree_read(tree.id()).await.expect("the store").expect("the tree");
+                assert_eq!(record.row.state, TreeState::Resolved);
+                records.push(record);
+            }
+        };
+        in_time(trees).await;
+        engine.drain().await.expect("it leaves");
+        test.store().close().await;
+        records
+    })
+}
+
+/// R1, R5: two runs from one seed record the same trees, byte for byte; a run from another seed records others.
+#[test]
+fn a_run_is_repeated_from_its_seed() {
+    let (first, again, other) = (run(7), run(7), run(8));
+    let said = |records: &[TreeRecord]| -> Vec<String> {
+        let lines = records.iter().flat_map(|record| {
+            let rows = record.invocations.iter().map(|row| format!("{} {:?}", record.row.id, row.invocation));
+            let entries = record.entries.iter().map(|(path, _, entry)| format!("{path} {entry:?}"));
+            rows.chain(entries).collect::<Vec<_>>()
+        });
+        lines.collect()
+    };
+    let (first, again, other) = (said(&first), said(&again), said(&other));
+    assert!(first.len() > 30, "{first:#?}");
+    assert_eq!(first, again);
+    assert_ne!(first, other);
+}

@@ -1,0 +1,70 @@
+//! An environment whose chance comes from a seed and whose tasks run on one thread, so that a run can be repeated.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use sapwood_core::TreeId;
+use sapwood_core::clock::Clock;
+use sapwood_engine::Environment;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+/// Chance from a seed; time from a clock that the test moves; every task on the runtime that spawns it.
+pub struct SeededEnvironment {
+    clock: Arc<dyn Clock>,
+    origin: Instant,
+    state: AtomicU64,
+    trees: AtomicU64,
+}
+
+impl SeededEnvironment {
+    /// The environment of a seed. Make it within the runtime that it runs on.
+    #[must_use]
+    pub fn new(seed: u64, clock: Arc<dyn Clock>) -> Self {
+        Self { clock, origin: Instant::now(), state: AtomicU64::new(seed), trees: AtomicU64::new(0) }
+    }
+}
+
+impl Environment for SeededEnvironment {
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.origin.elapsed()
+    }
+
+    /// SplitMix64, which needs no more state than its counter.
+    fn random(&self) -> u64 {
+        const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+        let mut bits = self.state.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        bits ^ (bits >> 31)
+    }
+
+    /// A version 7 UUID in the order of the calls, as real ones are.
+    fn tree_id(&self) -> TreeId {
+        let count = self.trees.fetch_add(1, Ordering::Relaxed);
+        let random = (u128::from(self.random()) << 64 | u128::from(self.random())).to_be_bytes();
+        let random: [u8; 10] = std::array::from_fn(|at| random[at]);
+        TreeId::from(uuid::Builder::from_unix_timestamp_millis(count, &random).into_uuid())
+    }
+
+    fn spawn(&self, task: BoxFuture<'static, ()>) {
+        tokio::spawn(task);
+    }
+
+    fn spawn_apart(&self, _: String, task: BoxFuture<'static, ()>) -> std::io::Result<()> {
+        tokio::spawn(task);
+        Ok(())
+    }
+
+    fn uuid(&self) -> Uuid {
+        let bits = u128::from(self.random()) << 64 | u128::from(self.random());
+        uuid::Builder::from_random_bytes(bits.to_be_bytes()).into_uuid()
+    }
+}

@@ -168,3 +168,37 @@ fn pure_files_name_no_clock_no_chance_no_store_and_do_not_wait() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
+
+/// The one file of the engine that asks the machine for time, chance, identities and tasks: given another, a run is
+/// repeated from its seed.
+#[test]
+fn only_the_environment_of_the_engine_asks_the_machine() {
+    const ENVIRONMENT: &str = "crates/sapwood-engine/src/environment.rs";
+    const ASKS: &[&str] = &[
+        "Timestamp::now",
+        "SystemClock",
+        "Instant::now",
+        "SystemTime",
+        "Uuid::new_v4",
+        "Uuid::now_v7",
+        "TreeId::fresh",
+        "tokio::spawn",
+        "task::spawn",
+        "thread::spawn",
+        "thread::Builder",
+        "RandomState",
+    ];
+    let (mut asks, mut wrong) = (false, Vec::new());
+    for (file, text) in texts("rs").into_iter().filter(|(file, _)| file.starts_with("crates/sapwood-engine/src")) {
+        let code = source::code(&text);
+        let tokens = source::tokens(&code);
+        let named: Vec<_> = ASKS.iter().filter(|words| source::contains(&tokens, words)).collect();
+        if file == Path::new(ENVIRONMENT) {
+            asks = !named.is_empty();
+        } else {
+            wrong.extend(named.into_iter().map(|words| format!("{} names {words}", file.display())));
+        }
+    }
+    assert!(asks, "{ENVIRONMENT} does");
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}

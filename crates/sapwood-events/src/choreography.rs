@@ -1,4 +1,4 @@
-//! The choreography of one context: starts its relay and its intakes, shows how they are, ends them.
+//! The choreography of one context: starts its relay and its intakes, reports their health, ends them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,8 +20,8 @@ use crate::{groups, topics};
 /// How a choreography runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChoreographyOptions {
-    /// How often the outbox is looked at, and lanes are claimed, without a reason. It bounds how late an event of a
-    /// process that died right after its commit is, and how much an idle context asks of its database.
+    /// How often the outbox is read and lanes are claimed without a wake-up. It bounds how late an event leaves if its
+    /// process died right after the commit, and how many queries an idle context makes.
     pub period: Duration,
 }
 
@@ -33,13 +33,18 @@ impl Default for ChoreographyOptions {
 
 /// The relay and the intakes of one context, at work.
 ///
-/// End it by [`Self::drain`] before the engine drains: the engine's worker holds the lanes. Dropping it is a crash,
-/// of which the next start recovers.
+/// End it with [`Self::drain`] before the engine drains, because the lanes are leased to the engine's worker. Dropping
+/// it is like a crash, from which the next start recovers.
 pub struct Choreography {
+    /// Asked for its description only; the tasks use their own handles.
     broker: Arc<dyn Broker>,
+    /// Becomes true when the choreography drains; every task watches it.
     stop: watch::Sender<bool>,
+    /// Taken by the first drain, which awaits them.
     tasks: Mutex<Vec<JoinHandle<()>>>,
+    /// What the relay last reported.
     relay: watch::Receiver<RelayHealth>,
+    /// What each intake last reported.
     intakes: Vec<watch::Receiver<IntakeHealth>>,
 }
 
@@ -47,7 +52,7 @@ impl Choreography {
     /// Starts the choreography of the engine's context with the usual options.
     ///
     /// # Errors
-    /// [`LaunchError`]; an outage of the broker or of the store is none.
+    /// [`LaunchError`]. An outage of the broker or of the store is not an error: the tasks wait until it is over.
     pub async fn launch(engine: &Engine, broker: Arc<dyn Broker>) -> Result<Self, LaunchError> {
         Self::launch_with(engine, broker, ChoreographyOptions::default()).await
     }
@@ -55,7 +60,7 @@ impl Choreography {
     /// Starts the choreography of the engine's context.
     ///
     /// # Errors
-    /// [`LaunchError`]; an outage of the broker or of the store is none.
+    /// [`LaunchError`]. An outage of the broker or of the store is not an error: the tasks wait until it is over.
     pub async fn launch_with(
         engine: &Engine,
         broker: Arc<dyn Broker>,
@@ -102,7 +107,7 @@ impl Choreography {
         Ok(Self { broker, stop, tasks: Mutex::new(tasks), relay, intakes })
     }
 
-    /// How it is.
+    /// The health of the relay and of every intake.
     #[must_use]
     pub fn health(&self) -> ChoreographyHealth {
         let relay = shown(&self.relay, |health| health.running = false);
@@ -110,19 +115,20 @@ impl Choreography {
         ChoreographyHealth { broker: self.broker.describe(), relay, intakes: intakes.collect() }
     }
 
-    /// The relay's health, for who waits for a change of it.
+    /// The relay's health, as a channel that announces each change.
     #[must_use]
     pub fn relay(&self) -> watch::Receiver<RelayHealth> {
         self.relay.clone()
     }
 
-    /// The health of a group's intake, for who waits for a change of it.
+    /// The health of a group's intake, as a channel that announces each change.
     #[must_use]
     pub fn intake(&self, group: &str) -> Option<watch::Receiver<IntakeHealth>> {
         self.intakes.iter().find(|intake| intake.borrow().group == group).cloned()
     }
 
-    /// Takes nothing more in, lets what is in flight land within a grace, writes the lanes back and releases them.
+    /// Takes in no more events, waits for flights within a grace period, records how far the lanes are published, and
+    /// releases the lanes.
     pub async fn drain(&self) {
         self.stop.send_replace(true);
         let tasks = std::mem::take(&mut *self.tasks.lock());
@@ -135,7 +141,7 @@ impl Choreography {
         }
     }
 
-    /// Ends everything where it stands, as a crash would.
+    /// Aborts every task at once, as a crash would.
     pub fn kill(&self) {
         self.tasks.lock().iter().for_each(JoinHandle::abort);
     }
@@ -147,7 +153,7 @@ impl Drop for Choreography {
     }
 }
 
-/// What a task last told. One that is gone without saying so (it panicked, or was killed) does not run.
+/// What a task last reported. A task that ended without a report (it panicked, or was aborted) is shown as not running.
 fn shown<H: Clone>(health: &watch::Receiver<H>, gone: fn(&mut H)) -> H {
     let mut now = health.borrow().clone();
     if health.has_changed().is_err() {

@@ -1,8 +1,8 @@
 //! Events as CloudEvents 1.0 in Kafka's binary mode: attributes in `ce_` headers, the content as it is.
 //!
-//! Two attributes are ours: `sapwoodtree`, the tree that emitted the event, and the use of the `sequence` extension
-//! for the place in the lane. The sequence is for audits and never a reason to drop an event: after a failover of
-//! the producer's database numbers are used again. The structured mode is not read.
+//! Sapwood adds one attribute of its own, `sapwoodtree`: the tree that emitted the event. The `sequence` extension
+//! carries the event's `seq` in its lane. It is for audits and never a reason to drop an event: after a failover of the
+//! producer's database, numbers are used again. Events in the structured mode are not read.
 
 use jiff::Timestamp;
 use sapwood_core::EventId;
@@ -10,7 +10,7 @@ use sapwood_core::broker::{Consumed, Record};
 use sapwood_core::store::OutboxRow;
 use serde_json::Value;
 
-/// Headers, as they stand on a record.
+/// The names of the headers on a record.
 mod header {
     pub(super) const CONTENT_TYPE: &str = "content-type";
     pub(super) const SPEC_VERSION: &str = "ce_specversion";
@@ -36,7 +36,7 @@ pub fn record_of(row: &OutboxRow) -> Record {
         (header::SOURCE.to_owned(), event.source.clone()),
         (header::TYPE.to_owned(), event.cloud_type.clone()),
         (header::TIME.to_owned(), event.time.to_string()),
-        // Of one length, for the extension orders sequences as text.
+        // Padded to one length, because the extension compares sequences as text.
         (header::SEQUENCE.to_owned(), format!("{:019}", row.seq)),
         (header::TREE.to_owned(), event.tree.to_string()),
         (header::CORRELATION.to_owned(), event.correlation.clone()),
@@ -48,7 +48,7 @@ pub fn record_of(row: &OutboxRow) -> Record {
     Record { topic: event.topic.clone(), key: event.key.clone(), headers, content: event.content.clone() }
 }
 
-/// The type of the event that a record carries; `None` where it carries no CloudEvent.
+/// The type of the event that a record carries; `None` if it carries no CloudEvent.
 #[must_use]
 pub fn type_of(record: &Consumed) -> Option<&str> {
     attribute(record, header::TYPE)
@@ -59,24 +59,24 @@ pub fn type_of(record: &Consumed) -> Option<&str> {
 pub struct Envelope {
     /// Its identity, unique within its source.
     pub id: EventId,
-    /// Who emitted it.
+    /// Its producer, such as `/sapwood/orders`.
     pub source: String,
     /// Its type.
     pub cloud_type: String,
-    /// The record's key as text; empty where there is none.
+    /// The record's key as text; empty if it has none.
     pub key: String,
-    /// When it was emitted, where the producer says so in RFC 3339.
+    /// When it was emitted, if the producer gives the time in RFC 3339.
     pub time: Option<Timestamp>,
-    /// The tree that emitted it, where the producer is one of ours.
+    /// The tree that emitted it, if the producer is a Sapwood context.
     pub tree: Option<String>,
-    /// The same for everything that one beginning led to.
+    /// The same in every tree and event that followed from one start.
     pub correlation: Option<String>,
-    /// What emitted it.
+    /// What caused it; for an event of a Sapwood context, the invocation that emitted it.
     pub causation: Option<String>,
     /// The W3C trace context at the emit.
     pub traceparent: Option<String>,
-    /// The content: `null` for an empty record, and the raw text as a string where it is no JSON, so that whoever
-    /// looks at the consumer that refused it sees what came.
+    /// The content; `null` if the record is empty. Content that is not JSON is kept as a string, so that an operator
+    /// can see what the consumer refused.
     pub content: Value,
 }
 
@@ -89,7 +89,7 @@ impl Envelope {
     /// Reads a record. Everything but id, source and type may be missing.
     ///
     /// # Errors
-    /// [`Unreadable`] where one of those three is missing: such a record has no identity to dedupe by.
+    /// [`Unreadable`] if one of those three is missing: the record cannot be routed, or has no identity to dedupe by.
     pub fn read(record: &Consumed) -> Result<Self, Unreadable> {
         let required = |name| attribute(record, name).map(str::to_owned).ok_or(Unreadable(name));
         let optional = |name| attribute(record, name).map(str::to_owned);
@@ -115,11 +115,11 @@ fn content_of(bytes: &[u8]) -> Value {
     serde_json::from_slice(bytes).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(bytes).into_owned()))
 }
 
-/// The longest attribute that is read; longer ones would not fit into the key by which events are deduped.
+/// The longest attribute that is read, because a longer one would not fit into the key by which events are deduped.
 const ATTRIBUTE_BYTES: usize = 1_000;
 
-/// A header's value. An empty one is a missing one, and so is one with control characters, for CloudEvents allows
-/// neither, and one that is too long: a stranger's record is passed over, it does not stop those behind it.
+/// A header's value. A value that is empty, has control characters (CloudEvents allows neither) or is too long counts
+/// as missing, so that a record of a foreign producer is skipped and does not stop the records after it.
 fn attribute<'a>(record: &'a Consumed, name: &str) -> Option<&'a str> {
     let (_, value) = record.headers.iter().find(|(header, _)| header == name)?;
     let fits = (1..=ATTRIBUTE_BYTES).contains(&value.len()) && !value.contains(char::is_control);
@@ -226,7 +226,11 @@ mod tests {
             let (name, _) = headers.remove(missing);
             assert_eq!(Envelope::read(&foreign(&headers, b"{}")), Err(Unreadable(name)));
             headers.push((name, ""));
-            assert_eq!(Envelope::read(&foreign(&headers, b"{}")), Err(Unreadable(name)), "an empty one is none");
+            assert_eq!(
+                Envelope::read(&foreign(&headers, b"{}")),
+                Err(Unreadable(name)),
+                "an empty one counts as missing"
+            );
         }
         assert_eq!(type_of(&foreign(&[], b"{}")), None);
     }

@@ -1,11 +1,12 @@
-//! Why a choreography does not start: each tells what to change.
+//! Why a choreography does not start; each error says what to change.
 
 use sapwood_core::broker::BrokerError;
 
-/// A choreography that cannot start. An outage is none of these: it is waited out, and shown in the health.
+/// Why a choreography cannot start. An outage is not among these: the choreography starts, waits until the outage is
+/// over, and shows it in its health.
 #[derive(Debug, thiserror::Error)]
 pub enum LaunchError {
-    /// Two consumers would react to one event as one group, of which each event reaches one.
+    /// Two consumers of one group subscribe to one event, but each event of a group reaches one consumer only.
     #[error(
         "consumers `{first}` and `{second}` of context `{context}` both subscribe to `{cloud_type}` in group `{group}`; \
          give one of them a group of its own"
@@ -17,7 +18,7 @@ pub enum LaunchError {
         group: String,
         /// The type of the event.
         cloud_type: String,
-        /// One of them.
+        /// One of the consumers.
         first: String,
         /// The other one.
         second: String,
@@ -29,7 +30,7 @@ pub enum LaunchError {
         context: String,
         /// The topics.
         topics: Vec<String>,
-        /// What the broker says.
+        /// The broker's reason.
         #[source]
         source: BrokerError,
     },

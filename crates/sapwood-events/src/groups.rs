@@ -11,6 +11,7 @@ use crate::LaunchError;
 pub struct Group {
     /// The group, as consumers name it.
     pub name: &'static str,
+    /// The consumer of each topic and type.
     routes: BTreeMap<(String, String), Target>,
 }
 
@@ -31,10 +32,11 @@ impl Group {
         topics.into_iter().collect()
     }
 
-    /// The consumer of a type on a topic. Sources are not compared: a type names its context already.
+    /// The consumer of a type on a topic. Sources are not compared, because a type already names its context.
     #[must_use]
     pub fn target(&self, topic: &str, cloud_type: &str) -> Option<Target> {
-        // A borrowed pair cannot look up an owned one; a group has a handful of routes.
+        // A map whose keys are owned pairs cannot be searched with a borrowed pair. A scan is enough: a group has few
+        // routes.
         let found = self.routes.iter().find(|((on, of), _)| on == topic && of == cloud_type);
         found.map(|(_, target)| *target)
     }
@@ -52,7 +54,7 @@ impl Group {
 /// The groups of a context, by name.
 ///
 /// # Errors
-/// [`LaunchError::TwoConsumers`] where two functions of one group subscribe to one event.
+/// [`LaunchError::TwoConsumers`] if two functions of one group subscribe to one event.
 pub fn groups_of(context: &str, registry: &Registry) -> Result<Vec<Group>, LaunchError> {
     let consumers = registry.functions().filter_map(|definition| match &definition.trigger {
         Trigger::Event(trigger) => Some((definition.name, definition.version, trigger)),

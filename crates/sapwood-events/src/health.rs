@@ -1,49 +1,51 @@
-//! What an operator sees of a context's choreography.
+//! The health of a context's choreography, for operators.
 
 use std::collections::BTreeMap;
 
-/// The choreography of one context.
+/// The health of one context's choreography.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChoreographyHealth {
     /// The broker, as it describes itself.
     pub broker: String,
-    /// What publishes the context's events.
+    /// The relay, which publishes the context's events.
     pub relay: RelayHealth,
-    /// What takes events in, one a group.
+    /// The intakes, one per group.
     pub intakes: Vec<IntakeHealth>,
 }
 
 impl ChoreographyHealth {
-    /// The first thing that is wrong, in words.
+    /// Checks every part.
     ///
     /// # Errors
-    /// That thing. Trees of the context go on meanwhile: this is no reason to send it no requests.
+    /// The first problem found, in words. Trees of the context go on meanwhile, so a problem here is not a reason to
+    /// stop sending requests to the process.
     pub fn check(&self) -> Result<(), String> {
         self.relay.check()?;
         self.intakes.iter().try_for_each(IntakeHealth::check)
     }
 }
 
-/// What publishes a context's events.
+/// The health of a relay, which publishes a context's events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RelayHealth {
     /// Whether it runs.
     pub running: bool,
-    /// Lanes this process publishes, each with the last row of the outbox before which everything is acknowledged.
+    /// The lanes that this process publishes, each with the last row of the outbox up to which all rows are
+    /// acknowledged.
     pub lanes: BTreeMap<u16, i64>,
     /// Events acknowledged by the broker since the start.
     pub published: u64,
     /// Events handed to the broker and not acknowledged.
     pub in_flight: usize,
-    /// Events at which a lane stands still, because the broker refuses them for good.
+    /// Events that the broker refuses permanently; the lane of each is stopped there.
     pub refused: Vec<RefusedEvent>,
-    /// Whether the broker takes events.
+    /// Whether the broker takes events; if not, why.
     pub broker: Result<(), String>,
-    /// Whether the store answers.
+    /// Whether the store answers; if not, why.
     pub store: Result<(), String>,
 }
 
-/// An event that the broker refuses. Its lane waits at it; the other lanes go on.
+/// An event that the broker refuses. Its lane is stopped there; the other lanes go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefusedEvent {
     /// The lane.
@@ -52,9 +54,9 @@ pub struct RefusedEvent {
     pub id: String,
     /// Its type.
     pub cloud_type: String,
-    /// Where it should go.
+    /// The topic it is published to.
     pub topic: String,
-    /// What the broker says.
+    /// The broker's reason.
     pub why: String,
 }
 
@@ -83,7 +85,7 @@ impl RelayHealth {
     }
 }
 
-/// What takes events in for one group.
+/// The health of an intake, which takes in the events of one group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IntakeHealth {
     /// Whether it runs.
@@ -94,17 +96,17 @@ pub struct IntakeHealth {
     pub topics: Vec<String>,
     /// Partitions this process reads.
     pub partitions: usize,
-    /// Events that began a tree since the start.
+    /// Events that started a tree since the intake started.
     pub taken: u64,
-    /// Events that were known already.
+    /// Events that had been taken in before.
     pub duplicates: u64,
-    /// Records of which no consumer of the group wants to know.
+    /// Records that no consumer of the group subscribes to.
     pub skipped: u64,
-    /// The event the group stands at, because the store refuses it for good.
+    /// The event at which the group is stopped, because the store refuses it permanently.
     pub stuck: Option<String>,
-    /// Whether the broker delivers.
+    /// Whether the broker delivers; if not, why.
     pub broker: Result<(), String>,
-    /// Whether the store takes events in.
+    /// Whether the store takes events in; if not, why.
     pub store: Result<(), String>,
 }
 
@@ -131,6 +133,6 @@ impl IntakeHealth {
         }
         self.broker.as_ref().map_err(|why| format!("group `{group}` gets no events: {why}"))?;
         self.store.as_ref().map_err(|why| format!("group `{group}` cannot take events in: {why}"))?;
-        self.stuck.as_ref().map_or(Ok(()), |stuck| Err(format!("group `{group}` stands at {stuck}")))
+        self.stuck.as_ref().map_or(Ok(()), |stuck| Err(format!("group `{group}` is stopped at {stuck}")))
     }
 }

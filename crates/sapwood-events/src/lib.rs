@@ -1,4 +1,4 @@
-//! Choreography: how a context's events leave it, and how those of others begin trees in it.
+//! Choreography: publishes a context's events, and starts a tree for each event that a consumer subscribes to.
 //!
 //! ```text
 //!  outbox ──► relay ──► Broker ──► intake ──► Engine::intake: offsets, keys, new trees in one commit
@@ -8,14 +8,14 @@
 //!
 //! | room | what is there |
 //! |---|---|
-//! | [`choreography`] | starts, shows and ends the tasks of one context |
+//! | [`choreography`] | starts and ends the tasks of one context, and reports their health |
 //! | [`cloud`] | events as CloudEvents in Kafka's binary mode, both ways; pure |
 //! | `relay` | publishes the outbox; its plan, `relay::lanes`, is pure |
 //! | `intake` | takes events in; its plan, `intake::plan`, is pure |
 //! | [`groups`] | which consumers a context has, by group and type; pure |
 //! | [`log_broker`] | the store's own log as a broker, the embedded default |
-//! | `topics` | makes sure of the topics, once |
-//! | [`health`] | what an operator sees of all this |
+//! | `topics` | makes sure once that the topics exist |
+//! | [`health`] | the health of all this, for operators |
 //!
 //! Nothing here waits for a consumer, and no tree waits for anything here (SEMANTICS E4, E5).
 

@@ -1,6 +1,7 @@
-//! The topics of a context: made sure of once, at its start, or as soon after that as the broker answers.
+//! Makes sure that the topics of a context exist: once, at its start, or as soon after that as the broker answers.
 //!
-//! Never again after that: a topic that vanishes later is to be seen as gone, not silently made anew (SEMANTICS H8).
+//! It is done only once, because a topic that vanishes later must be reported as gone, not silently created again
+//! (SEMANTICS H8).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,16 +13,17 @@ use tokio::time::timeout;
 
 use crate::pace;
 
-/// How long a start waits for the broker's answer; after that it is waited for in the background.
+/// How long a start waits for the broker's answer. It is enough for a broker that is up, so that a refused topic fails
+/// the start; in an outage the start goes on, and the answer is awaited in the background.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Whether the topics are there, or why not yet.
+/// Whether the topics exist; if not yet, why.
 pub(crate) type Ready = Result<(), String>;
 
-/// Asks once, within the patience of a start.
+/// Asks once, for as long as a start waits.
 ///
 /// # Errors
-/// Where the broker refuses a topic for good.
+/// The broker refuses a topic permanently.
 pub(crate) async fn ensure(broker: &dyn Broker, topics: &[String]) -> Result<Ready, BrokerError> {
     match timeout(PATIENCE, broker.topics_ensure(topics)).await {
         Ok(Ok(())) => Ok(Ok(())),
@@ -31,7 +33,7 @@ pub(crate) async fn ensure(broker: &dyn Broker, topics: &[String]) -> Result<Rea
     }
 }
 
-/// Asks until it is so, and tells.
+/// Asks until the topics exist, and reports each answer in `ready`.
 pub(crate) async fn ensure_in_time(
     broker: Arc<dyn Broker>,
     environment: Arc<dyn Environment>,
@@ -44,7 +46,7 @@ pub(crate) async fn ensure_in_time(
         if !pace::rest(backoff.failed(environment.fraction()), &mut stop).await {
             return;
         }
-        // Refused, it is asked again too: somebody may give the permission.
+        // After a refusal it is asked again too, because an operator may grant the permission.
         let answer = tokio::select! {
             biased;
             () = pace::stopped(&mut stop) => return,
@@ -54,7 +56,7 @@ pub(crate) async fn ensure_in_time(
     }
 }
 
-/// Waits until the topics are there; `false` where stop came first. Tells of each reason why not.
+/// Waits until the topics exist; returns `false` if the stop came first. Passes each answer to `tell`.
 pub(crate) async fn are_ready(
     ready: &mut watch::Receiver<Ready>,
     stop: &mut watch::Receiver<bool>,
@@ -69,7 +71,7 @@ pub(crate) async fn are_ready(
         tokio::select! {
             biased;
             () = pace::stopped(stop) => return false,
-            // Without a sender nobody will ever say yes; stop comes then.
+            // If the sender is gone, no answer comes any longer, but the stop does.
             Ok(()) = ready.changed() => {}
         }
     }

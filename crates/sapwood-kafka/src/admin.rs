@@ -19,17 +19,19 @@ use crate::error::{fatal, kind_of, passing, while_doing};
 use crate::quiet::Quiet;
 use crate::topic_id::{Question, TopicFound};
 
-/// A topic to ask about when only the answer matters: every cluster that has consumers has it, and asking for all topics
-/// would move megabytes on a large one.
+/// The topic to ask about when only an answer is needed. Every cluster that has consumers has it, and asking about all
+/// topics would move megabytes on a large cluster.
 const ANY_TOPIC: &str = "__consumer_offsets";
 
-/// How long to wait before asking for offsets again.
+/// How long to wait before asking for offsets again. It is short, because a client soon knows a topic once it has
+/// asked.
 const AGAIN: Duration = Duration::from_millis(50);
 
-/// The client that asks.
+/// The client that creates topics and asks questions.
 pub(crate) struct Admin {
-    // Only an option so that `drop` can take it.
+    // An option only so that `drop` can take it.
     client: Option<AdminClient<Quiet>>,
+    /// Says how long an answer may take, and how topics are created.
     options: KafkaOptions,
 }
 
@@ -41,21 +43,21 @@ impl Admin {
         Ok(Self { client: Some(client), options: options.clone() })
     }
 
-    /// Runs `ask`, which blocks, where blocking is allowed.
+    /// Runs `ask`, which blocks, on a thread that may block.
     pub(crate) async fn ask<T: Send + 'static>(
         self: &Arc<Self>,
         ask: impl FnOnce(&Self) -> Result<T, BrokerError> + Send + 'static,
     ) -> Result<T, BrokerError> {
         let admin = Arc::clone(self);
         let asked = tokio::task::spawn_blocking(move || ask(&admin)).await;
-        asked.unwrap_or_else(|error| Err(fatal("asking Kafka was cut short").caused_by(error)))
+        asked.unwrap_or_else(|error| Err(fatal("a question to Kafka was interrupted").caused_by(error)))
     }
 
     fn client(&self) -> &AdminClient<Quiet> {
         self.client.as_ref().expect("it is taken only by drop")
     }
 
-    /// Whether any broker answers.
+    /// Checks that a broker answers.
     pub(crate) fn ping_blocking(&self) -> Result<(), BrokerError> {
         self.topics_find_blocking(&[ANY_TOPIC.to_owned()]).map(|_| ())
     }
@@ -65,7 +67,7 @@ impl Admin {
         let timeout = self.options.answer_timeout;
         let question = Question::ask(self.client().inner(), topics, timeout)
             .map_err(|error| while_doing(format!("asking about the topics {topics:?}"), error))?;
-        // The answer comes within the timeout by librdkafka's own clock; the rest is for the way.
+        // librdkafka answers within the timeout by its own clock; the second half is for delivering the answer.
         let answer = question.answer(timeout * 2).ok_or_else(|| self.silent())?;
         answer.map_err(|code| match kind_of(code) {
             BrokerErrorKind::Passing => self.silent().caused_by(KafkaError::AdminOp(code)),
@@ -73,9 +75,9 @@ impl Admin {
         })
     }
 
-    /// Creates `topics`; one that exists by now is fine.
+    /// Creates `topics`; one that exists by now is not an error.
     pub(crate) async fn topics_create(&self, topics: &[String]) -> Result<(), BrokerError> {
-        // Both numbers are far below the bound; -1 is the broker's default.
+        // Both numbers are far below the bound; -1 asks for the broker's default.
         let partitions = i32::try_from(self.options.partitions.get()).unwrap_or(i32::MAX);
         let replication = self.options.replication.map_or(-1, |n| i32::try_from(n.get()).unwrap_or(i32::MAX));
         let new: Vec<_> =
@@ -112,7 +114,7 @@ impl Drop for Admin {
     }
 }
 
-/// See [`Admin::bounds_blocking`]; with any client.
+/// Does what [`Admin::bounds_blocking`] does, with any client.
 pub(crate) fn bounds_blocking<C: ClientContext>(
     client: &Client<C>,
     options: &KafkaOptions,
@@ -125,22 +127,22 @@ pub(crate) fn bounds_blocking<C: ClientContext>(
             Ok(bounds) => return Ok(bounds),
             Err(error) => error,
         };
-        // A client that has not heard of a new topic or leader yet says so at once, so it is made to ask.
+        // A client that does not know a new topic or leader yet fails at once, so it is made to ask the broker.
         if Instant::now() < deadline && client.fetch_metadata(Some(topic), options.answer_timeout).is_ok() {
             thread::sleep(AGAIN);
             continue;
         }
-        // Whether the topic is gone is for the watch over topics to say.
-        let message = format!("Kafka does not tell the offsets of `{topic}` [{partition}]");
+        // The watch over the topics reports whether the topic is gone.
+        let message = format!("Kafka does not report the offsets of `{topic}` [{partition}]");
         return Err(passing(message).caused_by(error));
     }
 }
 
-/// The records between the offset to read on from and what is there are gone, or were never there (SEMANTICS H8).
+/// The error for an offset that the partition does not have: its records are gone, or never existed (SEMANTICS H8).
 pub(crate) fn out_of_range(partition: &Partition, offset: i64, (oldest, next): (i64, i64)) -> BrokerError {
     let (topic, index) = partition;
     fatal(format!(
-        "`{topic}` [{index}] should be read on from offset {offset}, but the broker has {oldest} to {next}: records \
-         were dropped before they were read, or the topic is another one"
+        "`{topic}` [{index}] should be read from offset {offset} on, but the broker has {oldest} to {next}: records \
+         were deleted before they were read, or this is another topic"
     ))
 }

@@ -1,4 +1,4 @@
-//! The port, put together from the rooms.
+//! The broker port, put together from the modules of this crate.
 
 use std::sync::Arc;
 
@@ -11,19 +11,20 @@ use crate::producer::Producer;
 use crate::subscription::KafkaSubscription;
 use crate::topic_id::TopicFound;
 
-/// Kafka.
+/// Apache Kafka, as a broker.
 pub struct KafkaBroker {
+    /// For the consumers, of which each subscription has its own.
     options: KafkaOptions,
     admin: Arc<Admin>,
     producer: Producer,
 }
 
 impl KafkaBroker {
-    /// A client of the brokers that `options` name. It connects on its own, and again after every outage; whether a
-    /// broker answers is told by [`Broker::ping`].
+    /// A client of the brokers that `options` name. It connects on its own, and again after every outage;
+    /// [`Broker::ping`] reports whether a broker answers.
     ///
     /// # Errors
-    /// Settings that librdkafka does not take.
+    /// librdkafka refuses a setting.
     pub fn connect(options: KafkaOptions) -> Result<Self, BrokerError> {
         Ok(Self { admin: Arc::new(Admin::new(&options)?), producer: Producer::new(&options)?, options })
     }
@@ -43,7 +44,7 @@ impl Broker for KafkaBroker {
         if topics.is_empty() {
             return Ok(());
         }
-        // Creating needs a permission that a deployment with topics made beforehand does not have: ask first.
+        // Asks first: creating needs a permission, which a deployment whose topics were created beforehand lacks.
         let asked = topics.to_vec();
         let found = self.admin.ask(move |admin| admin.topics_find_blocking(&asked)).await?;
         let exists = |topic: &String| matches!(found.get(topic), Some(TopicFound::Exists(_)));

@@ -12,11 +12,13 @@ use sapwood_core::broker::{BrokerError, BrokerErrorKind};
 /// How the members of a group share its partitions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum GroupProtocol {
-    /// The classic protocol with the cooperative assignor, the default: every broker since 2.4 speaks it, 4.x included,
-    /// it reads twice as fast with librdkafka 2.12, and the known faults of that version are in the newer protocol.
+    /// The classic protocol with the cooperative assignor. It is the default, because every broker since 2.4 has it,
+    /// 4.x included; because it reads twice as fast with librdkafka 2.12; and because the known faults of that version
+    /// are in the newer protocol.
     #[default]
     Classic,
-    /// KIP-848, for brokers since 4.0: the broker assigns. All members of a group move to it together or one by one.
+    /// KIP-848, for brokers since 4.0: the broker assigns partitions. The members of a group may move to it together or
+    /// one by one.
     Consumer,
 }
 
@@ -34,19 +36,19 @@ pub struct KafkaOptions {
     /// The name this client gives in the broker's logs and metrics.
     pub client_id: String,
     /// Partitions of a topic that has to be created. It bounds how many members of a group can share the topic, and
-    /// raising it later moves keys to other partitions, so it is rather too high than too low.
+    /// raising it later moves keys to other partitions, so it should be too high rather than too low.
     pub partitions: NonZeroU32,
-    /// Replicas of a topic that has to be created; the broker's own default where there is none.
+    /// Replicas of a topic that has to be created; `None` is the broker's own default.
     pub replication: Option<NonZeroU32>,
     /// How the members of a group share its partitions.
     pub group_protocol: GroupProtocol,
-    /// How long a member may be silent before its partitions go to others. A dead process costs its partitions this
-    /// long; a shorter time makes a busy network look like death.
+    /// How long a member may be silent before its partitions go to others. The partitions of a dead process wait this
+    /// long; with a shorter time, a member on a busy network is taken for dead.
     pub session_timeout: Duration,
     /// How long a question to the broker may take (`ping`, creating topics, looking up offsets).
     pub answer_timeout: Duration,
-    /// Further settings of librdkafka by their own names, such as `sasl.username`. They cannot change what the
-    /// promises of this crate rest on.
+    /// Further settings of librdkafka by their own names, such as `sasl.username`. They cannot override the settings
+    /// that the promises of this crate depend on.
     pub settings: BTreeMap<String, String>,
 }
 
@@ -66,10 +68,10 @@ impl KafkaOptions {
         }
     }
 
-    /// Reads `kafka://host[:port][,host[:port]]`; the port is 9092 where there is none.
+    /// Reads `kafka://host[:port][,host[:port]]`; the port is 9092 if the URL has none.
     ///
     /// # Errors
-    /// A text that is no such URL is refused, by what is wrong with it.
+    /// The text is not such a URL; the error says what is wrong with it.
     pub fn from_url(url: &str) -> Result<Self, BrokerError> {
         let refuse = |why: &str| {
             let message = format!("the broker's URL {why}; expected kafka://host:port[,host:port]");
@@ -77,19 +79,21 @@ impl KafkaOptions {
         };
         let hosts = url.strip_prefix("kafka://").ok_or_else(|| refuse("does not begin with kafka://"))?;
         let hosts = hosts.strip_suffix('/').unwrap_or(hosts);
-        // The URL is not repeated in these: what stands before an `@` may be a password.
+        // These errors do not repeat the URL, because the text before an `@` may be a password.
         if hosts.contains('@') {
-            return Err(refuse("holds a user, which belongs into the settings"));
+            return Err(refuse("contains a user, which belongs in the settings"));
         }
         if hosts.contains(['/', '?', '#']) {
-            return Err(refuse("holds more than hosts"));
+            return Err(refuse("contains more than hosts"));
         }
         let brokers = hosts.split(',').map(|host| address(host.trim()).ok_or(host));
-        let brokers: Vec<_> = brokers.collect::<Result<_, _>>().map_err(|host| refuse(&format!("names `{host}`")))?;
+        let brokers: Vec<_> = brokers
+            .collect::<Result<_, _>>()
+            .map_err(|host| refuse(&format!("has the host `{host}`, which is not valid")))?;
         Ok(Self::new(brokers.join(",")))
     }
 
-    /// The settings of a client that only asks.
+    /// The settings of the client that creates topics and asks questions.
     pub(crate) fn admin(&self) -> ClientConfig {
         self.client()
     }
@@ -101,21 +105,22 @@ impl KafkaOptions {
             // Retries neither duplicate nor reorder.
             .set("enable.idempotence", "true")
             .set("acks", "all")
-            // A record waits for the broker as long as it takes: giving up is for the relay, which has the outbox.
+            // A record waits for the broker as long as necessary: the relay decides when to stop, because it has the
+            // outbox.
             .set("message.timeout.ms", "0")
-            // When the broker refuses one batch, none of that partition passes after it until `producer` has seen the
-            // refusal and decided which of the rest to send again. Without it the rest goes through meanwhile, and what
-            // was refused only for its company in the batch could not be sent again in order.
+            // When the broker refuses a batch, no later batch of that partition passes until `producer` has seen the
+            // refusal and decided what to send again. Without this setting later batches pass meanwhile, and a record
+            // that was refused only because of another one in its batch could not be sent again in order.
             .set("enable.gapless.guarantee", "true")
-            // The hash of Java's clients, so that a key has one partition whoever publishes.
+            // The hash of the Java clients, so that a key has the same partition with every client.
             .set("partitioner", "murmur2_random")
-            // Enough to gather the records of concurrent publishes into one batch, too little to be noticed.
+            // Long enough to gather the records of concurrent publishes into one batch, too short to be noticed.
             .set("linger.ms", "1")
             .set("compression.codec", "lz4")
-            // How long a topic may be unknown before its records are refused: a new one needs a moment to be known to
-            // all brokers.
+            // How long a topic may be unknown before its records are refused: not every broker knows a new topic at
+            // once.
             .set("topic.metadata.propagation.max.ms", "5000")
-            // Memory for what is not acknowledged; past it a publish waits.
+            // Memory for unacknowledged records; when it is full, a publish waits.
             .set("queue.buffering.max.kbytes", "65536");
         config
     }
@@ -125,19 +130,20 @@ impl KafkaOptions {
         let mut config = self.client();
         config
             .set("group.id", group)
-            // The store is the truth about positions; only what it tells is committed.
+            // The offsets that count are in the store; only offsets that it has are committed to Kafka.
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
-            // Every partition is begun at an offset that the store or the broker named. If that is not there any more,
-            // records are lost, which must be seen and not skipped.
+            // Every partition begins at an offset that the store or the broker gave. If it no longer exists, records
+            // are lost, which must be reported and not skipped.
             .set("auto.offset.reset", "error")
             .set("isolation.level", "read_committed")
             // Topics and partitions that appear later are found within this time.
             .set("topic.metadata.refresh.interval.ms", "10000")
-            // A partition that is begun joins the next request for records; an idle one is answered after this time.
+            // A partition that has just begun is in the next request for records, so a request without records must end
+            // soon.
             .set("fetch.wait.max.ms", "100")
-            // A pause throws away what was fetched ahead, so not much is fetched ahead, and a full queue is looked at
-            // again soon.
+            // A pause discards what was fetched ahead, so little is fetched ahead, and a full queue is checked again
+            // soon.
             .set("queued.min.messages", "10000")
             .set("queued.max.messages.kbytes", "16384")
             .set("fetch.queue.backoff.ms", "20");
@@ -145,10 +151,10 @@ impl KafkaOptions {
             GroupProtocol::Classic => config
                 .set("group.protocol", "classic")
                 .set("partition.assignment.strategy", "cooperative-sticky")
-                // Members learn of a rebalance by a heartbeat's answer.
+                // Members learn of a rebalance from the answer to a heartbeat, so these are frequent.
                 .set("session.timeout.ms", self.session_timeout.as_millis().to_string())
                 .set("heartbeat.interval.ms", (self.session_timeout / 10).as_millis().to_string()),
-            // The broker decides about its timeouts there, and refuses a client that sets them.
+            // With this protocol the broker sets the timeouts, and refuses a client that sets them.
             GroupProtocol::Consumer => config.set("group.protocol", "consumer"),
         };
         config
@@ -162,11 +168,11 @@ impl KafkaOptions {
         config
             .set("bootstrap.servers", &self.bootstrap)
             .set("client.id", &self.client_id)
-            // After an outage work goes on within a second or so.
+            // After an outage, work goes on within about a second.
             .set("reconnect.backoff.max.ms", "1000")
             .set("socket.connection.setup.timeout.ms", "5000")
             .set("socket.keepalive.enable", "true")
-            // Brokers close idle connections; that is no news.
+            // Brokers close idle connections, which is normal.
             .set("log.connection.close", "false")
             .set_log_level(RDKafkaLogLevel::Warning);
         config
@@ -183,7 +189,7 @@ impl fmt::Debug for KafkaOptions {
             .field("group_protocol", &self.group_protocol)
             .field("session_timeout", &self.session_timeout)
             .field("answer_timeout", &self.answer_timeout)
-            // Only the names: a value may be a password.
+            // Only the names, because a value may be a password.
             .field("settings", &self.settings.keys())
             .finish()
     }
@@ -191,7 +197,7 @@ impl fmt::Debug for KafkaOptions {
 
 /// `host:port` of a host with or without a port.
 fn address(host: &str) -> Option<String> {
-    // An IPv6 address stands in brackets, as in every URL.
+    // An IPv6 address is in brackets, as in every URL.
     let (name, port) = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((_, "")) => (host, None),
         Some((inside, port)) => (&host[..inside.len() + 2], Some(port.strip_prefix(':')?)),

@@ -1,7 +1,7 @@
 //! The bounded queue between the thread that polls Kafka and the async side that reads.
 //!
-//! A channel would do, but for one thing: when a partition is revoked or begun anew, its records that nobody has taken
-//! yet must go, while all else keeps its place.
+//! A channel is not enough: when a partition is revoked or begins again, those of its records that the reader has not
+//! taken yet must be removed, while everything else keeps its place.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -14,18 +14,18 @@ use tokio::sync::Notify;
 
 use crate::error::fatal;
 
-/// Records in one batch at most: what one commit of the intake takes comfortably.
+/// The most records in one batch: about as many as one commit of the intake has.
 const BATCH_RECORDS: usize = 512;
 
-/// Records, and bytes of them, that wait at most. A few batches, so that the next is there when the last is committed;
-/// the bytes bound the memory where records are large.
+/// The most records, and bytes of them, that wait. It is a few batches, so that the next one is ready when the last is
+/// committed; the bytes bound the memory if records are large.
 const WAITING_RECORDS: usize = 4 * BATCH_RECORDS;
 const WAITING_BYTES: usize = 16 << 20;
 
 /// A partition by name.
 pub(crate) type Partition = (String, i32);
 
-/// One assignment of a partition to this member; each is told from the one before.
+/// One assignment of a partition to this member; its generation distinguishes it from earlier ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Assignment {
     pub(crate) partition: Partition,
@@ -42,7 +42,7 @@ pub(crate) enum Waiting {
     Batch(Vec<Consumed>),
 }
 
-/// The two ends of the queue; the poll thread pushes, one reader takes.
+/// The queue. The poll thread pushes, and one reader takes.
 #[derive(Clone, Default)]
 pub(crate) struct Deliveries {
     shared: Arc<Shared>,
@@ -60,13 +60,15 @@ struct Shared {
 #[derive(Default)]
 struct State {
     queue: VecDeque<Waiting>,
+    /// Records in the queue, and the next field their bytes: kept beside it, so that checking for room is cheap.
     records: usize,
     bytes: usize,
+    /// Why the queue has ended; returned once everything that waits is taken.
     ended: Option<BrokerError>,
 }
 
 impl Deliveries {
-    /// Adds what is not a record. It is not bounded: there is little of it, and it must not wait.
+    /// Adds something other than records. It is not bounded, because there is little of it and it must not wait.
     pub(crate) fn push(&self, waiting: Waiting) {
         self.shared.state.lock().queue.push_back(waiting);
         self.shared.filled.notify_one();
@@ -88,7 +90,7 @@ impl Deliveries {
         self.shared.filled.notify_one();
     }
 
-    /// Removes the records of `partition` that nobody has taken.
+    /// Removes the records of `partition` that the reader has not taken.
     pub(crate) fn forget(&self, partition: &Partition) {
         let mut state = self.shared.state.lock();
         let queue = mem::take(&mut state.queue);
@@ -103,7 +105,7 @@ impl Deliveries {
         (state.records, state.bytes) = (records, bytes);
     }
 
-    /// Ends the queue; the reader finds `error` after what it has not taken yet.
+    /// Ends the queue; the reader gets `error` after everything that still waits.
     pub(crate) fn end(&self, error: BrokerError) {
         self.shared.state.lock().ended.get_or_insert(error);
         self.shared.filled.notify_one();
@@ -114,21 +116,21 @@ impl Deliveries {
         self.shared.state.lock().has_room()
     }
 
-    /// Whether so much was taken that it is worth fetching again: the distance to `has_room` keeps partitions from being
-    /// paused and resumed with every batch, for each time throws away what was fetched ahead.
+    /// Whether enough was taken to fetch again. The distance to `has_room` keeps partitions from being paused and
+    /// resumed with every batch, because each pause discards what was fetched ahead.
     pub(crate) fn is_half_empty(&self) -> bool {
         let state = self.shared.state.lock();
         state.records <= WAITING_RECORDS / 2 && state.bytes <= WAITING_BYTES / 2
     }
 
-    /// Waits for room, no longer than `patience`; whether there is some.
+    /// Waits for room, no longer than `patience`; returns whether there is some.
     pub(crate) fn wait_for_room(&self, patience: Duration) -> bool {
         let mut state = self.shared.state.lock();
         self.shared.room.wait_while_for(&mut state, |state| !state.has_room(), patience);
         state.has_room()
     }
 
-    /// Takes what waits longest, waiting for it. Cancel safe: nothing is taken before it is returned.
+    /// Takes what has waited longest; waits if the queue is empty. Cancel safe: nothing is taken before it is returned.
     pub(crate) async fn take(&self) -> Result<Waiting, BrokerError> {
         loop {
             if let Some(taken) = self.try_take() {
@@ -141,7 +143,7 @@ impl Deliveries {
     fn try_take(&self) -> Option<Result<Waiting, BrokerError>> {
         let mut state = self.shared.state.lock();
         let Some(waiting) = state.queue.pop_front() else {
-            // The first to ask learns the cause as well, which cannot be copied.
+            // Only the first caller gets the cause as well, because it cannot be copied.
             let error = state.ended.take()?;
             state.ended = Some(BrokerError::new(error.kind(), error.to_string()));
             return Some(Err(error));
@@ -161,7 +163,7 @@ impl State {
     }
 }
 
-/// Ends the queue when the poll thread goes, however it goes.
+/// Ends the queue when the poll thread ends, for whatever reason.
 pub(crate) struct EndOnDrop(pub(crate) Deliveries);
 
 impl Drop for EndOnDrop {

@@ -1,4 +1,4 @@
-//! What an error of librdkafka asks for.
+//! Classifies librdkafka's errors.
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use sapwood_core::broker::{BrokerError, BrokerErrorKind};
@@ -8,7 +8,7 @@ pub(crate) fn passing(message: impl Into<String>) -> BrokerError {
     BrokerError::new(BrokerErrorKind::Passing, message)
 }
 
-/// An error after which the client is of no use.
+/// An error after which the client can no longer be used.
 pub(crate) fn fatal(message: impl Into<String>) -> BrokerError {
     BrokerError::new(BrokerErrorKind::Fatal, message)
 }
@@ -16,19 +16,19 @@ pub(crate) fn fatal(message: impl Into<String>) -> BrokerError {
 /// `error` with what was being done, classified by its code.
 pub(crate) fn while_doing(doing: impl Into<String>, error: KafkaError) -> BrokerError {
     let kind = match &error {
-        // The settings, or a name that is none.
+        // The settings, or a name that is not valid.
         KafkaError::ClientConfig(..) | KafkaError::ClientCreation(_) | KafkaError::Nul(_) => BrokerErrorKind::Refused,
         KafkaError::Canceled => BrokerErrorKind::Passing,
-        // `rdkafka_error_code` knows nothing of this one.
+        // `rdkafka_error_code` does not cover this one.
         KafkaError::AdminOp(code) => kind_of(*code),
         other => other.rdkafka_error_code().map_or(BrokerErrorKind::Fatal, kind_of),
     };
     BrokerError::new(kind, doing).caused_by(error)
 }
 
-/// What a code asks for.
+/// The kind of a code.
 ///
-/// Only what is known to stay so is `Refused`; a code that is not named here may pass.
+/// Only an error that is known to be permanent is `Refused`; one that is not listed here may pass.
 pub(crate) fn kind_of(code: Code) -> BrokerErrorKind {
     match code {
         Code::MessageSizeTooLarge

@@ -1,22 +1,22 @@
 //! The broker on Apache Kafka.
 //!
-//! [`KafkaBroker`] is [`Broker`](sapwood_core::broker::Broker) over librdkafka. What it relies on, and why, stands
-//! beside the code:
+//! [`KafkaBroker`] is [`Broker`](sapwood_core::broker::Broker) over librdkafka. Comments beside the code say what it
+//! relies on, and why:
 //!
 //! | room | what is there |
 //! |---|---|
 //! | [`config`] | the options, and every name of a librdkafka setting |
-//! | `producer` | publishing: order per key, one answer a record |
-//! | `subscription` | a membership as async code sees it |
-//! | `poll_thread` | the thread that owns the consumer: polls, assigns, pauses, never runs anybody else's code |
+//! | `producer` | publishing: order per key, one answer per record |
+//! | `subscription` | the async side of a membership |
+//! | `poll_thread` | the thread that owns the consumer: polls, assigns, pauses, never runs a reader's code |
 //! | `deliveries` | the bounded queue between the two |
-//! | `member` | what librdkafka calls back: rebalances |
-//! | `topic_watch` | notices a topic that is gone, or another one |
+//! | `member` | librdkafka's callbacks: rebalances |
+//! | `topic_watch` | notices a topic that was deleted, or created again |
 //! | `topic_id` | the broker's id of a topic; the only unsafe code |
 //! | `admin` | creating topics, asking whether the broker answers |
-//! | `error` | what an error of librdkafka asks for |
-//! | `elsewhere` | dropping what waits when it is dropped |
-//! | `quiet` | librdkafka's log lines, without the flood |
+//! | `error` | classifies librdkafka's errors |
+//! | `elsewhere` | drops a librdkafka client on another thread, because its drop blocks |
+//! | `quiet` | librdkafka's log lines, at a bounded rate |
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

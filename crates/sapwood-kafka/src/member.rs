@@ -1,4 +1,4 @@
-//! What librdkafka calls back, inside `poll`: rebalances above all. They are left here for the loop to find.
+//! librdkafka's callbacks inside `poll`, above all rebalances: they are kept here for the poll thread's loop.
 
 use parking_lot::Mutex;
 use rdkafka::config::RDKafkaLogLevel;
@@ -10,10 +10,11 @@ use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use crate::deliveries::Partition;
 use crate::quiet::Quiet;
 
-/// Takes librdkafka's callbacks, which run inside `poll`, and leaves them for the loop.
+/// Takes librdkafka's callbacks, which run inside `poll`, and keeps them for the loop.
 #[derive(Default)]
 pub(crate) struct Member {
     quiet: Quiet,
+    /// What rebalances did since the loop last asked.
     changes: Mutex<Vec<Change>>,
     /// The text of the last error, which the error itself does not carry.
     reason: Mutex<Option<String>>,
@@ -37,11 +38,11 @@ impl Member {
         self.reason.lock().take()
     }
 
-    /// Takes partitions over, paused: nothing is read before it is begun.
+    /// Takes partitions over, paused: nothing is read before the reader has said where to begin.
     ///
-    /// They start at the end, so that librdkafka neither asks for the committed offset, which is only advice, nor complains
-    /// that there is none. Any offset of our own could be one that retention has dropped, and a fetch may be on its way
-    /// before the pause.
+    /// They start at the end, so that librdkafka neither asks for the committed offset, which is only advice, nor
+    /// reports an error if there is none. Retention may have deleted the records at any other offset, and a fetch may
+    /// already be under way before the pause.
     fn assign(consumer: &BaseConsumer<Self>, list: &mut TopicPartitionList) -> KafkaResult<()> {
         list.set_all_offsets(Offset::End)?;
         match consumer.rebalance_protocol() {
@@ -86,7 +87,7 @@ impl ConsumerContext for Member {
 
     fn commit_callback(&self, result: KafkaResult<()>, _positions: &TopicPartitionList) {
         if let Err(error) = result {
-            tracing::debug!(%error, "Kafka did not take how far the group has come");
+            tracing::debug!(%error, "Kafka did not take the group's offsets");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The thread that owns a consumer: it polls, assigns, begins, pauses, and never runs anybody else's code, so that no
-//! slow reader costs the group its member.
+//! The thread that owns a consumer: it polls, assigns, begins and pauses. It never runs a reader's code, so that a slow
+//! reader does not cost the group a member.
 //!
 //! One round of the loop:
 //!
@@ -14,8 +14,8 @@
 //!   assigned (paused) ──► announced with its topic's id ──► begun: sought, resumed
 //! ```
 //!
-//! librdkafka numbers what it fetches with a version of the partition that pause, seek and revoke move on, and drops
-//! what is older. That is why nothing fetched before a seek comes out after it.
+//! librdkafka marks what it fetches with a version of the partition, which pause, seek and revoke increment, and drops
+//! what has an older one. So nothing that was fetched before a seek is delivered after it.
 
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, TryRecvError};
@@ -38,36 +38,36 @@ use crate::error::{fatal, kind_of, while_doing};
 use crate::member::{Change, Member};
 use crate::topic_watch::TopicWatch;
 
-/// How long one poll waits for the first record: the time a command may have to wait.
+/// How long one poll waits for the first record. It is short, because a command may have to wait as long.
 const POLL: Duration = Duration::from_millis(20);
 
-/// Records of one poll at most; the rest is taken in the next round.
+/// The most records of one poll, so that a round stays short; the rest is taken in the next one.
 const POLL_RECORDS: usize = 512;
 
-/// How long a full queue is waited for before partitions are paused. A pause throws away what was fetched ahead, so a
-/// reader that is only a little slow should not cost one; the group's deadlines are far longer.
+/// How long to wait for room in a full queue before partitions are paused. A pause discards what was fetched ahead, so
+/// a reader that is only a little slow should not cause one; the group's deadlines are far longer.
 const PATIENCE: Duration = Duration::from_millis(250);
 
-/// How long a seek waits; librdkafka answers itself, without the broker.
+/// The longest that a seek may take. librdkafka does it without the broker, so this is only a safeguard.
 const SEEK: Duration = Duration::from_secs(5);
 
 /// What the async side asks for.
 pub(crate) enum Command {
-    /// Begin reading; the answer comes once it is so.
+    /// Begin reading; the answer comes when reading has begun.
     Begin(Vec<Beginning>, oneshot::Sender<()>),
-    /// Tell the broker these next offsets.
+    /// Report these next offsets to the broker.
     Advise(Vec<(Partition, i64)>),
 }
 
-/// Where to begin a partition.
+/// Where the reading of a partition begins.
 pub(crate) struct Beginning {
     pub(crate) partition: Partition,
-    /// The assignment that is meant; a beginning for an earlier one is void.
+    /// The assignment it belongs to; a beginning for an earlier one is ignored.
     pub(crate) generation: u64,
     pub(crate) from: From,
 }
 
-/// Where reading goes on.
+/// Where reading begins, or goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum From {
     /// At the oldest record there is.
@@ -76,9 +76,9 @@ pub(crate) enum From {
     Offset(i64),
 }
 
-/// Joins the group on a thread of its own, which ends when the sender of `commands` is gone.
+/// Joins the group on a thread of its own, which ends when the sender of `commands` is dropped.
 ///
-/// Nobody joins the thread: leaving the group waits for the broker, and who drops a subscription must not.
+/// The thread is not joined: leaving the group waits for the broker, and dropping a subscription must not block.
 pub(crate) fn start(
     options: &KafkaOptions,
     group: &str,
@@ -115,16 +115,22 @@ pub(crate) fn start(
     spawned.map(|_| ()).map_err(|error| fatal("starting the thread that reads from Kafka").caused_by(error))
 }
 
+/// A consumer on its thread, and what is known of its partitions.
 struct PollThread<'consumer> {
     consumer: &'consumer BaseConsumer<Member>,
+    /// For asking which offsets a partition has.
     options: KafkaOptions,
+    /// The queue to the reader.
     deliveries: Deliveries,
+    /// What the async side asks for.
     commands: Receiver<Command>,
-    /// What is assigned to this member.
+    /// The partitions that are assigned to this member.
     partitions: HashMap<Partition, OwnedPartition>,
-    /// Beginnings that librdkafka was not ready for.
+    /// Beginnings that are not done, because librdkafka was not ready; they are repeated in each round.
     beginnings: Vec<(Vec<Beginning>, oneshot::Sender<()>)>,
+    /// Notices a topic that was deleted, or created again.
     watch: TopicWatch<'consumer>,
+    /// Counts the assignments, to give each its generation.
     assignments: u64,
     /// Whether the begun partitions are paused because the queue is full.
     paused: bool,
@@ -132,9 +138,11 @@ struct PollThread<'consumer> {
 
 /// A partition of this member.
 struct OwnedPartition {
+    /// Distinguishes this assignment from earlier ones of the same partition.
     generation: u64,
+    /// Whether the assignment was pushed to the reader.
     announced: bool,
-    /// Where it goes on, once begun.
+    /// Where reading goes on; `None` before it has begun.
     next: Option<From>,
 }
 
@@ -152,7 +160,7 @@ impl PollThread<'_> {
         }
     }
 
-    /// Takes the commands; false once nobody can give any.
+    /// Takes the commands; returns false once the subscription is dropped.
     fn obey(&mut self) -> Result<bool, BrokerError> {
         loop {
             match self.commands.try_recv() {
@@ -167,14 +175,14 @@ impl PollThread<'_> {
     fn advise(&self, positions: Vec<(Partition, i64)>) {
         let mut list = TopicPartitionList::with_capacity(positions.len());
         for ((topic, index), offset) in positions {
-            // The only error is an offset that is none.
+            // The only possible error is an offset that is not valid.
             _ = list.add_partition_offset(&topic, index, Offset::Offset(offset));
         }
         if list.count() == 0 {
             return;
         }
         if let Err(error) = self.consumer.commit(&list, CommitMode::Async) {
-            tracing::debug!(%error, "Kafka was not told how far the group has come");
+            tracing::debug!(%error, "the group's offsets were not reported to Kafka");
         }
     }
 
@@ -188,7 +196,7 @@ impl PollThread<'_> {
                 }
             }
             if rest.is_empty() {
-                // Nobody waits any more where the call was dropped.
+                // If the call was dropped, the answer has no receiver.
                 _ = done.send(());
             } else {
                 self.beginnings.push((rest, done));
@@ -197,10 +205,10 @@ impl PollThread<'_> {
         Ok(())
     }
 
-    /// Whether the partition is begun, or needs not be.
+    /// Begins a partition; returns false if that must be repeated.
     fn begin_one(&mut self, beginning: &Beginning) -> Result<bool, BrokerError> {
         let Beginning { partition, generation, from } = beginning;
-        // The assignment that was meant is gone; its end is on its way to the reader.
+        // The assignment has ended, so there is nothing to begin; the reader will get a later delivery that says so.
         if self.partitions.get(partition).is_none_or(|owned| owned.generation != *generation) {
             return Ok(true);
         }
@@ -217,7 +225,7 @@ impl PollThread<'_> {
         Ok(true)
     }
 
-    /// Moves librdkafka's position; false where it is not ready for that.
+    /// Moves librdkafka's offset; returns false if it is not ready for that.
     fn seek(&self, partition: &Partition, to: From) -> Result<bool, BrokerError> {
         let doing = || format!("seeking {to:?} of `{}` [{}]", partition.0, partition.1);
         let offset = match to {
@@ -241,8 +249,8 @@ impl PollThread<'_> {
 
     /// Resumes partitions that were paused.
     ///
-    /// The seek to where they are anyway is what wakes librdkafka's thread for the broker; a resume alone would be seen
-    /// when that thread looks again by itself, up to a second later.
+    /// The seek to the current offset wakes librdkafka's thread for the broker. Without it, that thread would notice
+    /// the resume up to a second later.
     fn resume(&self, partitions: &[(Partition, From)]) -> Result<(), BrokerError> {
         let list = list_of(partitions.iter().map(|(partition, _)| partition));
         self.consumer.resume(&list).map_err(|error| while_doing("resuming partitions", error))?;
@@ -276,7 +284,7 @@ impl PollThread<'_> {
         let mut records = Vec::new();
         let mut wait = POLL;
         while records.len() < POLL_RECORDS {
-            // None also after a rebalance, which must be seen to before the next record.
+            // `None` also follows a rebalance, which must be handled before the next record.
             let Some(polled) = self.consumer.poll(wait) else { break };
             wait = Duration::ZERO;
             match polled {
@@ -288,7 +296,7 @@ impl PollThread<'_> {
         Ok(())
     }
 
-    /// The record, if its partition is begun and it is not from before the beginning.
+    /// Returns the record, unless its partition has not begun, or begins after the record.
     fn accept(&mut self, message: &BorrowedMessage<'_>) -> Option<Consumed> {
         let partition = (message.topic().to_owned(), message.partition());
         let next = self.partitions.get_mut(&partition)?.next.as_mut()?;
@@ -299,14 +307,14 @@ impl PollThread<'_> {
         Some(consumed(partition, message))
     }
 
-    /// Ends the subscription for an error that will not pass.
+    /// Ends the subscription if the error will not pass.
     fn heed(&mut self, error: KafkaError) -> Result<(), BrokerError> {
         match error.rdkafka_error_code() {
             Some(Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::LogTruncation) => Err(self.lost(error)),
-            // A topic that is not there may come; one that was there is watched.
+            // A missing topic may still be created; one that existed is watched.
             Some(Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition) => Ok(()),
             Some(code) if matches!(error, KafkaError::MessageConsumptionFatal(_)) => {
-                let lost = fatal(format!("Kafka's consumer is of no use any more: {}", self.consumer_reason(code)));
+                let lost = fatal(format!("Kafka's consumer can no longer be used: {}", self.consumer_reason(code)));
                 Err(lost.caused_by(error))
             }
             Some(code) if kind_of(code) == BrokerErrorKind::Refused => {
@@ -320,10 +328,10 @@ impl PollThread<'_> {
         self.consumer.context().reason().unwrap_or_else(|| code.to_string())
     }
 
-    /// Says which position is not there any more, and why; librdkafka's error names none. The partition is not fetched
-    /// any more, so this is the end in any case.
+    /// Finds which offset no longer exists, and why; librdkafka's error names none. The partition is no longer fetched,
+    /// so the subscription ends in any case.
     fn lost(&mut self, error: KafkaError) -> BrokerError {
-        // Perhaps the whole topic is gone.
+        // The whole topic may be gone.
         let assigned = self.partitions.keys().map(|(topic, _)| topic.as_str());
         if let Err(stopped) = self.watch.look_now_blocking(self.consumer.client(), assigned) {
             return stopped.caused_by(error);
@@ -334,7 +342,7 @@ impl PollThread<'_> {
             let bounds = bounds_blocking(self.consumer.client(), &self.options, topic, *index).ok()?;
             (!(bounds.0..=bounds.1).contains(&next)).then(|| out_of_range(partition, next, bounds))
         });
-        lost.unwrap_or_else(|| fatal("a position is not on the broker any more")).caused_by(error)
+        lost.unwrap_or_else(|| fatal("an offset no longer exists on the broker")).caused_by(error)
     }
 
     /// Takes over what the rebalances of the last poll did.
@@ -370,11 +378,11 @@ impl PollThread<'_> {
         if !untold.is_empty() {
             self.deliveries.push(Waiting::Revoked(untold));
         }
-        // Perhaps because the topic is gone.
+        // The topic may be gone.
         self.watch.look_again();
     }
 
-    /// Looks after the topics, and announces partitions whose topic's id is known.
+    /// Watches the topics, and announces the partitions whose topic's id is known.
     fn watch(&mut self) -> Result<(), BrokerError> {
         let hurry = self.partitions.values().any(|owned| !owned.announced);
         let assigned = self.partitions.keys().map(|(topic, _)| topic.as_str());
@@ -384,7 +392,7 @@ impl PollThread<'_> {
         Ok(())
     }
 
-    /// Tells the reader of the partitions whose topic is known now.
+    /// Announces to the reader the partitions whose topic's id is known now.
     fn announce(&mut self) {
         let mut announced = Vec::new();
         for (partition, owned) in self.partitions.iter_mut().filter(|(_, owned)| !owned.announced) {

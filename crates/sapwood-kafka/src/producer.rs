@@ -1,14 +1,14 @@
-//! Publishing: order per key, one answer a record.
+//! Publishing: order per key, one answer per record.
 //!
-//! A publish hands its records to librdkafka in one go and waits for the acknowledgements. The order stands on four
-//! legs:
+//! A publish hands all its records to librdkafka and waits for the acknowledgements. Four things keep the order:
 //!
-//! - publishes pass one gate before the handing over, in the order of their calls, also where one has to wait for room;
+//! - publishes pass one gate, in the order of their calls, before they hand records over, even if one has to wait for
+//!   room;
 //! - the producer is idempotent, so that retries keep the order within a partition;
-//! - it is *gapless*: once the broker refuses a batch for good, nothing of that client passes any more. The client is
-//!   then replaced, and every publish sends again what had not passed, in order;
-//! - a batch is refused as a whole, also for one record that is too large. What was refused in company is sent again
-//!   record by record, and only what is refused alone is `Refused`.
+//! - it is *gapless*: once the broker refuses a batch permanently, no further record of that client passes. The client
+//!   is then replaced, and every publish sends again, in order, what had not passed;
+//! - a batch is refused as a whole, even if only one record is too large. Records that were refused together are sent
+//!   again one by one, and only a record that is refused alone is `Refused`.
 //!
 //! ```text
 //!   publish ─► gate ─► hand over ─► wait ─┬─► acknowledged, or refused alone: the answer
@@ -16,9 +16,9 @@
 //!                └────────────────────────────┘
 //! ```
 //!
-//! Dropping a publish does not take back what was handed over; what was not stays unpublished. Two publishes that wait
-//! for answers at the same time are ordered among each other unless the broker refuses something; who needs order between
-//! two publishes waits for the first.
+//! Dropping a publish does not take back the records that were handed over; the others stay unpublished. Two publishes
+//! that wait for answers at the same time keep their order unless the broker refuses something; a caller that always
+//! needs their order awaits the first before it begins the second.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -38,21 +38,25 @@ use crate::elsewhere::drop_elsewhere;
 use crate::error::{fatal, kind_of, while_doing};
 use crate::quiet::Quiet;
 
-/// How long to wait for an acknowledgement before trying again to hand a record over; only a backstop.
+/// How long to wait for room before a record is handed over again. Acknowledgements wake the wait, so this is only a
+/// safeguard.
 const ROOM_PERIOD: Duration = Duration::from_millis(100);
 
-/// How long a publish waits before it tries a second fresh client, and what that grows to.
+/// How long a publish waits before it uses a second fresh client, and the most that this wait grows to. A client costs
+/// connections, so their rate must be bounded.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// The outcome of one record: what librdkafka's delivery report said.
+/// What librdkafka's delivery report says of one record.
 type Outcome = Result<(), Code>;
 
-/// The one who publishes.
+/// Publishes records, through one client after the other.
 pub(crate) struct Producer {
+    /// For the next client.
     options: KafkaOptions,
-    /// The present client. Who holds the lock hands its records over; the others queue behind it, first come first
-    /// served. It is held across waiting for room on purpose: who comes later must not overtake.
+    /// The current client. The publish that holds the lock hands its records over; the others queue behind it in the
+    /// order of their calls. The lock is held on purpose while waiting for room, because a later publish must not
+    /// overtake.
     gate: Gate<Option<Arc<Client>>>,
 }
 
@@ -62,7 +66,7 @@ impl Producer {
         Ok(Self { options: options.clone(), gate: Gate::new(Some(Arc::new(client))) })
     }
 
-    /// See [`Broker::publish`](sapwood_core::broker::Broker::publish).
+    /// Publishes records, as [`Broker::publish`](sapwood_core::broker::Broker::publish) describes.
     pub(crate) async fn publish(&self, records: Vec<Record>) -> Vec<Result<(), BrokerError>> {
         let mut answers: Vec<Option<Result<(), BrokerError>>> = records.iter().map(|_| None).collect();
         let mut open: Vec<usize> = (0..records.len()).collect();
@@ -80,7 +84,7 @@ impl Producer {
             for (index, outcome) in round.answered {
                 answers[index] = Some(outcome.map_err(|code| refusal(&records[index], code)));
             }
-            // Clients that are spent at once, one after the other, must not become a storm.
+            // If each fresh client is spent at once, a pause bounds how fast they follow each other.
             if round.again.len() == open.len() && !round.refused_in_company {
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
@@ -92,7 +96,7 @@ impl Producer {
         answers.into_iter().map(|answer| answer.unwrap_or_else(unanswered)).collect()
     }
 
-    /// Sends the `open` ones of `records` and waits for their outcomes.
+    /// Sends those `records` that are `open`, and waits for their reports.
     async fn send(&self, records: &[Record], open: &[usize], alone: bool) -> Result<Vec<Outcome>, BrokerError> {
         let mut gate = self.gate.lock().await;
         if !alone {
@@ -101,7 +105,7 @@ impl Producer {
             drop(gate);
             return Ok(handed_over.outcomes().await);
         }
-        // Nobody else's record may get into the batch, so the gate is kept until each answer.
+        // No record of another publish may get into the batch, so the gate is held until each answer.
         let mut outcomes = Vec::with_capacity(open.len());
         for index in open {
             let client = self.client(&mut gate)?;
@@ -118,7 +122,7 @@ impl Producer {
         Ok(outcomes)
     }
 
-    /// The present client, or a fresh one where that is spent.
+    /// The current client, or a fresh one if that is spent.
     ///
     /// # Errors
     /// The client was spent by something that a fresh one would meet as well, such as a missing permission to write.
@@ -140,25 +144,25 @@ impl Producer {
 /// What to do after a round of sending.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Round {
-    /// Records whose outcome is known.
+    /// Records that have their answer.
     answered: Vec<(usize, Outcome)>,
     /// Records to send again, in order.
     again: Vec<usize>,
-    /// Whether any was refused as a part of a batch.
+    /// Whether a record was refused as a part of a batch.
     refused_in_company: bool,
 }
 
-/// Sorts the outcomes of a round.
+/// Sorts the reports of a round.
 ///
-/// Once one record has passed neither here nor there (an error that may pass), none after it is sent again: the caller
-/// will repeat it, and those after it must not be on the broker before.
+/// After a record that failed with an error that may pass, no later record is sent again: the caller will repeat that
+/// record, and later ones must not be on the broker before it.
 fn judge(open: &[usize], outcomes: &[Outcome], alone: bool) -> Round {
     let mut round = Round::default();
     let mut stopped = None;
     for (index, outcome) in open.iter().zip(outcomes) {
         match outcome {
             Ok(()) => round.answered.push((*index, Ok(()))),
-            // A publish of one record had company as well: that of other publishes.
+            // A publish of one record shares its batch as well, with records of other publishes.
             Err(code) if concerns_batch(*code) && !alone => {
                 round.refused_in_company = true;
                 round.again.push(*index);
@@ -177,12 +181,12 @@ fn judge(open: &[usize], outcomes: &[Outcome], alone: bool) -> Round {
     round
 }
 
-/// Whether a refusal is of a whole batch, of which perhaps one record is the cause.
+/// Whether a refusal concerns a whole batch, although perhaps only one record in it is the cause.
 fn concerns_batch(code: Code) -> bool {
     matches!(code, Code::MessageSizeTooLarge | Code::InvalidMessageSize | Code::InvalidRecord | Code::InvalidMessage)
 }
 
-/// Whether a record did not pass because its client was spent by another one.
+/// Whether a record did not pass because another one had spent its client.
 fn not_passed(code: Code) -> bool {
     matches!(
         code,
@@ -199,7 +203,7 @@ fn not_passed(code: Code) -> bool {
 fn refusal(record: &Record, code: Code) -> BrokerError {
     let (topic, key) = (&record.topic, &record.key);
     let kind = if not_passed(code) { BrokerErrorKind::Passing } else { kind_of(code) };
-    BrokerError::new(kind, format!("Kafka does not take the record of key `{key}` for the topic `{topic}`"))
+    BrokerError::new(kind, format!("Kafka does not take the record with key `{key}` for topic `{topic}`"))
         .caused_by(KafkaError::MessageProduction(code))
 }
 
@@ -211,7 +215,7 @@ fn fail_all(open: &[usize], answers: &mut [Option<Result<(), BrokerError>>], err
 
 /// One client of librdkafka, in use until it is spent.
 struct Client {
-    // Only an option so that `drop` can take it.
+    // An option only so that `drop` can take it.
     producer: Option<ThreadedProducer<Reports>>,
 }
 
@@ -227,12 +231,12 @@ impl Client {
     }
 
     fn is_spent(&self) -> bool {
-        // The flag may come a moment after the report that tells of a refusal, librdkafka's own word does not.
+        // The flag may be set a moment after a refusal is reported; librdkafka's own error is set before.
         self.producer().context().spent.load(Ordering::Acquire) || self.producer().client().fatal_error().is_some()
     }
 
     /// # Errors
-    /// The broker refused the client itself, for good.
+    /// The broker refused the client itself, permanently.
     fn refused(&self) -> Result<(), BrokerError> {
         let Some((code, reason)) = self.producer().client().fatal_error() else { return Ok(()) };
         if kind_of(code) != BrokerErrorKind::Refused {
@@ -242,7 +246,7 @@ impl Client {
             .caused_by(KafkaError::MessageProduction(code)))
     }
 
-    /// Hands the `open` ones of `records` over in order, waiting for room where there is none.
+    /// Hands over those `records` that are `open`, in order; waits for room if there is none.
     async fn hand_over(self: &Arc<Self>, records: &[Record], open: &[usize]) -> HandedOver {
         let (told, answer) = oneshot::channel();
         let parcel = Arc::new(Parcel::new(open.len(), told));
@@ -255,7 +259,7 @@ impl Client {
     async fn hand_over_one(&self, record: &Record, ticket: Ticket) {
         let mut ticket = Box::new(ticket);
         loop {
-            // Taken before trying, so that an acknowledgement in between is not missed.
+            // Created before the send, so that an acknowledgement in between is not missed.
             let room = self.producer().context().room.notified();
             let outgoing = BaseRecord::with_opaque_to(&record.topic, ticket)
                 .key(record.key.as_bytes())
@@ -264,9 +268,9 @@ impl Client {
             let Err((error, returned)) = self.producer().send(outgoing) else { return };
             ticket = returned.delivery_opaque;
             match error.rdkafka_error_code() {
-                // A time-out is the backstop's, and no news.
+                // A timeout is the safeguard's, not an error.
                 Some(Code::QueueFull) => _ = tokio::time::timeout(ROOM_PERIOD, room).await,
-                // A topic's name with a zero byte has no code.
+                // The error for a topic name with a zero byte has no code.
                 code => {
                     let code = code.unwrap_or(Code::InvalidTopic);
                     self.producer().context().heed(code);
@@ -277,9 +281,9 @@ impl Client {
     }
 }
 
-/// Records on their way.
+/// Records that were handed over, and whose reports are awaited.
 struct HandedOver {
-    /// The client must outlive its reports: dropped before, it would purge what is on its way.
+    /// The client must outlive its reports: if it were dropped before, it would discard what is on its way.
     client: Arc<Client>,
     answer: oneshot::Receiver<Vec<Outcome>>,
 }
@@ -288,7 +292,7 @@ impl HandedOver {
     async fn outcomes(self) -> Vec<Outcome> {
         let outcomes = self.answer.await;
         drop(self.client);
-        // Every ticket reports before it goes, and the last one sends.
+        // Every ticket reports before it is dropped, and the last one sends.
         outcomes.unwrap_or_default()
     }
 }
@@ -304,14 +308,17 @@ fn headers(record: &Record) -> OwnedHeaders {
     record.headers.iter().fold(room, |headers, (key, value)| headers.insert(Header { key, value: Some(value) }))
 }
 
-/// The outcomes of the records that were handed over together.
+/// The reports of the records that were handed over together.
 struct Parcel {
     state: Mutex<ParcelState>,
 }
 
 struct ParcelState {
+    /// One per record; a record without a report counts as discarded by the client.
     outcomes: Vec<Outcome>,
+    /// Records without a report.
     open: usize,
+    /// Receives the reports once the last one has come; taken then.
     told: Option<oneshot::Sender<Vec<Outcome>>>,
 }
 
@@ -338,7 +345,7 @@ impl Ticket {
         }
         let outcomes = std::mem::take(&mut state.outcomes);
         if let Some(told) = state.told.take() {
-            // Nobody waits any more where the publish was dropped.
+            // If the publish was dropped, the answer has no receiver.
             _ = told.send(outcomes);
         }
     }
@@ -348,9 +355,9 @@ impl Ticket {
 #[derive(Default)]
 struct Reports {
     quiet: Quiet,
-    /// Notified by every report: where there was no room there may be some now.
+    /// Notified by every report, because each frees room in the client's queue.
     room: Notify,
-    /// Set once the client passes nothing any more.
+    /// Set once no record of the client can pass any longer.
     spent: AtomicBool,
 }
 

@@ -1,7 +1,7 @@
-//! librdkafka's log lines, without the flood.
+//! Passes on librdkafka's log lines, at a bounded rate.
 //!
-//! A broker that is down makes every connection of every client complain, several times a second. Who waits for the
-//! broker learns of it from the call that waits; the log gets one warning of each kind per half minute.
+//! When a broker is down, every connection of every client logs errors several times per second. A caller that waits
+//! for the broker learns of the outage from its call; the log gets one warning of each kind per half minute.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -11,12 +11,13 @@ use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 
-/// The time in which one kind of warning is given once.
+/// The time in which one kind of warning is logged once: often enough to show that an outage goes on.
 const PERIOD: Duration = Duration::from_secs(30);
 
-/// Gives librdkafka's lines to `tracing`.
+/// Passes librdkafka's lines to `tracing`.
 #[derive(Debug, Default)]
 pub(crate) struct Quiet {
+    /// When each kind of warning was last logged.
     warned: Mutex<HashMap<String, Instant>>,
 }
 

@@ -1,7 +1,7 @@
-//! A membership as async code sees it.
+//! The async side of a membership.
 //!
-//! It remembers which assignment of each partition its reader has been told of, so that a `begin` that crosses a revoke
-//! is not taken for the next assignment's.
+//! It remembers which assignment of each partition was delivered to its reader, so that a `begin` that crosses a revoke
+//! is not applied to the next assignment.
 
 use std::collections::HashMap;
 use std::sync::{Arc, mpsc};
@@ -18,11 +18,13 @@ use crate::poll_thread::{self, Beginning, Command, From};
 
 /// A membership in a group; dropping it leaves.
 pub(crate) struct KafkaSubscription {
+    /// Asked which offsets exist before a partition begins.
     admin: Arc<Admin>,
+    /// The queue from the poll thread.
     deliveries: Deliveries,
     /// The poll thread leaves the group once this is gone.
     commands: mpsc::Sender<Command>,
-    /// The assignments the reader knows of, by their generations.
+    /// The generations of the assignments that were delivered to the reader.
     known: HashMap<Partition, u64>,
 }
 
@@ -100,7 +102,7 @@ impl Subscription for KafkaSubscription {
             self.known.contains_key(&partition).then_some((partition, *offset))
         };
         let offsets: Vec<_> = offsets.iter().filter_map(known).collect();
-        // Advice for nobody is no error: `next` tells why the thread has ended.
+        // If the thread has ended, that is not an error here: `next` returns the reason.
         _ = self.commands.send(Command::Advise(offsets));
         Ok(())
     }

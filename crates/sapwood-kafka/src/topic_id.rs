@@ -1,7 +1,7 @@
-//! The broker's id of a topic, which tells a topic that was created again from the old one of the same name.
+//! The broker's id of a topic, which distinguishes a topic that was created again from the old one of the same name.
 //!
-//! `DescribeTopics` is in librdkafka but not in rdkafka's safe API, so this module speaks to librdkafka itself. It asks
-//! without blocking, so that the thread that owns a consumer can go on polling while the broker thinks.
+//! `DescribeTopics` is in librdkafka but not in rdkafka's safe API, so this module calls librdkafka itself. It asks
+//! without blocking, so that the thread that owns a consumer can go on polling until the broker answers.
 
 use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_char};
@@ -13,33 +13,33 @@ use rdkafka::client::{Client, ClientContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka_sys as sys;
 
-/// What the broker says of one topic.
+/// What the broker reports of one topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum TopicFound {
-    /// It exists, with its id where the broker is new enough to have ids (3.1).
+    /// It exists; with its id, if the broker is new enough to have ids (3.1).
     Exists(Option<String>),
     /// The broker knows no such topic.
     Missing,
-    /// The broker does not say.
+    /// The broker does not report whether it exists.
     Unclear(Code),
 }
 
-/// An answer: what is known of each topic asked about, or why there is none.
+/// An answer: what is known of each topic asked about, or why the broker gave no answer.
 pub(crate) type Answer = Result<HashMap<String, TopicFound>, Code>;
 
 /// A question that the broker has not answered yet.
 pub(crate) struct Question<'client> {
     /// Where the answer arrives. Owned, never null.
     queue: *mut sys::rd_kafka_queue_t,
-    /// A queue goes before its client.
+    /// The client must outlive the queue.
     client: PhantomData<&'client ()>,
 }
 
 impl<'client> Question<'client> {
-    /// Asks about `topics`, which are not empty. The answer comes within the timeout, if only to say that there is none.
+    /// Asks about `topics`, which must not be empty. The answer comes within the timeout, even if it is only an error.
     ///
     /// # Errors
-    /// A name that holds a zero byte.
+    /// A name contains a zero byte.
     pub(crate) fn ask<C: ClientContext>(
         client: &'client Client<C>,
         topics: &[String],
@@ -49,9 +49,9 @@ impl<'client> Question<'client> {
         let mut names: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
         let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
         let rk = client.native_ptr();
-        // SAFETY: `rk` is alive for as long as `client`. librdkafka copies the names and the options, so both may go
-        // here, where they were made; the queue stays, owned by `Self`. None of the three constructors returns null
-        // but out of memory, where librdkafka aborts; a refused timeout leaves the default.
+        // SAFETY: `rk` is alive for as long as `client`. librdkafka copies the names and the options, so both may be
+        // freed here; the queue stays, owned by `Self`. The three constructors return null only if memory runs out, and
+        // then librdkafka aborts; if the timeout is refused, the default stays.
         let queue = unsafe {
             let queue = sys::rd_kafka_queue_new(rk);
             let options =
@@ -69,14 +69,14 @@ impl<'client> Question<'client> {
     /// The answer, if it comes within `wait`.
     pub(crate) fn answer(&self, wait: Duration) -> Option<Answer> {
         let millis = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
-        // SAFETY: the queue is owned by `self`, and nobody else polls it.
+        // SAFETY: the queue is owned by `self`, and polled only here.
         let event = unsafe { sys::rd_kafka_queue_poll(self.queue, millis) };
         if event.is_null() {
             return None;
         }
         // SAFETY: `event` is not null and ours until it is destroyed; `read` copies everything out of it.
         let answer = unsafe { read(event) };
-        // SAFETY: the event is not used any more.
+        // SAFETY: the event is no longer used.
         unsafe { sys::rd_kafka_event_destroy(event) };
         Some(answer)
     }
@@ -84,7 +84,7 @@ impl<'client> Question<'client> {
 
 impl Drop for Question<'_> {
     fn drop(&mut self) {
-        // SAFETY: owned and not used any more. librdkafka counts references: an answer still under way keeps its own.
+        // SAFETY: owned and no longer used. librdkafka counts references: an answer still under way keeps its own.
         unsafe { sys::rd_kafka_queue_destroy(self.queue) };
     }
 }
@@ -92,7 +92,7 @@ impl Drop for Question<'_> {
 /// Copies the answer out of an event.
 ///
 /// # Safety
-/// `event` is a live event that nobody else uses meanwhile.
+/// `event` is a live event that is used only here meanwhile.
 unsafe fn read(event: *mut sys::rd_kafka_event_t) -> Answer {
     // SAFETY: the event is live (the caller's promise).
     let code = Code::from(unsafe { sys::rd_kafka_event_error(event) });
@@ -116,10 +116,10 @@ unsafe fn read(event: *mut sys::rd_kafka_event_t) -> Answer {
     Ok(topics.iter().map(|topic| unsafe { read_topic(*topic) }).collect())
 }
 
-/// Copies the name and what is said of it out of a description.
+/// Copies the name and what is known of the topic out of a description.
 ///
 /// # Safety
-/// `topic` is a live description that nobody else uses meanwhile.
+/// `topic` is a live description that is used only here meanwhile.
 unsafe fn read_topic(topic: *const sys::rd_kafka_TopicDescription_t) -> (String, TopicFound) {
     // SAFETY: the description is live (the caller's promise) and so are its parts. The name is a C string; an absent
     // error is null, for which `rd_kafka_error_code` gives "no error".
@@ -137,10 +137,10 @@ unsafe fn read_topic(topic: *const sys::rd_kafka_TopicDescription_t) -> (String,
     (name, found)
 }
 
-/// The id as Kafka's own tools write it; none for the zero that a broker without ids leaves.
+/// The id as Kafka's own tools write it; `None` for the zero that a broker without ids leaves.
 ///
 /// # Safety
-/// `id` is null, or live and used by nobody else meanwhile.
+/// `id` is null, or live and used only here meanwhile.
 unsafe fn read_id(id: *const sys::rd_kafka_Uuid_t) -> Option<String> {
     if id.is_null() {
         return None;

@@ -1,8 +1,9 @@
-//! The watch over the topics of a subscription: a topic that vanishes, or is created again under its old name, must stop
-//! the reader instead of leading it to other records at the same offsets (SEMANTICS H8).
+//! The watch over the topics of a subscription: a topic that vanishes, or is created again under its old name, must
+//! stop the reader and not lead it to other records at the same offsets (SEMANTICS H8).
 //!
-//! librdkafka goes on in the new topic without a word, so the broker is asked for the topics' ids now and then. Records
-//! of the new topic that come before the next look are told by nothing; the store's position names the id it belongs to.
+//! librdkafka goes on in the new topic without an error, so the broker is asked for the topics' ids periodically.
+//! Records of the new topic that come before the next question cannot be recognized; the store keeps with each offset
+//! the id of its topic.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -14,25 +15,33 @@ use sapwood_core::broker::BrokerError;
 use crate::error::{fatal, while_doing};
 use crate::topic_id::{Answer, Question, TopicFound};
 
-/// How often to look: one small question to one broker.
+/// How often to ask. A question is one small request to one broker, so this can be often.
 const PERIOD: Duration = Duration::from_secs(2);
 
-/// How often to look while somebody waits for the answer.
+/// How often to ask while a partition waits for its topic's id, or a topic was just found missing.
 const HURRY: Duration = Duration::from_millis(200);
 
-/// How often a topic must be found missing in a row to be gone: a broker that has just started may not know it yet.
+/// How often in a row a topic must be found missing to count as gone. Once is not enough, because a broker that has
+/// just started may not know it yet.
 const MISSING: u32 = 2;
 
 /// What is known of the topics met so far.
 pub(crate) struct TopicWatch<'client> {
+    /// How long the broker may take to answer.
     timeout: Duration,
+    /// The topics that were found at least once.
     known: HashMap<String, Known>,
+    /// The question that is under way.
     question: Option<Question<'client>>,
+    /// When the last question was asked; `None` makes the next look ask at once.
     asked: Option<Instant>,
 }
 
+/// What is known of a topic.
 struct Known {
+    /// `None` if the broker has no ids.
     id: Option<String>,
+    /// How often in a row it was found missing.
     missing: u32,
 }
 
@@ -41,7 +50,7 @@ impl<'client> TopicWatch<'client> {
         Self { timeout, known: HashMap::new(), question: None, asked: None }
     }
 
-    /// The id of a topic, once the topic is known; brokers of old have none.
+    /// The id of a topic, once the topic is known; old brokers have no ids.
     pub(crate) fn id(&self, topic: &str) -> Option<Option<String>> {
         self.known.get(topic).map(|known| known.id.clone())
     }
@@ -52,10 +61,10 @@ impl<'client> TopicWatch<'client> {
         self.asked = None;
     }
 
-    /// Asks where it is time to, and takes the answer where there is one: then it is true. Never waits.
+    /// Asks if it is time to, and takes the answer if it has come. Returns whether it has. Never waits.
     ///
     /// # Errors
-    /// A topic is gone, or another one.
+    /// A topic was deleted, or created again.
     pub(crate) fn look<'t, C: ClientContext>(
         &mut self,
         client: &'client Client<C>,
@@ -76,10 +85,10 @@ impl<'client> TopicWatch<'client> {
         Ok(false)
     }
 
-    /// Asks and waits for the answer; one topic found missing is enough.
+    /// Asks and waits for the answer; here a topic counts as gone when it is missing once.
     ///
     /// # Errors
-    /// A topic is gone, or another one.
+    /// A topic was deleted, or created again.
     pub(crate) fn look_now_blocking<'t, C: ClientContext>(
         &mut self,
         client: &'client Client<C>,
@@ -113,7 +122,7 @@ impl<'client> TopicWatch<'client> {
         let found = match answer {
             Ok(found) => found,
             Err(code) => {
-                tracing::debug!(%code, "Kafka does not tell the ids of topics");
+                tracing::debug!(%code, "Kafka does not report the ids of topics");
                 return Ok(());
             }
         };
@@ -121,7 +130,7 @@ impl<'client> TopicWatch<'client> {
             match found {
                 TopicFound::Exists(id) => self.exists(&name, id)?,
                 TopicFound::Missing => self.missing(&name)?,
-                TopicFound::Unclear(code) => tracing::debug!(topic = name, %code, "Kafka does not tell a topic's id"),
+                TopicFound::Unclear(code) => tracing::debug!(topic = name, %code, "Kafka does not report a topic's id"),
             }
         }
         Ok(())
@@ -138,13 +147,13 @@ impl<'client> TopicWatch<'client> {
     }
 
     fn missing(&mut self, name: &str) -> Result<(), BrokerError> {
-        // One that never was may still come.
+        // A topic that never existed may still be created.
         let Some(known) = self.known.get_mut(name) else { return Ok(()) };
         known.missing += 1;
         if known.missing < MISSING {
             return Ok(());
         }
-        Err(fatal(format!("the topic `{name}` does not exist any more")))
+        Err(fatal(format!("the topic `{name}` no longer exists")))
     }
 }
 

@@ -1,16 +1,17 @@
-//! Intake: takes the events of one group into the store, each as a tree that its consumer's function runs in.
+//! Intake: takes the events of one group into the store, each as a tree whose root is its consumer.
 //!
-//! One task a group. It never runs an author's code: a batch of the broker becomes one commit of the offsets, the
-//! keys for dedupe and the new trees, and from there the engine drives them (SEMANTICS H2). What is done with a
-//! batch is decided by [`plan`]; here it is done.
+//! There is one task per group. It never runs an author's code: a batch of the broker becomes one commit of offsets,
+//! keys for dedupe and new trees, and from there the engine drives the trees (SEMANTICS H2). [`plan`] decides what to
+//! do with a batch; this module does it.
 //!
 //! - **Back-pressure**: while a batch is not committed, nothing more is polled (H8).
-//! - **The store is down**: the same batch again, until it is in. A crash means redelivery, and the keys dedupe it.
-//! - **The store refuses offsets**: another member has the partition. Its records are dropped, for that one gets
-//!   them too. Where the broker does not take the partition from this member meanwhile, it joins the group anew.
-//! - **The store refuses data for good**: the batch is halved until the event is alone. The group stands at it,
-//!   visibly, and tries it again at a growing distance.
-//! - **The broker is down**: it is asked again; a client that is of no use any more is replaced.
+//! - **The store is down**: the same batch is committed again until that succeeds. After a crash it is delivered again,
+//!   and the keys dedupe it.
+//! - **The store refuses offsets**: another member has the partition. The records are dropped here, because that member
+//!   gets them too. If the broker does not revoke the partition in time, this member joins the group again.
+//! - **The store refuses data permanently**: the batch is halved until the event is alone. The group stops at it,
+//!   visibly, and commits it again at growing intervals.
+//! - **The broker is down**: it is asked again; a client that can no longer be used is replaced.
 
 mod plan;
 
@@ -30,25 +31,31 @@ use crate::pace;
 use crate::topics::{self, Ready};
 use plan::{Assignments, Item};
 
-/// How long a partition that the store refused may stay ours in the broker's eyes before this member joins anew. A
-/// rebalance, and the session of a member that stalled, are over by then.
+/// How long the broker may go on assigning a partition to this member after the store refused it; then this member
+/// joins the group again. It is long enough for a rebalance, and for the session of a stalled member to end.
 const LOST: Duration = Duration::from_secs(30);
 
-/// What takes in the events of one group.
+/// The task that takes in the events of one group.
 pub(crate) struct IntakeTask {
+    /// Commits the batches, and drives the trees that they start.
     pub(crate) engine: Engine,
+    /// Where the events come from.
     pub(crate) broker: Arc<dyn Broker>,
+    /// Decides which consumer an event starts.
     pub(crate) group: Group,
+    /// Read by the choreography.
     pub(crate) health: watch::Sender<IntakeHealth>,
+    /// Whether the topics exist; the group is not joined before.
     pub(crate) topics: watch::Receiver<Ready>,
+    /// Becomes true when the choreography drains.
     pub(crate) stop: watch::Receiver<bool>,
 }
 
 /// Why a membership ended.
 enum End {
-    /// The owner said so, or this worker was declared dead.
+    /// The choreography drains, or this worker was declared dead.
     Stopped,
-    /// To be joined anew, after a rest.
+    /// The group is to be joined again, after a rest.
     Rejoin(BrokerError),
 }
 
@@ -73,7 +80,7 @@ impl IntakeTask {
         topics::are_ready(&mut self.topics, &mut self.stop, tell).await
     }
 
-    /// One membership after the other.
+    /// Joins the group, again and again, until the task is stopped.
     async fn take_part(&mut self) {
         let (mut outage, mut refusal) = (pace::outage(), pace::refusal());
         while let Err(End::Rejoin(error)) = self.belong(&mut outage).await {
@@ -91,7 +98,7 @@ impl IntakeTask {
         }
     }
 
-    /// One membership in the group, from joining to its end, which is never `Ok`.
+    /// One membership in the group, from joining to its end. Never returns `Ok`.
     async fn belong(&mut self, outage: &mut Backoff) -> Flow {
         let mut subscription = self.join().await?;
         let mut assignments = Assignments::default();
@@ -106,7 +113,7 @@ impl IntakeTask {
             match delivery {
                 Ok(delivery) => {
                     self.deliver(delivery, &mut assignments, subscription.as_mut()).await?;
-                    // Only now: a membership that fails to begin each time is none.
+                    // Only after the first delivery: a membership that never gets that far must not reset the backoff.
                     outage.succeeded();
                     self.broker_is(None);
                 }
@@ -149,7 +156,7 @@ impl IntakeTask {
         Ok(())
     }
 
-    /// Takes partitions for the group, waiting for the store as long as it takes.
+    /// Records in the store that the partitions are assigned to this member; waits for the store as long as necessary.
     async fn assign(&mut self, partitions: &[TopicPartition]) -> Result<Vec<AssignedPartition>, End> {
         let mut backoff = pace::outage();
         loop {
@@ -230,14 +237,14 @@ impl IntakeTask {
         let mut duplicates = 0;
         for (start, started) in starts.iter().zip(started) {
             let Started::Existing { tree, same_digest, .. } = started else { continue };
-            // A commit of unknown outcome that was repeated finds its own trees.
+            // A commit that is repeated because its answer was lost finds its own trees.
             if *tree == start.tree.id {
                 continue;
             }
             duplicates += 1;
             if !same_digest {
                 let event = &start.key.key;
-                tracing::warn!(group = self.group.name, event, %tree, "an event came again with another content; it is ignored");
+                tracing::warn!(group = self.group.name, event, %tree, "an event came again with other content; it is ignored");
             }
         }
         self.health.send_modify(|health| {
@@ -249,10 +256,10 @@ impl IntakeTask {
         });
     }
 
-    /// The broker's own offsets are for its tools; the store is the truth.
+    /// Reports the offsets to the broker, for its own tools only: the offsets that count are in the store.
     async fn advise(&self, offsets: Vec<(TopicPartition, i64)>, subscription: &mut dyn Subscription) {
         if let Err(error) = subscription.advise(&offsets).await {
-            tracing::debug!(group = self.group.name, %error, "the broker was not told how far the group has come");
+            tracing::debug!(group = self.group.name, %error, "the group's offsets were not reported to the broker");
         }
     }
 
@@ -305,8 +312,8 @@ impl IntakeTask {
         self.health.send_if_modified(|health| {
             let before = std::mem::replace(&mut health.broker, now);
             match (&before, &health.broker) {
-                (Ok(()), Err(error)) => tracing::warn!(group = self.group.name, error, "the broker gives no events"),
-                (Err(_), Ok(())) => tracing::info!(group = self.group.name, "the broker gives events again"),
+                (Ok(()), Err(error)) => tracing::warn!(group = self.group.name, error, "the broker delivers no events"),
+                (Err(_), Ok(())) => tracing::info!(group = self.group.name, "the broker delivers events again"),
                 (Ok(()), Ok(())) | (Err(_), Err(_)) => {}
             }
             before != health.broker
@@ -314,16 +321,17 @@ impl IntakeTask {
     }
 }
 
-/// The group as brokers know it: a consumer is a context and a group (H1), so two contexts may use one name.
+/// The group's name at the broker. It includes the context, because a consumer is a context and a group (H1): two
+/// contexts may use one name.
 pub(crate) fn broker_group(context: &str, group: &str) -> String {
     format!("{context}.{group}")
 }
 
 fn lost() -> BrokerError {
-    BrokerError::new(BrokerErrorKind::Passing, "another member has a partition that the broker gave to this one")
+    BrokerError::new(BrokerErrorKind::Passing, "another member has a partition that the broker assigns to this one")
 }
 
-/// A time that does not come, for a branch that is not to be taken.
+/// A time in the far future, for a branch that must not be taken.
 fn far_off() -> Instant {
     Instant::now() + Duration::from_secs(24 * 3_600)
 }

@@ -1,4 +1,4 @@
-//! What becomes of a batch of records, decided without I/O: skipped, or started, and where the group then stands.
+//! Decides without I/O what to do with a batch of records: what starts a tree, what is skipped, how offsets move.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -12,9 +12,10 @@ use tokio::time::Instant;
 use crate::cloud::{self, Envelope};
 use crate::groups::{Group, Target};
 
-/// Records of one commit at most.
+/// The most records in one commit: enough to share the cost of a commit, and few enough to keep it short.
 const ROWS: usize = 500;
-/// Bytes of content of one commit at most, unless a single record has more.
+/// The most bytes of content in one commit, unless a single record has more. It bounds the memory of a commit if
+/// records are large.
 const BYTES: usize = 4 * 1024 * 1024;
 
 /// The partitions this member has, with the epochs of their assignments.
@@ -23,20 +24,21 @@ pub(super) struct Assignments {
     partitions: BTreeMap<(String, i32), Assignment>,
 }
 
+/// Whether a partition that the broker assigned to this member is assigned to it by the store too.
 #[derive(Debug)]
 enum Assignment {
     Mine {
         partition: TopicPartition,
         epoch: i64,
     },
-    /// The store refused it: another member has it. The broker should say so too, soon.
+    /// The store refused it, because another member has it. The broker should revoke it soon.
     Lost {
         since: Instant,
     },
 }
 
 impl Assignments {
-    /// The store has assigned these.
+    /// Notes that the store has assigned these.
     pub(super) fn assigned(&mut self, assigned: &[AssignedPartition]) {
         for AssignedPartition { partition, epoch, .. } in assigned {
             let assignment = Assignment::Mine { partition: partition.clone(), epoch: *epoch };
@@ -44,19 +46,19 @@ impl Assignments {
         }
     }
 
-    /// The broker has revoked these.
+    /// Notes that the broker has revoked these.
     pub(super) fn revoked(&mut self, partitions: &[TopicPartition]) {
         for TopicPartition { topic, partition, .. } in partitions {
             self.partitions.remove(&(topic.clone(), *partition));
         }
     }
 
-    /// The store has refused this one.
+    /// Notes that the store has refused this one.
     pub(super) fn lost(&mut self, topic: &str, partition: i32, now: Instant) {
         self.partitions.insert((topic.to_owned(), partition), Assignment::Lost { since: now });
     }
 
-    /// Since when the oldest partition is lost that the broker says is ours.
+    /// When the first of the lost partitions was lost that the broker still assigns to this member.
     pub(super) fn lost_since(&self) -> Option<Instant> {
         let lost = self.partitions.values().filter_map(|assignment| match assignment {
             Assignment::Lost { since } => Some(*since),
@@ -65,7 +67,7 @@ impl Assignments {
         lost.min()
     }
 
-    /// Partitions this member reads.
+    /// The number of partitions that this member reads.
     pub(super) fn count(&self) -> usize {
         self.partitions.values().filter(|assignment| matches!(assignment, Assignment::Mine { .. })).count()
     }
@@ -84,9 +86,10 @@ pub(super) struct Item {
     pub(super) topic: String,
     pub(super) partition: i32,
     pub(super) offset: i64,
-    /// `None` for a record that no consumer of the group wants: it only moves the offset. The tree's identity is
-    /// drawn once, so that a commit of unknown outcome is repeated as it was.
+    /// `None` if no consumer of the group subscribes to the record: it only moves the offset. The tree's id is drawn
+    /// once, so that a commit whose answer was lost is repeated unchanged.
     pub(super) start: Option<Start>,
+    /// Bytes of content, by which commits are cut.
     bytes: usize,
 }
 
@@ -113,7 +116,7 @@ fn start_of(group: &Group, target: Target, envelope: Envelope, tree: TreeId) -> 
     let key = StartKey {
         scope: KeyScope::Group(group.name.to_owned()),
         key: format!("{} {}", envelope.source, envelope.id),
-        // Of the content alone: what carried it may be told differently when it is delivered again.
+        // Of the content alone, because the attributes may differ when the event is delivered again.
         digest: canonical::digest(&envelope.content),
     };
     let cause = Cause {
@@ -151,7 +154,7 @@ pub(super) fn cut(items: Vec<Item>) -> VecDeque<Vec<Item>> {
     commits
 }
 
-/// The same items, a commit each partition.
+/// The same items, one commit per partition.
 pub(super) fn by_partition(items: Vec<Item>) -> Vec<Vec<Item>> {
     let mut partitions: BTreeMap<(String, i32), Vec<Item>> = BTreeMap::new();
     for item in items {
@@ -160,7 +163,7 @@ pub(super) fn by_partition(items: Vec<Item>) -> Vec<Vec<Item>> {
     partitions.into_values().collect()
 }
 
-/// The commit of those items whose partition is still ours; `None` where none is.
+/// The commit of those items whose partition is still assigned to this member; `None` if there are no such items.
 pub(super) fn intake_of(group: &Group, assignments: &Assignments, items: &[Item]) -> Option<Intake> {
     let mut offsets: BTreeMap<(&str, i32), OffsetAdvance> = BTreeMap::new();
     let mut starts = Vec::new();

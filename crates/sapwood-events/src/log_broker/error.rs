@@ -1,4 +1,4 @@
-//! Errors of the log's store, as errors of a broker.
+//! Turns errors of the log's store into errors of a broker.
 
 use sapwood_core::broker::{BrokerError, BrokerErrorKind};
 use sapwood_core::store::{StoreError, StoreErrorKind};

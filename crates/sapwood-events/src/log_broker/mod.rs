@@ -1,15 +1,16 @@
 //! The store's own log as a broker: the embedded default, for contexts that share one process.
 //!
-//! A topic's log lives in the store of the context that owns it, so publishing needs no other store than the
-//! context's own, and a consumer reads a store that is not its own. A topic has one partition. Offsets are kept by
-//! the consumer's store, as with any broker; the log knows nothing of its readers.
+//! A topic's log lives in the store of the context that owns it, so publishing needs only the context's own store, and
+//! a consumer reads from the store of another context. A topic has one partition. The consumer's store keeps the
+//! offsets, as with any broker; a log does not know its readers.
 //!
 //! ```text
 //!  relay of orders ──► store of orders: log of `orders.events` ──► intake of shipping ──► store of shipping
 //! ```
 //!
-//! Members of one group share one `LogBroker`: the first that asks owns the partition, the next takes over when it is
-//! dropped. A topic of a context that is not in this process is refused, because nothing would ever fill it.
+//! Members of one group share one `LogBroker`: the first to subscribe owns the partition, and the next takes over when
+//! the first is dropped. A topic of a context that is not in this process is refused, because no relay would ever fill
+//! it.
 
 mod error;
 mod subscription;
@@ -28,24 +29,28 @@ use tokio::sync::{Semaphore, watch};
 use error::{broker_error, kind_of};
 use subscription::{LogSubscription, Seat};
 
-/// How often a reader looks without a reason. Appends of this process and hints of others wake it at once.
+/// How often a reader looks without a wake-up. It can be slow, because appends of this process and hints of others wake
+/// a reader at once; it only finds what a lost hint missed.
 const PERIOD: Duration = Duration::from_secs(5);
 
 /// The logs of the contexts in this process.
 pub struct LogBroker {
+    /// By the name of the context that owns the topic.
     logs: BTreeMap<String, Arc<Log>>,
-    /// Where topics are that belong to none of them; `None` refuses these.
+    /// The log of all topics that belong to none of these contexts; `None` refuses such topics.
     rest: Option<Arc<Log>>,
-    /// One permit for each group and topic: its holder owns the partition.
+    /// One permit per group and topic: its holder owns the partition.
     seats: Mutex<HashMap<(String, String), Arc<Semaphore>>>,
+    /// How often readers look without a wake-up.
     period: Duration,
+    /// The source of jitter.
     environment: Arc<dyn Environment>,
 }
 
 /// The log of one context.
 struct Log {
     store: Arc<dyn Store>,
-    /// Changes with each append of this process.
+    /// Wakes readers after each append of this process.
     appended: watch::Sender<()>,
 }
 
@@ -75,7 +80,7 @@ impl LogBroker {
         self
     }
 
-    /// The same broker, whose readers look so often without a reason.
+    /// The same broker, with another period at which readers look without a wake-up.
     #[must_use]
     pub const fn with_period(mut self, period: Duration) -> Self {
         self.period = period;
@@ -86,7 +91,7 @@ impl LogBroker {
         let owner = owner_of(topic);
         owner.and_then(|context| self.logs.get(context)).or(self.rest.as_ref()).ok_or_else(|| {
             let message = match owner {
-                None => format!("topic `{topic}` is no context's: its name does not end in `.events`"),
+                None => format!("topic `{topic}` belongs to no context: its name does not end in `.events`"),
                 Some(context) => format!(
                     "topic `{topic}` belongs to context `{context}`, which is not in this process (here: {}); \
                      contexts in several processes need Kafka: set SAPWOOD_BROKER=kafka://…",
@@ -101,7 +106,7 @@ impl LogBroker {
         self.logs.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
     }
 
-    /// The seat of a group on a topic. Who holds its one permit owns the partition.
+    /// The seat of a group at a topic. The member that holds its one permit owns the partition.
     fn seat(&self, group: &str, topic: &str) -> Result<Seat, BrokerError> {
         let log = self.log_of(topic)?;
         let mut seats = self.seats.lock();
@@ -136,8 +141,8 @@ impl Broker for LogBroker {
         topics.iter().try_for_each(|topic| self.log_of(topic).map(drop))
     }
 
-    /// Appends, one commit for each run of records of one context. An append whose outcome is unknown fails as
-    /// passing; repeated, it may stand there twice, as with any broker.
+    /// Appends, with one commit per run of records of one topic. An append whose answer was lost fails as passing; if
+    /// it is repeated, its records may be in the log twice, as with any broker.
     async fn publish(&self, records: Vec<Record>) -> Vec<Result<(), BrokerError>> {
         let mut results = Vec::with_capacity(records.len());
         for run in records.chunk_by(|a, b| a.topic == b.topic) {
@@ -166,11 +171,11 @@ impl Log {
     async fn append(&self, records: &[Record]) -> Vec<Result<(), BrokerError>> {
         let results = match self.append_all(records).await {
             Ok(()) => records.iter().map(|_| Ok(())).collect(),
-            // One of them is at fault, and only it is to be refused.
+            // One of them is at fault, and only that one may be refused.
             Err(error) if error.kind() == StoreErrorKind::Permanent && records.len() > 1 => {
                 let mut results: Vec<Result<(), BrokerError>> = Vec::with_capacity(records.len());
                 for record in records {
-                    // Behind one that failed in passing nothing is appended: it would overtake.
+                    // After a passing failure nothing more is appended, because it would overtake the failed record.
                     let result = match results.last() {
                         Some(Err(error)) if error.kind() != BrokerErrorKind::Refused => {
                             Err(BrokerError::new(error.kind(), error.to_string()))
@@ -201,11 +206,11 @@ impl Log {
         self.store.log_append(&logged.collect::<Vec<_>>()).await
     }
 
-    /// Tells readers in other processes; they look by themselves besides.
+    /// Wakes readers in other processes. A hint may be lost, because they also look periodically.
     async fn hint(&self, records: &[Record]) {
         let Some(Record { topic, .. }) = records.first() else { return };
         if let Err(error) = self.store.hint(&[Hint::Log(topic.clone())]).await {
-            tracing::debug!(topic, %error, "readers in other processes were not told of new events");
+            tracing::debug!(topic, %error, "no hint of new events was sent to other processes");
         }
     }
 }

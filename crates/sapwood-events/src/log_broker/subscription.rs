@@ -1,4 +1,4 @@
-//! A reader of logs: owns the partitions of its group that are free, and reads each from its offset on.
+//! A reader of logs: takes the free partitions of its group, and reads each from its offset on.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,16 +18,19 @@ use tokio::time::sleep;
 
 use super::error::broker_error;
 
-/// Records read at once.
+/// The most records of one read; it bounds the memory of a reader.
 const ROWS: usize = 250;
-/// The one partition of a log.
+/// The number of a log's only partition.
 const PARTITION: i32 = 0;
 
 /// A membership of a group on some topics.
 pub(super) struct LogSubscription {
-    /// In the order in which they are looked at; the one that was read last goes to the end.
+    /// In the order in which they are read. The one that was read last goes to the end, so that no topic starves the
+    /// others.
     seats: VecDeque<Seat>,
+    /// How often all logs are read without a wake-up.
     period: Duration,
+    /// The source of jitter.
     environment: Arc<dyn Environment>,
 }
 
@@ -35,27 +38,34 @@ pub(super) struct LogSubscription {
 pub(super) struct Seat {
     topic: String,
     store: Arc<dyn Store>,
+    /// Announce appends of other processes.
     hints: BoxStream<'static, Hint>,
+    /// Announces appends of this process.
     appended: watch::Receiver<()>,
+    /// Has one permit; its holder owns the partition.
     free: Arc<Semaphore>,
     state: State,
 }
 
+/// Whether this member owns the partition, and how far it has read.
 enum State {
     /// Another member has the partition.
     Waiting,
-    /// Ours, and said so; where to begin is not known yet.
+    /// This member has it, and the assignment was delivered. The offset to begin at is not known yet.
     Assigned { _permit: OwnedSemaphorePermit },
-    /// Ours; `offset` is read next, and `look` says that there may be something.
+    /// This member has it. `offset` is read next; `look` is set if there may be something to read.
     Reading { _permit: OwnedSemaphorePermit, offset: i64, look: bool },
 }
 
-/// What one wait came to.
+/// Why a wait ended, with the index of the seat.
 enum Woken {
+    /// The partition became free, and is taken.
     Freed(usize, OwnedSemaphorePermit),
+    /// The log may have new records.
     News(usize),
     /// The store's hints have ended.
     Silence(usize),
+    /// It is time to look at every log.
     Period,
 }
 
@@ -74,7 +84,7 @@ impl Seat {
         TopicPartition { topic: self.topic.clone(), partition: PARTITION, topic_id: None }
     }
 
-    /// Takes the partition where it is free.
+    /// Takes the partition if it is free.
     fn take_free(&mut self) -> Option<TopicPartition> {
         let State::Waiting = self.state else { return None };
         let permit = Arc::clone(&self.free).try_acquire_owned().ok()?;
@@ -82,13 +92,13 @@ impl Seat {
         Some(self.partition())
     }
 
-    /// Waits for something that concerns this seat.
+    /// Waits until there is something to do for this seat.
     async fn woken(&mut self, at: usize) -> Woken {
         let Self { topic, hints, appended, free, state, .. } = self;
         match state {
             State::Waiting => match Arc::clone(free).acquire_owned().await {
                 Ok(permit) => Woken::Freed(at, permit),
-                // Nobody closes the semaphore.
+                // The semaphore is never closed.
                 Err(_) => std::future::pending().await,
             },
             State::Assigned { .. } => std::future::pending().await,
@@ -110,10 +120,10 @@ impl Seat {
         Consumed { topic, partition: PARTITION, offset, key: Some(Bytes::from(key)), headers, content }
     }
 
-    /// Reads on; `None` where there is nothing. Changes nothing before the store has answered.
+    /// Reads the next records; `None` if there are none. Cancel safe: it changes nothing before the store has answered.
     async fn read(&mut self) -> Result<Option<Vec<Consumed>>, BrokerError> {
         let State::Reading { offset, look: true, .. } = self.state else { return Ok(None) };
-        // Seen before the read: an append after it wakes again.
+        // Marked as seen before the read, so that an append after it wakes the reader again.
         self.appended.borrow_and_update();
         let logged = self.store.log_read(&self.topic, offset, ROWS).await.map_err(broker_error)?;
         let last = logged.last().map(|logged| logged.offset);
@@ -171,23 +181,24 @@ impl LogSubscription {
     }
 }
 
-/// Whether the log can be read from `offset` on without skipping anything (H8).
+/// Checks that the log can be read from `offset` on without skipping anything (H8).
 async fn check(store: &dyn Store, topic: &str, offset: i64) -> Result<(), BrokerError> {
     let before = offset.saturating_sub(1).max(0);
     let first = store.log_read(topic, before, 1).await.map_err(broker_error)?;
     let oldest = first.first().map(|logged| logged.offset);
-    // The record before is one that was read; nothing else need be there.
+    // The record before `offset` was read; if it still exists, none after it is missing.
     if offset == 0 || oldest.is_some_and(|oldest| oldest <= offset) {
         return Ok(());
     }
     let message = format!(
-        "`{topic}` should be read on from offset {offset}, but its log has {}: records were dropped before they were              read, or the log is another one",
+        "`{topic}` should be read from offset {offset} on, but its log has {}: records were deleted before they were \
+         read, or this is another log",
         oldest.map_or_else(|| "ended before".to_owned(), |oldest| format!("nothing before {oldest}")),
     );
     Err(BrokerError::new(BrokerErrorKind::Fatal, message))
 }
 
-/// [`select_all`] panics without futures; a membership without topics waits for nothing.
+/// [`select_all`] panics without futures, so a membership without topics waits for ever instead.
 async fn select_all_or_pending<F: Future<Output = Woken> + Unpin>(futures: Vec<F>) -> (Woken, usize, Vec<F>) {
     if futures.is_empty() {
         return std::future::pending().await;
@@ -197,7 +208,7 @@ async fn select_all_or_pending<F: Future<Output = Woken> + Unpin>(futures: Vec<F
 
 #[async_trait]
 impl Subscription for LogSubscription {
-    /// Cancel safe: what an await gives is put into the seat before the next one.
+    /// Cancel safe: the result of each await is stored in its seat before the next await.
     async fn next(&mut self) -> Result<Delivery, BrokerError> {
         let free: Vec<_> = self.seats.iter_mut().filter_map(Seat::take_free).collect();
         if !free.is_empty() {

@@ -1,20 +1,20 @@
-//! What the relay does next, decided without I/O: which lanes to read, what to publish, which lanes to write back.
+//! Decides without I/O what the relay does next: which lanes to read, what to publish, which lanes to write back.
 //!
 //! ```text
 //!   published                    read_to
 //!     │  in flight, at most one    │
-//!     ▼  flight a lane             ▼
+//!     ▼  flight per lane           ▼
 //! ────●━━━━━━━━━━━━━━●─────────────●──────► seq
 //!      acknowledged  waiting        not read yet
 //! ```
 //!
-//! A lane has one flight at a time, so nothing overtakes within it; the next rows are read meanwhile. What is
-//! published ends at the last row before which everything is acknowledged. A lane that was lost and leased again is a new one: what
-//! is under way for the old one is told apart by the epoch.
+//! A lane has one flight at a time, so that no event overtakes another in it; the next rows are read meanwhile.
+//! `published` is the last row up to which all rows are acknowledged. A lane that was lost and leased again is a new
+//! one: the epoch distinguishes it from what is still under way for the old one.
 //!
-//! Two publishers may work on one lane for a moment, a stale one and its successor. Each publishes without gaps from
-//! a row up to which all is acknowledged, so whatever they interleave, the *first* occurrences are in order, and
-//! consumers dedupe the others.
+//! For a moment two publishers may work on one lane, a stale one and its successor. Each publishes without gaps, from a
+//! row up to which all rows are acknowledged. So however their records interleave, the *first* occurrences are in
+//! order, and consumers dedupe the others.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -27,49 +27,62 @@ use crate::cloud;
 use crate::health::RefusedEvent;
 use crate::pace;
 
-/// Rows of a lane read at once, and flown at once. Two times this bounds a lane's memory.
+/// The most rows of a lane in one read, and in one flight. A lane reads one flight ahead, so twice this number bounds
+/// the rows that it has in memory.
 const ROWS: usize = 200;
 
 /// The lanes this process publishes.
 #[derive(Debug, Default)]
 pub(super) struct Lanes {
     lanes: BTreeMap<u16, Lane>,
+    /// Events acknowledged since the start.
     published: u64,
 }
 
+/// A lane that this process publishes.
 #[derive(Debug)]
 struct Lane {
+    /// The epoch of the lease; results of another epoch are ignored.
     epoch: i64,
-    /// The last row before which everything is acknowledged.
+    /// The last row up to which all rows are acknowledged.
     published: i64,
-    /// The same, as the store has it.
+    /// The same, as the store has it; it is written back less often than flights land.
     written: i64,
     /// The last row in memory.
     read_to: i64,
     /// There may be rows after `read_to`.
     look: bool,
+    /// A read is under way; a second one would read the same rows.
     reading: bool,
+    /// A flight is under way; a second one could overtake it.
     flying: bool,
+    /// Rows that are read and not counted as published yet, by `seq`.
     rows: VecDeque<Waiting>,
-    /// Between two tries of what failed.
+    /// Set from a failed flight until one succeeds.
     trouble: Option<Trouble>,
+    /// How long the lane rests after an outage.
     outage: Backoff,
+    /// How long the lane rests after a permanent refusal.
     refusal: Backoff,
 }
 
+/// A row that is not acknowledged, or that follows one that is not.
 #[derive(Debug)]
 struct Waiting {
     row: OutboxRow,
     acknowledged: bool,
 }
 
+/// What follows from a failed flight.
 #[derive(Debug)]
 struct Trouble {
+    /// The lane rests until then.
     until: Instant,
+    /// The event that the broker refuses permanently, if that is why.
     refused: Option<RefusedEvent>,
 }
 
-/// Rows to read.
+/// A read to begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Read {
     pub(super) lane: u16,
@@ -85,7 +98,7 @@ pub(super) struct Flight {
     pub(super) manifest: Vec<FlownRow>,
 }
 
-/// Where a record of a flight comes from; one a record, in order.
+/// The row that a record of a flight comes from; one per record, in order.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct FlownRow {
     lane: u16,
@@ -94,7 +107,7 @@ pub(super) struct FlownRow {
 }
 
 impl Lanes {
-    /// These are the lanes leased now.
+    /// Takes over the lanes that are leased now, and drops all others.
     pub(super) fn leased(&mut self, leases: &[LaneLease]) {
         self.lanes.retain(|lane, _| leases.iter().any(|lease| lease.lane == *lane));
         for lease in leases {
@@ -105,7 +118,7 @@ impl Lanes {
         }
     }
 
-    /// Any lane may have new rows.
+    /// Notes that any lane may have new rows.
     pub(super) fn look(&mut self) {
         self.lanes.values_mut().for_each(|lane| lane.look = true);
     }
@@ -122,7 +135,7 @@ impl Lanes {
             .collect()
     }
 
-    /// A read gave rows, or failed: then it is to be repeated.
+    /// Takes the rows of a read; `None` if it failed and must be repeated.
     pub(super) fn read(&mut self, read: Read, rows: Option<Vec<OutboxRow>>) {
         let Some(lane) = self.lane(read.lane, read.epoch) else { return };
         lane.reading = false;
@@ -135,14 +148,14 @@ impl Lanes {
         lane.rows.extend(rows.into_iter().map(|row| Waiting { row, acknowledged: false }));
     }
 
-    /// The next flight: what waits in every lane that has none and is not resting.
+    /// The next flight: the waiting rows of every lane that has no flight and does not rest.
     pub(super) fn flight(&mut self, now: Instant) -> Option<Flight> {
         let mut flight = Flight { records: Vec::new(), manifest: Vec::new() };
         for (number, lane) in &mut self.lanes {
             if lane.flying || !lane.rested(now) {
                 continue;
             }
-            // What was refused once is tried alone, so that nothing overtakes it where it is refused again.
+            // A refused event is published alone, so that no other overtakes it if it is refused again.
             let most = if lane.refusal_of().is_some() { 1 } else { ROWS };
             for Waiting { row, .. } in lane.rows.iter().filter(|waiting| !waiting.acknowledged).take(most) {
                 lane.flying = true;
@@ -153,7 +166,7 @@ impl Lanes {
         (!flight.records.is_empty()).then_some(flight)
     }
 
-    /// A flight has landed: one result a record.
+    /// Takes the results of a flight, one per record.
     pub(super) fn landed(
         &mut self,
         manifest: &[FlownRow],
@@ -170,13 +183,13 @@ impl Lanes {
         }
     }
 
-    /// Cursors that the store does not have yet.
+    /// How far lanes are published, of those whose progress the store does not have yet.
     pub(super) fn advances(&self) -> Vec<LaneAdvance> {
         let behind = self.lanes.iter().filter(|(_, lane)| lane.written < lane.published);
         behind.map(|(lane, at)| LaneAdvance { lane: *lane, epoch: at.epoch, published: at.published }).collect()
     }
 
-    /// The store has these now, except of lanes that are lost. Returns whether any is.
+    /// Notes that the store has these now, except those of lost lanes. Returns whether a lane is lost.
     pub(super) fn advanced(&mut self, advances: &[LaneAdvance], lost: &[u16]) -> bool {
         for LaneAdvance { lane, epoch, published } in advances {
             let is_lost = lost.contains(lane);
@@ -189,7 +202,7 @@ impl Lanes {
         !lost.is_empty()
     }
 
-    /// When a resting lane tries again.
+    /// When the next resting lane publishes again.
     pub(super) fn next_try(&self) -> Option<Instant> {
         let resting = self.lanes.values().filter(|lane| !lane.flying);
         resting.filter_map(|lane| lane.trouble.as_ref()).map(|trouble| trouble.until).min()
@@ -200,12 +213,12 @@ impl Lanes {
         self.published
     }
 
-    /// The lanes held, each with the last row before which everything is acknowledged.
+    /// The lanes that this process publishes, each with the last row up to which all rows are acknowledged.
     pub(super) fn published_to(&self) -> BTreeMap<u16, i64> {
         self.lanes.iter().map(|(number, lane)| (*number, lane.published)).collect()
     }
 
-    /// Events at which a lane stands still.
+    /// Events at which a lane is stopped.
     pub(super) fn refused(&self) -> Vec<RefusedEvent> {
         self.lanes.values().filter_map(Lane::refusal_of).cloned().collect()
     }
@@ -266,18 +279,18 @@ impl Lane {
         }
     }
 
-    /// Drops what is acknowledged from the front, and moves on behind it.
+    /// Drops the acknowledged rows at the front, and moves `published` to the last of them.
     fn advance(&mut self) {
         while let Some(waiting) = self.rows.pop_front_if(|waiting| waiting.acknowledged) {
             self.published = waiting.row.seq;
         }
     }
 
-    /// Rests after a failure.
+    /// Lets the lane rest after a failure.
     fn fail(&mut self, at: FlownRow, error: &BrokerError, now: Instant, fraction: f64) {
         self.trouble = Some(match error.kind() {
             BrokerErrorKind::Passing | BrokerErrorKind::Fatal => {
-                // A refusal that was seen before stays in sight: an outage does not mend it.
+                // A refusal that was seen before stays visible, because an outage does not resolve it.
                 let refused = self.trouble.take().and_then(|trouble| trouble.refused);
                 Trouble { until: now + self.outage.failed(fraction), refused }
             }
@@ -352,7 +365,7 @@ mod tests {
         BrokerError::new(kind, "no")
     }
 
-    /// E4: per key the order on the broker is the commit order. One flight a lane keeps it.
+    /// E4: per key the order on the broker is the commit order. One flight per lane keeps it.
     #[test]
     fn a_lane_reads_ahead_but_has_one_flight_at_a_time() {
         let now = Instant::now();

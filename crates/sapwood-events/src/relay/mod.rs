@@ -1,16 +1,16 @@
-//! The relay: publishes a context's outbox, each lane in order, and writes back how far it came.
+//! The relay: publishes a context's outbox, each lane in order, and records how far each lane is published.
 //!
-//! One task an engine. What is done next is decided by [`lanes`]; here it is only begun, awaited and told back. At
-//! most one call of each kind is under way, but for flights, of which each lane has at most one.
+//! There is one task per engine. [`lanes`] decides what to do next; this module begins it, awaits it and passes the
+//! result back. At most one call of each kind is under way, except flights, of which each lane has at most one.
 //!
-//! - **Woken** by the engine, which tells of its own commits and of the hints of others, and by a slow period that
+//! - **Wake-ups** come from the engine, after its own commits and for the hints of others, and from a slow period that
 //!   finds what both missed.
-//! - **The broker is down**: flights wait, and nothing else does; trees never notice (SEMANTICS E4). After a moment
-//!   the broker is asked how it is, so that the health says so.
-//! - **A record is refused for good**: its lane stops there, visibly, and tries it again at a growing distance. The
-//!   other lanes go on. Nothing is skipped; but events behind it that were in the same flight may already be out.
-//! - **Stopped**: nothing new is begun; what is in flight may land within a grace, lanes are written back and
-//!   given back. What remains is in the outbox, for whoever publishes next.
+//! - **The broker is down**: only flights wait; no tree is affected (SEMANTICS E4). After a few seconds the broker is
+//!   pinged, so that the health shows the outage.
+//! - **A record is refused permanently**: its lane stops there, visibly, and publishes it again at growing intervals.
+//!   The other lanes go on. Nothing is skipped, but later events of the same flight may already be published.
+//! - **Stop**: nothing new begins; flights may land within a grace period, then how far the lanes are published is
+//!   recorded, and the lanes are released. The rest stays in the outbox, for the next publisher.
 
 mod lanes;
 
@@ -33,29 +33,36 @@ use crate::pace;
 use crate::topics::{self, Ready};
 use lanes::{Flight, FlownRow, Lanes, Read};
 
-/// How long a flight may be away before the broker is asked how it is.
+/// How long a flight may take before the broker is pinged: longer than a broker that is up needs, short enough for the
+/// health to show an outage soon.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// The least distance between two writes of how far lanes are published. What a crash in between makes the next publisher send again is
-/// deduped; a commit for each flight would cost as much as the trees' own.
+/// The shortest time between two writes of how far lanes are published, because a commit per flight would cost as much
+/// as the trees' own commits. After a crash the next publisher sends some events again, and consumers dedupe them.
 const ROUND: Duration = Duration::from_millis(100);
-/// How long what is in flight may take to land when the relay stops. The outbox keeps what does not.
+/// How long a relay that stops waits for its flights, and then for the store. The outbox keeps what has not landed.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// What publishes the outbox of one context.
+/// The relay of one context, before it runs.
 pub(crate) struct Relay {
+    /// Has the outbox and the lanes.
     pub(crate) store: Arc<dyn Store>,
+    /// The worker that the lanes are leased to.
     pub(crate) worker: WorkerId,
+    /// The source of jitter.
     pub(crate) environment: Arc<dyn Environment>,
+    /// Where the events are published.
     pub(crate) broker: Arc<dyn Broker>,
     /// Notified when the outbox has new rows: after commits of this process, and by hints of others.
     pub(crate) signal: Arc<Notify>,
-    /// How often lanes are claimed and looked at without a reason.
+    /// How often lanes are claimed and read without a wake-up.
     pub(crate) period: Duration,
+    /// Whether the topics exist; nothing is published before.
     pub(crate) topics: watch::Receiver<Ready>,
+    /// Read by the choreography.
     pub(crate) health: watch::Sender<RelayHealth>,
 }
 
-/// What came of something that was begun.
+/// The result of a call that was begun.
 enum Done {
     Claimed(StoreResult<Vec<LaneLease>>),
     Read(Vec<(Read, StoreResult<Vec<OutboxRow>>)>),
@@ -64,26 +71,38 @@ enum Done {
     Pinged(Result<(), BrokerError>),
 }
 
-/// The worker was declared dead: its lanes are another's.
+/// The worker was declared dead, so other workers may publish its lanes.
 struct Fenced;
 
-/// A relay at work.
+/// A relay that runs.
 struct Run {
     relay: Relay,
+    /// Decides what to do next.
     lanes: Lanes,
+    /// The calls under way.
     work: FuturesUnordered<BoxFuture<'static, Done>>,
+    /// When lanes are next claimed and read without a wake-up.
     next_period: Instant,
+    /// A claim is due.
     claim: bool,
+    /// A claim is under way.
     claiming: bool,
+    /// Reads are under way, one per lane at most.
     reading: bool,
+    /// A write of how far lanes are published is under way.
     advancing: bool,
+    /// The next such write is not begun before that.
     next_advance: Instant,
+    /// A ping of the broker is under way.
     pinging: bool,
-    /// Nothing is asked of the store before that.
+    /// Set after a failure of the store, which is not called before that.
     store_rests: Option<Instant>,
+    /// How long the store rests after its next failure.
     store_backoff: Backoff,
+    /// Records in flights, for the health.
     in_flight: usize,
-    /// When a flight last left or landed, or the broker was last asked how it is.
+    /// When a flight last left or landed, or the broker last answered a ping; the next ping is due some time after
+    /// that.
     heard: Instant,
 }
 
@@ -118,7 +137,7 @@ impl Run {
         }
     }
 
-    /// Waits for the topics. Lanes are left to workers that can publish them.
+    /// Waits until the topics exist. No lane is claimed before, so that workers that can publish get the lanes.
     async fn topics_are_ready(&mut self, stop: &mut watch::Receiver<bool>) -> bool {
         let health = &self.relay.health;
         let tell = |ready| health.send_modify(|health| health.broker = ready);
@@ -140,7 +159,8 @@ impl Run {
         }
     }
 
-    /// Something is due: the period, or the end of a rest, which [`Self::begin`] sees for itself.
+    /// Handles a time that has come: begins the next period if it is due. The end of a rest needs nothing here, because
+    /// [`Self::begin`] checks it.
     fn period(&mut self) {
         let now = Instant::now();
         if self.next_period <= now {
@@ -158,7 +178,7 @@ impl Run {
         others.into_iter().flatten().fold(self.next_period, Instant::min)
     }
 
-    /// Begins whatever there is to do and is not under way.
+    /// Begins everything that is due and not under way.
     fn begin(&mut self) {
         let now = Instant::now();
         if self.store_rests.is_none_or(|until| until <= now) {
@@ -183,7 +203,7 @@ impl Run {
         }
         (self.claim, self.claiming) = (false, true);
         let (store, worker) = (Arc::clone(&self.relay.store), self.relay.worker);
-        // All that are free: a worker that joins later takes over what this one leaves behind.
+        // All free lanes: a worker that joins later takes over those that this one releases, or leaves when it dies.
         let limit = store.info().lanes;
         self.work.push(async move { Done::Claimed(store.lane_claim(worker, limit).await) }.boxed());
     }
@@ -270,7 +290,7 @@ impl Run {
                 self.advancing = false;
                 match lost {
                     Ok(lost) => {
-                        // Whoever has them may leave them behind again.
+                        // Claims again, because the new publisher may release them soon.
                         self.claim |= self.lanes.advanced(&advances, &lost);
                         self.store_answers();
                     }
@@ -292,7 +312,7 @@ impl Run {
         self.in_flight -= manifest.len();
         let now = Instant::now();
         self.heard = now;
-        // A refusal is an answer: the broker is there.
+        // A refusal is an answer, so the broker is up.
         let errors = results.iter().filter_map(|result| result.as_ref().err());
         self.broker_is(errors.into_iter().find(|error| error.kind() != BrokerErrorKind::Refused));
         self.lanes.landed(manifest, results, now, self.relay.environment.fraction());
@@ -311,7 +331,7 @@ impl Run {
         if self.store_rests.is_none() {
             let wait = self.store_backoff.failed(self.relay.environment.fraction());
             self.store_rests = Some(Instant::now() + wait);
-            tracing::warn!(%error, ?wait, "the outbox cannot be read or lanes written back; trying again");
+            tracing::warn!(%error, ?wait, "the outbox cannot be read, or lanes not be written back; repeating");
         }
         self.relay.health.send_modify(|health| health.store = Err(error.to_string()));
         Ok(())
@@ -336,7 +356,7 @@ impl Run {
         self.relay.health.send_if_modified(|health| {
             for event in refused.iter().filter(|event| !health.refused.contains(event)) {
                 let RefusedEvent { lane, id, cloud_type, topic, why } = event;
-                tracing::error!(lane, id, cloud_type, topic, why, "the broker refuses an event; its lane waits");
+                tracing::error!(lane, id, cloud_type, topic, why, "the broker refuses an event; its lane is stopped");
             }
             let before = health.clone();
             *health = RelayHealth { lanes, refused, published, in_flight, ..before.clone() };
@@ -344,7 +364,7 @@ impl Run {
         });
     }
 
-    /// Awaits what is under way, writes the lanes back and releases them, within the grace.
+    /// Awaits what is under way, records how far the lanes are published and releases them, within the grace period.
     async fn land(&mut self) {
         let end = Instant::now() + GRACE;
         while !self.work.is_empty() {
@@ -369,10 +389,10 @@ impl Run {
             }
             store.lane_release(worker).await
         };
-        // A store that does not answer frees the lanes when this worker's lease is over.
+        // If the store does not answer, the lanes become free when this worker's lease expires.
         let left = timeout_at(Instant::now() + GRACE, leave).await;
         if let Ok(Err(error)) = left {
-            tracing::warn!(%error, "lanes were not given back; they are free once the lease is over");
+            tracing::warn!(%error, "lanes were not released; they become free when the lease expires");
         }
     }
 }

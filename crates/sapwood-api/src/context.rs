@@ -1,4 +1,4 @@
-//! What a served context is: its engine, and who else speaks of its health.
+//! A context as it is served: its engine, and the further sources of its health.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,6 +10,7 @@ use sapwood_engine::Engine;
 #[derive(Clone)]
 pub struct ContextApi {
     engine: Engine,
+    /// Sources besides the engine, asked at each request.
     health: Vec<HealthSource>,
 }
 
@@ -20,7 +21,7 @@ impl ContextApi {
         Self { engine, health: Vec::new() }
     }
 
-    /// Adds someone who speaks of the context's health besides the engine, such as its relay and intake.
+    /// Adds a source of the context's health besides the engine, such as its relay and intakes.
     #[must_use]
     pub fn health(mut self, source: impl Fn() -> Vec<HealthPart> + Send + Sync + 'static) -> Self {
         self.health.push(HealthSource(Arc::new(source)));
@@ -46,7 +47,7 @@ impl ContextApi {
         let lease = (!health.lease_is_good).then(|| "the worker's lease is not renewed; it starts nothing".to_owned());
         let work = match (health.is_stopped, health.is_draining) {
             (true, _) => Some("stopped".to_owned()),
-            (false, true) => Some("draining: no tree is started or claimed any more".to_owned()),
+            (false, true) => Some("draining: trees are no longer started or claimed".to_owned()),
             (false, false) => None,
         };
         let own = [part("store", health.store_error), part("lease", lease), part("work", work)];
@@ -55,7 +56,7 @@ impl ContextApi {
     }
 }
 
-/// Someone who speaks of a context's health. Asked at each request, so it must answer from memory.
+/// A source of a context's health. It is asked at each request, so it must answer from memory.
 #[derive(Clone)]
 pub struct HealthSource(Arc<dyn Fn() -> Vec<HealthPart> + Send + Sync>);
 
@@ -65,14 +66,14 @@ impl fmt::Debug for HealthSource {
     }
 }
 
-/// What is said of one part of a context.
+/// The health of one part of a context.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HealthPart {
     /// The part: `store`, `relay`, `intake shipping` ...
     pub name: String,
     /// How it is.
     pub state: HealthState,
-    /// In words, where it is not up. Nothing secret: anybody may read it.
+    /// Why it is not up, in words; `None` if it is up. It must contain no secret, because every client can read it.
     pub detail: Option<String>,
 }
 
@@ -81,8 +82,8 @@ pub struct HealthPart {
 pub enum HealthState {
     /// As it should be.
     Up,
-    /// It waits for something, and the context goes on meanwhile: a broker that is away fails no tree (E4), so taking
-    /// the process out of service for it would turn a small outage into a large one.
+    /// It waits for something, and the context goes on meanwhile. An outage of the broker fails no tree (E4), so taking
+    /// the process out of service because of it would turn a small outage into a large one.
     Degraded,
     /// The context cannot serve.
     Down,

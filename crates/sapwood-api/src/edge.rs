@@ -1,4 +1,4 @@
-//! What every request passes: the access log, panics, and the framework's own errors.
+//! What every request passes through: the access log, panics, and the framework's own errors.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
@@ -21,7 +21,7 @@ pub(crate) async fn pass(request: Request, next: Next) -> Response {
     let path = request.extensions().get::<OriginalUri>().map_or(request.uri(), |uri| &uri.0).path().to_owned();
 
     let response = AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|_panic| {
-        // The panic's own message went to the log by the panic hook; the client has no use for it.
+        // The panic hook has logged the panic's message, which is of no use to the client.
         Problem::new(Code::Internal, "the request failed; its reason is in the log").into_response()
     });
     let response = with_problem(response, &path);
@@ -30,7 +30,7 @@ pub(crate) async fn pass(request: Request, next: Next) -> Response {
     let status = response.status().as_u16();
     let duration_ms = began.elapsed().as_micros() as f64 / 1e3;
     if route.starts_with("/health/") {
-        // Probes come every few seconds for ever.
+        // Probes come every few seconds and would fill the log.
         tracing::debug!(target: "sapwood::access", %method, route, status, duration_ms, "served");
     } else {
         tracing::info!(target: "sapwood::access", %method, route, status, duration_ms, "served");
@@ -38,12 +38,12 @@ pub(crate) async fn pass(request: Request, next: Next) -> Response {
     response
 }
 
-/// There is no route for the path.
+/// The answer if no route has the path.
 pub(crate) async fn unknown_route(uri: OriginalUri) -> Problem {
     Problem::new(Code::UnknownRoute, format!("there is nothing at `{}`; see /docs", uri.path()))
 }
 
-/// The route does not take the method. (The framework adds the header `Allow`.)
+/// The answer if the route does not take the method. (The framework adds the header `Allow`.)
 pub(crate) async fn method_not_allowed(request: Request) -> Problem {
     let (method, path) = (request.method(), request.uri().path());
     Problem::new(Code::MethodNotAllowed, format!("`{path}` does not take {method}"))

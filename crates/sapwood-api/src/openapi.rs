@@ -1,9 +1,9 @@
 //! The OpenAPI document: the routes, and a path for each function of the contexts that are served.
 //!
-//! The routes describe themselves (utoipa). Functions are known at run time only, so their paths are written here: one
-//! for each that a request can start, with the JSON Schemas of its parameters, result and error as components
-//! `{context}.{function}.input`, `.output`, `.error` and `.outcome`. Types that schemas share within a context are
-//! components `{context}.{Type}`. The text depends on the functions alone: keys are sorted.
+//! The routes describe themselves (utoipa). Functions are known only at run time, so this module writes their paths:
+//! one for each function that a request can start, with the JSON Schemas of its parameters, result and error as
+//! components `{context}.{function}.input`, `.output`, `.error` and `.outcome`. Types that schemas share within a
+//! context are components `{context}.{Type}`. The text depends on the functions alone, because keys are sorted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -44,7 +44,9 @@ pub(crate) fn with_functions(routes: &utoipa::openapi::OpenApi, contexts: &[(&st
     text
 }
 
+/// The generic route that starts a function; its operation is the pattern for those of single functions.
 const START_PATH: &str = "/v1/{context}/functions/{name}";
+/// Where references to components point.
 const COMPONENT: &str = "#/components/schemas/";
 
 /// The operation that starts one function: the generic one, with names and schemas in place of parameters.
@@ -80,7 +82,7 @@ fn start_operation(context: &str, function: &Definition, generic: &Value) -> Val
     operation
 }
 
-/// Completes the responses that are problems: their handlers only name the codes, in the description.
+/// Completes the responses that are problems, because their handlers only name the codes in the description.
 fn describe_problems(document: &mut Value) {
     let paths = document["paths"].as_object_mut().into_iter().flatten();
     for (path, item) in paths {
@@ -115,7 +117,7 @@ fn example(code: Code) -> Value {
     json!({"value": body})
 }
 
-/// Says in every parameter `context` which contexts there are.
+/// Lists in every parameter `context` the contexts that exist.
 fn name_contexts(document: &mut Value, names: &[&str]) {
     if names.is_empty() {
         return;
@@ -134,7 +136,7 @@ fn name_contexts(document: &mut Value, names: &[&str]) {
 #[derive(Default)]
 struct Components {
     schemas: Map<String, Value>,
-    /// What a component was made of, by its name: a definition with all that it refers to.
+    /// By the name of a component: the definition it was made of, with everything that this refers to.
     origins: BTreeMap<String, String>,
 }
 
@@ -147,7 +149,7 @@ impl Components {
         self.schemas.insert(format!("{base}.outcome"), outcome(&base));
     }
 
-    /// Adds a schema under `name`, its definitions beside it.
+    /// Adds a schema under `name`, and its definitions as components beside it.
     fn add(&mut self, context: &str, name: &str, mut schema: Value) {
         let mut definitions = Map::new();
         if let Some(object) = schema.as_object_mut() {
@@ -168,8 +170,8 @@ impl Components {
         self.schemas.insert(name.to_owned(), schema);
     }
 
-    /// The component of a definition. Two types of one name (of two modules) are two components: the first comer has
-    /// the plain name.
+    /// The component of a definition. Two types of one name (in two modules) are two components: the first one gets the
+    /// plain name.
     fn name_of(&mut self, context: &str, definition: &str, definitions: &Map<String, Value>) -> String {
         let origin = whole(definition, definitions);
         let plain = format!("{context}.{}", component_name(definition));
@@ -214,7 +216,8 @@ fn references(schema: &Value, found: &mut Vec<String>) {
     }
 }
 
-/// Turns references within a schema into references to components; `own` is the schema's own component, which `#` is.
+/// Turns references within a schema into references to components; `own` is the schema's own component, which `#`
+/// refers to.
 fn point(schema: &mut Value, names: &BTreeMap<String, String>, own: &str) {
     match schema {
         Value::Object(object) => {

@@ -1,15 +1,15 @@
 //! Cursors: where the next page of a list begins.
 //!
-//! A cursor is opaque to clients: the last id of the page before, and a check that binds it to the list it came from.
-//! So one that was cut, made up or carried over to another filter is refused instead of answering with the wrong page.
+//! A cursor is opaque to clients. It is the last id of the previous page, and a checksum that binds it to its list. So
+//! a cursor that was cut, invented or used with other filters is refused, instead of giving the wrong page.
 
 use sapwood_core::TreeId;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-/// Trees on a page where the request does not say.
+/// Trees on a page if the request does not say: few enough to answer quickly.
 pub(crate) const LIMIT_DEFAULT: usize = 50;
-/// The most trees on a page: a page is built in memory.
+/// The most trees on a page, because a page is built in memory.
 pub(crate) const LIMIT_MOST: usize = 200;
 
 /// What a cursor belongs to: the parts that decide which trees are in the list, in a fixed order.
@@ -21,10 +21,10 @@ impl List<'_> {
         format!("{}{:08x}", last.uuid().simple(), self.check(last))
     }
 
-    /// The last tree of the page before; `None` where the text is no cursor of this list.
+    /// The last tree of the previous page; `None` if the text is not a cursor of this list.
     pub(crate) fn last(&self, cursor: &str) -> Option<TreeId> {
-        // `get` refuses a cut through a character; the check's text is compared as it is written, so there is one
-        // cursor for a place.
+        // `get` refuses a cut through a character. The whole text is compared, so that each page has exactly one
+        // cursor.
         let id = TreeId::from(Uuid::try_parse(cursor.get(..32)?).ok()?);
         (self.cursor(id) == cursor).then_some(id)
     }

@@ -1,7 +1,7 @@
-//! Errors, told as problems (RFC 9457): one table of stable codes, each with its status and what to do about it.
+//! Errors, sent as problems (RFC 9457): one table of stable codes, each with its status and what to do about it.
 //!
-//! A client may rely on `code` and `status`; titles and details are for people. What caused an error on our side goes
-//! to the log and never to the client.
+//! A client may rely on `code` and `status`; titles and details are for people. The cause of an internal error goes to
+//! the log and never to the client.
 
 use std::fmt::Write as _;
 
@@ -16,19 +16,19 @@ use serde_json::{Map, Value, json};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Code {
-    /// The body is no JSON.
+    /// The body is not JSON.
     MalformedJson,
     /// The request's path or headers cannot be read.
     MalformedRequest,
-    /// A parameter of the query is unknown, or its value is none that is taken.
+    /// A parameter of the query is unknown, or its value is not valid.
     InvalidQuery,
-    /// The cursor is none of this list.
+    /// The cursor does not belong to this list.
     InvalidCursor,
-    /// The caller's id is none that is taken.
+    /// The id is not valid.
     InvalidId,
-    /// There is nothing at this path.
+    /// Nothing exists at this path.
     UnknownRoute,
-    /// The process serves no such context.
+    /// The process does not serve this context.
     UnknownContext,
     /// The context has no such function.
     UnknownFunction,
@@ -40,7 +40,7 @@ pub enum Code {
     RequestTimeout,
     /// The id is held by a tree of another function or input.
     IdConflict,
-    /// The body, or a value in it, is larger than is taken.
+    /// The body, or a value in it, is larger than the limit.
     PayloadTooLarge,
     /// The body's content type is not JSON.
     UnsupportedMediaType,
@@ -50,15 +50,15 @@ pub enum Code {
     NotStartable,
     /// Something went wrong on this side.
     Internal,
-    /// The store cannot be reached, or not now.
+    /// The store does not answer now.
     StoreUnavailable,
-    /// The process is about to end and starts nothing more.
+    /// The process is about to end and starts no more trees.
     Draining,
     /// A part of the process is not ready to serve.
     NotReady,
 }
 
-/// A row of the table of codes.
+/// One row of the table of codes.
 struct Meaning {
     name: &'static str,
     status: StatusCode,
@@ -97,7 +97,7 @@ impl Code {
         self.meaning().name
     }
 
-    /// The status it is told with.
+    /// The HTTP status it is sent with.
     #[must_use]
     pub const fn status(self) -> StatusCode {
         self.meaning().status
@@ -135,29 +135,30 @@ impl Code {
             Self::MalformedJson => row(
                 "malformed_json",
                 StatusCode::BAD_REQUEST,
-                "The body is no JSON",
+                "The body is not JSON",
                 "The body could not be parsed; the detail names line and column. Send one JSON object of the \
-                 function's parameters, `{}` where it has none.",
+                 function's parameters, or `{}` if it has none.",
             ),
             Self::MalformedRequest => row(
                 "malformed_request",
                 StatusCode::BAD_REQUEST,
                 "The request cannot be read",
-                "The path or a header is not what HTTP allows, such as a percent-encoding that gives no UTF-8.",
+                "The path or a header is not what HTTP allows, such as a percent-encoding that is not UTF-8.",
             ),
             Self::InvalidQuery => row(
                 "invalid_query",
                 StatusCode::BAD_REQUEST,
                 "A parameter of the query is not valid",
-                "A parameter is unknown, repeated, or has a value out of its bounds; the detail names it and what is \
-                 taken. Unknown parameters are refused, for a filter with a typing error would answer with everything.",
+                "A parameter is unknown, repeated, or has a value outside its bounds; the detail names it and the \
+                 values allowed. Unknown parameters are refused, because a misspelled filter would otherwise filter \
+                 nothing.",
             ),
             Self::InvalidCursor => row(
                 "invalid_cursor",
                 StatusCode::BAD_REQUEST,
-                "The cursor is none of this list",
-                "A cursor is taken by the list that gave it only: same context, same filters. Send `next_cursor` of \
-                 the page before unchanged, or begin again without a cursor.",
+                "The cursor does not belong to this list",
+                "A cursor is valid only for the list that returned it: same context, same filters. Send `next_cursor` \
+                 of the previous page unchanged, or begin again without a cursor.",
             ),
             Self::InvalidId => row(
                 "invalid_id",
@@ -169,15 +170,15 @@ impl Code {
             Self::UnknownRoute => row(
                 "unknown_route",
                 StatusCode::NOT_FOUND,
-                "There is nothing at this path",
-                "The paths that are served are in `/openapi.json`, to be read at `/docs`.",
+                "Nothing exists at this path",
+                "The paths that are served are listed in `/openapi.json`, which `/docs` shows in a browser.",
             ),
             Self::UnknownContext => row(
                 "unknown_context",
                 StatusCode::NOT_FOUND,
                 "No such context",
-                "This process serves other contexts; the detail names the nearest. A context that runs as its own \
-                 process has its own address.",
+                "This process serves other contexts; the detail suggests a similar name. A context that runs as its \
+                 own process has its own address.",
             ),
             Self::UnknownFunction => row(
                 "unknown_function",
@@ -189,14 +190,14 @@ impl Code {
                 "unknown_tree",
                 StatusCode::NOT_FOUND,
                 "No such tree",
-                "The context has no tree of this id: it was never started, belongs to another context, or its \
+                "The context has no tree with this id: it was never started, belongs to another context, or its \
                  retention has passed.",
             ),
             Self::MethodNotAllowed => row(
                 "method_not_allowed",
                 StatusCode::METHOD_NOT_ALLOWED,
                 "The path does not take this method",
-                "The header `Allow` names the methods it takes.",
+                "The header `Allow` lists the methods that it takes.",
             ),
             Self::RequestTimeout => row(
                 "request_timeout",
@@ -208,15 +209,15 @@ impl Code {
                 "id_conflict",
                 StatusCode::CONFLICT,
                 "The id is held by another start",
-                "The same `Idempotency-Key` was used before with another function or other input; the member `tree` \
-                 is the tree that holds it. Nothing was started. Use another id for another piece of work.",
+                "The same `Idempotency-Key` was used before with another function or another input; the member `tree` \
+                 is the tree that has it. Nothing was started. Use another id for another piece of work.",
             ),
             Self::PayloadTooLarge => row(
                 "payload_too_large",
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "The body is too large",
-                "An input is bounded by the context's limit of payload bytes (1 MiB unless set). Store large data \
-                 elsewhere and send where it is.",
+                "The input exceeds the context's limit of payload bytes (1 MiB unless set). Store large data \
+                 elsewhere and send a reference to it.",
             ),
             Self::UnsupportedMediaType => row(
                 "unsupported_media_type",
@@ -228,14 +229,15 @@ impl Code {
                 "invalid_input",
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "The input is not what the function takes",
-                "The body is JSON, but no object of the function's parameters; the detail names the place and what was \
-                 expected there. The function's schema is in `GET /v1/{context}/functions`.",
+                "The body is JSON, but not an object of the function's parameters; the detail names the place and what \
+                 was expected there. The function's schema is in `GET /v1/{context}/functions`.",
             ),
             Self::NotStartable => row(
                 "not_startable",
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "The function is not started by requests",
-                "A consumer is started by the event it is subscribed to. Publish that event, or start a function.",
+                "A consumer is started by the event that it subscribes to. Publish that event, or start another \
+                 function.",
             ),
             Self::Internal => row(
                 "internal",
@@ -247,8 +249,8 @@ impl Code {
                 "store_unavailable",
                 StatusCode::SERVICE_UNAVAILABLE,
                 "The store cannot be reached",
-                "The context's database does not answer, or not now; trees wait and go on when it does. Whether a \
-                 start was recorded is unknown: send it again with the same `Idempotency-Key`.",
+                "The context's database does not answer now; trees wait, and go on when it answers. It is unknown \
+                 whether a start was recorded: send it again with the same `Idempotency-Key`.",
             ),
             Self::Draining => row(
                 "draining",
@@ -260,13 +262,13 @@ impl Code {
                 "not_ready",
                 StatusCode::SERVICE_UNAVAILABLE,
                 "Not ready to serve",
-                "The member `parts` names each part of each context and how it is.",
+                "The member `parts` lists each part of each context with its state.",
             ),
         }
     }
 }
 
-/// The reference of all codes, in Markdown: a section each.
+/// The reference of all codes in Markdown, one section per code.
 #[must_use]
 pub fn reference() -> String {
     let mut text = String::new();
@@ -287,8 +289,11 @@ pub fn reference() -> String {
 #[derive(Debug, Clone)]
 pub(crate) struct Problem {
     code: Code,
+    /// What happened this time, for people.
     detail: String,
+    /// Whether the same request is worth sending again soon.
     retry_after: bool,
+    /// Members of the body besides those that every problem has.
     members: Map<String, Value>,
 }
 
@@ -315,7 +320,7 @@ impl Problem {
         self
     }
 
-    /// Tells the client to come again in a moment.
+    /// Adds a header that asks the client to send the request again in a moment.
     pub(crate) fn worth_retrying(mut self) -> Self {
         self.retry_after = true;
         self
@@ -360,7 +365,8 @@ impl Problem {
 }
 
 impl IntoResponse for Problem {
-    /// The response without its instance; the problem rides along, so that the edge, which knows the path, adds it.
+    /// The response without its instance. The problem is kept as an extension, so that the edge, which knows the path,
+    /// can add it.
     fn into_response(self) -> Response {
         let mut response = self.clone().respond(None);
         response.extensions_mut().insert(self);
@@ -373,14 +379,14 @@ impl From<StoreError> for Problem {
         match error.kind() {
             StoreErrorKind::Connection | StoreErrorKind::Transient => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "a request met a store that does not answer");
-                Self::new(Code::StoreUnavailable, "the store does not answer; try again").worth_retrying()
+                Self::new(Code::StoreUnavailable, "the store does not answer; send the request again").worth_retrying()
             }
             StoreErrorKind::Fenced => {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     "a request met a worker that was declared dead"
                 );
-                Self::new(Code::Draining, "this worker has ended; try again").worth_retrying()
+                Self::new(Code::Draining, "this worker has ended; send the request again").worth_retrying()
             }
             StoreErrorKind::Permanent | StoreErrorKind::Refused => {
                 tracing::error!(error = &error as &dyn std::error::Error, "a request met an error of the store");

@@ -18,11 +18,11 @@ use crate::context::{ContextApi, Contexts};
 use crate::nearest::did_you_mean;
 use crate::problem::{Answer, Code, Problem};
 
-/// The longest a request waits for an outcome: below the idle timeouts that proxies have by default.
+/// The longest that a request waits for an outcome; most proxies close a connection that is idle for longer.
 pub(crate) const WAIT_MOST: Duration = Duration::from_secs(60);
-/// A body has to arrive in this time, or one slow sender after the other holds a connection for ever.
+/// A body has to arrive in this time, because slow senders could otherwise hold connections for ever.
 const BODY_WITHIN: Duration = Duration::from_secs(30);
-/// A store that takes longer is away; proxies give up at a minute.
+/// A store that takes longer counts as unreachable. It is less than the minute after which proxies end a request.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// The header with the caller's id.
 pub(crate) const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -98,7 +98,7 @@ pub(crate) fn caller_id(headers: &HeaderMap) -> Answer<Option<CallerId>> {
     let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
-        return Err(Problem::new(Code::InvalidId, "`Idempotency-Key` is there more than once"));
+        return Err(Problem::new(Code::InvalidId, "`Idempotency-Key` is sent more than once"));
     }
     id(&String::from_utf8_lossy(value.as_bytes())).map(Some)
 }
@@ -108,21 +108,21 @@ pub(crate) fn id(text: &str) -> Answer<CallerId> {
     text.parse().map_err(|error: CallerIdError| Problem::new(Code::InvalidId, error.to_string()))
 }
 
-/// How long to wait: `30s`, `500ms`, `1m`; none where the request does not say.
+/// How long to wait: `30s`, `500ms`, `1m`; zero if the request does not say.
 pub(crate) fn wait(text: Option<&str>) -> Answer<Duration> {
     let Some(text) = text else { return Ok(Duration::ZERO) };
     let wrong = |why: &str| Problem::new(Code::InvalidQuery, format!("wait: `{text}` {why}"));
-    let wait: SignedDuration = text.parse().map_err(|_| wrong("is no length of time; write it as 30s, 500ms or 1m"))?;
+    let wait: SignedDuration = text.parse().map_err(|_| wrong("is not a duration; write it as 30s, 500ms or 1m"))?;
     let wait = Duration::try_from(wait).map_err(|_| wrong("is negative"))?;
     if wait > WAIT_MOST {
-        return Err(wrong("is longer than 60s, the most; ask again after it"));
+        return Err(wrong("is longer than 60s, the maximum; ask again after that"));
     }
     Ok(wait)
 }
 
-/// What `work` on the store gives, or a problem where the store takes too long.
+/// The result of `work` on the store, or a problem if the store takes too long.
 ///
-/// The engine waits for a store that is away, for ever if need be; a client is told instead.
+/// The engine waits for an unreachable store as long as necessary; a client gets an error instead.
 pub(crate) async fn answered<T>(work: impl Future<Output = T>) -> Answer<T> {
     answered_within(ANSWER_WITHIN, work).await
 }
@@ -153,15 +153,15 @@ async fn json_body_within(within: Duration, headers: &HeaderMap, body: Body, mos
     serde_json::from_slice(&bytes).map_err(|error| Problem::new(Code::MalformedJson, error.to_string()))
 }
 
-/// Anything but JSON is refused, a missing type too: a browser sends those to foreign origins without asking, so a
-/// web page could start functions on its reader's machine.
+/// Refuses any content type but JSON, and a missing one. A browser sends other types to foreign origins without asking,
+/// so a web page could start functions on its reader's machine.
 fn require_json(headers: &HeaderMap) -> Answer<()> {
     let value = headers.get(header::CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     let kind = value.as_deref().unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     if kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json")) {
         return Ok(());
     }
-    let found = if kind.is_empty() { "there is none".to_owned() } else { format!("this one is `{kind}`") };
+    let found = if kind.is_empty() { "it is missing".to_owned() } else { format!("this one is `{kind}`") };
     Err(Problem::new(Code::UnsupportedMediaType, format!("the content type has to be application/json; {found}")))
 }
 
@@ -169,7 +169,7 @@ async fn read(headers: &HeaderMap, body: Body, most: usize) -> Answer<Bytes> {
     let too_large = || {
         Problem::new(
             Code::PayloadTooLarge,
-            format!("the body is larger than {most} bytes, the most this context takes"),
+            format!("the body is larger than {most} bytes, the maximum of this context"),
         )
     };
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
@@ -180,7 +180,7 @@ async fn read(headers: &HeaderMap, body: Body, most: usize) -> Answer<Bytes> {
     let mut chunks = body.into_data_stream();
     while let Some(chunk) = chunks.next().await {
         let chunk =
-            chunk.map_err(|error| Problem::new(Code::MalformedRequest, format!("the body broke off: {error}")))?;
+            chunk.map_err(|error| Problem::new(Code::MalformedRequest, format!("the body ended early: {error}")))?;
         if bytes.len() + chunk.len() > most {
             return Err(too_large());
         }

@@ -1,4 +1,4 @@
-//! Functions, with the shapes of what they take and give.
+//! Functions, with the schemas of their inputs, results and errors.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::schema::inlined;
 /// The functions of a context.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct FunctionList {
-    /// By name, then version; every version that this build holds.
+    /// By name, then version; every version in this build.
     pub(crate) functions: Vec<Function>,
 }
 
@@ -25,18 +25,18 @@ pub(crate) struct Function {
     /// Its version; new starts take the newest.
     #[schema(example = 1, minimum = 1)]
     version: u32,
-    /// What its author says of it; may be empty.
+    /// Its author's description; may be empty.
     #[schema(example = "Takes an order from payment to confirmation.")]
     description: &'static str,
-    /// Whether a request can start it: a call-triggered one in its newest version.
+    /// Whether a request can start it: its trigger is a call, and it is the newest version.
     startable: bool,
-    /// The path to start it at, where it is startable.
+    /// The path that starts it, if it is startable.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "/v1/orders/functions/place_order")]
     url: Option<String>,
     /// What starts it.
     trigger: FunctionTrigger,
-    /// How often it is tried.
+    /// How often it is attempted.
     retry: Retry,
     /// JSON Schema (2020-12) of its input: an object of its parameters.
     input: Value,
@@ -73,17 +73,18 @@ pub(crate) enum FunctionTrigger {
     },
 }
 
-/// How often a function is tried, and how long it waits between: doubling, with full jitter.
+/// How often a function is attempted, and how long it waits before the next attempt: the wait doubles, with full
+/// jitter.
 #[derive(Serialize, ToSchema)]
 #[schema(as = RetryPolicy)]
 pub(crate) struct Retry {
-    /// Tries in all, the first included.
+    /// The most attempts, the first included.
     #[schema(example = 3, minimum = 1)]
     attempts: u32,
-    /// The longest wait before the second try, in milliseconds.
+    /// The longest wait before the second attempt, in milliseconds.
     #[schema(example = 100)]
     backoff_first_ms: u64,
-    /// The longest wait before any try, in milliseconds.
+    /// The longest wait before any attempt, in milliseconds.
     #[schema(example = 60_000)]
     backoff_most_ms: u64,
 }

@@ -16,7 +16,7 @@ pub(crate) struct Live {
 /// The process can serve.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Ready {
-    /// Always `ready`; the answer is a problem of code `not_ready` where it is not.
+    /// Always `ready`; otherwise the answer is a problem with code `not_ready`.
     #[schema(example = "ready")]
     pub(crate) status: &'static str,
     /// Each part of each context.
@@ -33,15 +33,16 @@ pub(crate) struct Part {
     /// The part.
     #[schema(example = "store")]
     part: String,
-    /// How it is.
+    /// Its state.
     state: State,
-    /// In words, where it is not up.
+    /// Why it is not up, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     detail: Option<String>,
 }
 
-/// How a part is: `degraded` waits for something while the context goes on; `down` cannot serve.
+/// The state of a part: `up`; `degraded` (it waits for something, and the context goes on); or `down` (the context
+/// cannot serve).
 #[derive(Serialize, ToSchema)]
 #[schema(as = HealthState)]
 #[serde(rename_all = "snake_case")]
@@ -51,7 +52,7 @@ enum State {
     Down,
 }
 
-/// The parts of all contexts, and whether none of them is down.
+/// The parts of all contexts, and whether the process is ready: no part is down.
 pub(crate) fn parts<'a>(contexts: impl IntoIterator<Item = &'a ContextApi>) -> (Vec<Part>, bool) {
     let mut ready = true;
     let mut parts = Vec::new();

@@ -1,7 +1,7 @@
-//! What goes over the wire. Deliberately not the types of the core: these are promised to clients, those are not.
+//! What goes over the wire. These are deliberately not the types of the core, because they are promised to clients.
 //!
 //! Times are RFC 3339 in UTC; lengths of time are milliseconds and say so in their names; values that authors defined
-//! (inputs, results, errors) are embedded as the JSON they were recorded as, never decoded in between.
+//! (inputs, results, errors) are embedded as the recorded JSON, without decoding it.
 
 pub(crate) mod function;
 pub(crate) mod health;
@@ -14,10 +14,10 @@ pub(crate) mod tree;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
-/// A recorded value as it stands.
+/// A recorded value, unchanged.
 ///
-/// All payloads are JSON. One that is not, written by something else, is shown as text rather than making its whole
-/// tree unreadable.
+/// All payloads are JSON. One that is not, because another program wrote it, is shown as text, so that the rest of its
+/// tree stays readable.
 pub(crate) fn raw(bytes: &Bytes) -> Box<RawValue> {
     let text = String::from_utf8_lossy(bytes);
     match RawValue::from_string(text.into_owned()) {

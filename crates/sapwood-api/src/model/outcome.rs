@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use super::raw;
 use super::state::{TreeState, Urls};
 
-/// A tree that was started, now or by the same request before.
+/// A tree that was started, now or by an earlier request with the same id.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Started {
     /// The tree.
@@ -20,7 +20,7 @@ pub(crate) struct Started {
     pub(crate) tree: TreeId,
     /// Whether this request created it.
     pub(crate) created: bool,
-    /// Where to go on.
+    /// Paths for the next requests.
     pub(crate) urls: Urls,
 }
 
@@ -30,9 +30,9 @@ pub(crate) struct Pending {
     /// The tree.
     #[schema(value_type = uuid::Uuid)]
     pub(crate) tree: TreeId,
-    /// Where it stands: `running`, `suspended` or `parked`. What it waits on is in the tree.
+    /// `running`, `suspended` or `parked`. What it waits on is shown in the tree.
     pub(crate) state: TreeState,
-    /// Where to go on.
+    /// Paths for the next requests.
     pub(crate) urls: Urls,
 }
 
@@ -55,36 +55,36 @@ pub(crate) struct Outcome {
     /// The root's version.
     #[schema(example = 1)]
     version: u32,
-    /// Attempts the root made.
+    /// Attempts that the root made.
     #[schema(example = 1)]
     attempts: u32,
     /// How it ended: `resolved`, `rejected`, `cancelled` or `timed_out`.
     state: TreeState,
-    /// The function's result, where it resolved.
+    /// The function's result, if it resolved.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<serde_json::Value>, nullable = false)]
     value: Option<Box<RawValue>>,
-    /// Why there is no result, where it did not resolve.
+    /// Why there is no result, if it did not resolve.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     error: Option<Rejection>,
 }
 
-/// Why a function gave no result.
+/// Why a function has no result.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Rejection {
-    /// `failed`: the function returned an error that is terminal. `exhausted`: it returned a transient one too often,
-    /// or one that another try would only have repeated. `limit`: the tree met a bound. `input`: the recorded input
-    /// is none that the function can read. `cancelled`, `timed_out`: as it says.
+    /// `failed`: the function returned a terminal error. `exhausted`: it returned a transient error in its last
+    /// attempt, or one that another attempt would only have repeated. `limit`: the tree reached a limit. `input`: the
+    /// function cannot read the recorded input. `cancelled`, `timed_out`: it was cancelled, or it timed out.
     #[schema(example = "failed")]
     kind: String,
     /// The error in words.
     #[schema(example = "card declined: expired")]
     message: String,
-    /// The function's own error, in the shape of its error schema; null where it ended without one.
+    /// The function's own error, in the shape of its error schema; null if it ended without one.
     #[schema(value_type = serde_json::Value, required = true)]
     error: Option<Box<RawValue>>,
-    /// Attempts it made.
+    /// Attempts that it made.
     #[schema(example = 1)]
     attempts: u32,
 }
@@ -107,7 +107,7 @@ impl Outcome {
 }
 
 impl Rejection {
-    /// A recorded rejection, after so many attempts; `kind` stands in where there is no record.
+    /// A recorded rejection, with the number of attempts. `kind` is used if there is no readable record.
     pub(crate) fn of(bytes: &Bytes, kind: &str, attempts: u32) -> Self {
         match RecordedRejection::read(bytes) {
             Ok(RecordedRejection { kind, message, error }) => {
@@ -118,7 +118,7 @@ impl Rejection {
             }
             Err(_) => Self {
                 kind: kind.to_owned(),
-                message: "the recorded error is none that this build can read".to_owned(),
+                message: "this build cannot read the recorded error".to_owned(),
                 error: Some(raw(bytes)),
                 attempts,
             },

@@ -2,7 +2,7 @@
 
 use utoipa::ToSchema;
 
-/// An error, told as RFC 9457 does.
+/// An error, as defined by RFC 9457.
 #[derive(ToSchema)]
 #[schema(example = json!({
     "type": "/problems/unknown_function",

@@ -1,10 +1,10 @@
-//! JSON Schemas of functions, put so that a reader meets the shape first.
+//! JSON Schemas of functions, rearranged so that a reader sees the shape first.
 
 use serde_json::{Map, Value};
 
-/// Where the schema is only a reference to one of its own definitions, that definition, with the others beside it.
+/// If the schema is only a reference to one of its own definitions, returns that definition, with the others beside it.
 ///
-/// A type that contains itself stays a reference, for its definition is needed under its name.
+/// A type that contains itself stays a reference, because its definition is needed under its name.
 pub(crate) fn inlined(mut schema: Value) -> Value {
     let Some(root) = schema.as_object_mut() else { return schema };
     let Some(name) = root.get("$ref").and_then(Value::as_str).and_then(definition_of) else { return schema };
@@ -14,7 +14,7 @@ pub(crate) fn inlined(mut schema: Value) -> Value {
     }
     let Some(Value::Object(mut whole)) = definitions.remove(&name) else { return schema };
     root.remove("$ref");
-    // What stands beside the reference says more of this use than the definition does.
+    // A keyword beside the reference describes this use, so it replaces that of the definition.
     whole.append(root);
     if whole.get("$defs").and_then(Value::as_object).is_some_and(Map::is_empty) {
         whole.remove("$defs");
@@ -22,7 +22,7 @@ pub(crate) fn inlined(mut schema: Value) -> Value {
     Value::Object(whole)
 }
 
-/// The name of the definition that a reference within its schema means.
+/// The name of the definition that a reference within a schema points to.
 pub(crate) fn definition_of(reference: &str) -> Option<String> {
     // JSON Pointer escapes.
     reference.strip_prefix("#/$defs/").map(|name| name.replace("~1", "/").replace("~0", "~"))

@@ -1,11 +1,11 @@
-//! The state of a tree, and where to go on with it: what lists, outcomes and whole trees share.
+//! The state of a tree and the paths to it, which lists, outcomes and whole trees share.
 
 use sapwood_core::TreeId;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// Where a tree stands: `running` (something in it runs, or waits to be claimed), `suspended` (everything in it
-/// waits; it holds nothing), `parked` (needs an operator or a deploy), or its root's outcome.
+/// The state of a tree: `running` (something in it runs, or waits to be claimed), `suspended` (everything in it waits,
+/// and it holds nothing), `parked` (it needs an operator or a deploy), or the outcome of its root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum TreeState {
@@ -18,7 +18,7 @@ pub(crate) enum TreeState {
     TimedOut,
 }
 
-/// Where to go on with a tree: paths on this process.
+/// Paths of a tree on this process.
 #[derive(Serialize, ToSchema)]
 #[schema(as = TreeUrls)]
 pub(crate) struct Urls {

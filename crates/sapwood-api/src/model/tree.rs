@@ -1,4 +1,4 @@
-//! Trees: rows of a list, and whole.
+//! Trees, in lists and as a whole.
 
 use jiff::Timestamp;
 use sapwood_core::TreeId;
@@ -18,7 +18,7 @@ use super::state::{TreeState, Urls};
 pub(crate) struct TreeList {
     /// The trees.
     pub(crate) trees: Vec<TreeSummary>,
-    /// The cursor of the next page; null on the last.
+    /// The cursor of the next page; null on the last page.
     #[schema(required = true)]
     pub(crate) next_cursor: Option<String>,
 }
@@ -35,7 +35,7 @@ pub(crate) struct TreeSummary {
     /// The root's version.
     #[schema(example = 1)]
     version: u32,
-    /// Where it stands.
+    /// Its state.
     state: TreeState,
     /// When it was started.
     #[schema(value_type = String, format = DateTime)]
@@ -43,12 +43,12 @@ pub(crate) struct TreeSummary {
     /// When its root settled; null before.
     #[schema(value_type = Option<String>, format = DateTime, required = true)]
     settled_at: Option<Timestamp>,
-    /// The same for everything that one beginning led to, across contexts.
+    /// The same in every tree and event that followed from one start, across contexts.
     correlation: String,
-    /// The event, or the invocation of a consumer, that began it; null where a caller did.
+    /// The event, or the invocation of a consumer, that started it; null if a caller did.
     #[schema(required = true)]
     causation: Option<String>,
-    /// Where to go on.
+    /// Paths for the next requests.
     urls: Urls,
 }
 
@@ -76,11 +76,11 @@ pub(crate) struct Node {
     /// Its version, fixed when it was created.
     #[schema(example = 1)]
     version: u32,
-    /// Where its promise stands.
+    /// The state of its promise.
     state: NodeState,
-    /// What it still does after its outcome.
+    /// What it still does to undo what it did.
     closing: Closing,
-    /// The attempt it is in, or ended in; counted from 1.
+    /// The attempt that it is in, or ended in; counted from 1.
     #[schema(example = 1, minimum = 1)]
     attempt: u32,
     /// Its input: an object of the parameters.
@@ -90,7 +90,7 @@ pub(crate) struct Node {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<serde_json::Value>, nullable = false)]
     value: Option<Box<RawValue>>,
-    /// Why it gave no result, once it gave up.
+    /// Why it has no result, once it ended without one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     error: Option<Rejection>,
@@ -100,7 +100,7 @@ pub(crate) struct Node {
     /// When its promise settled; null before.
     #[schema(value_type = Option<String>, format = DateTime, required = true)]
     settled_at: Option<Timestamp>,
-    /// What it waits on; empty once it is settled, never before.
+    /// What it waits on; never empty before it is settled, and empty afterwards.
     waits_on: Vec<NodeWait>,
     /// The domain events it emitted.
     events: Vec<NodeEvent>,
@@ -150,37 +150,37 @@ pub(crate) enum NodeWait {
     },
     /// A sleep.
     Sleep {
-        /// The operation's place in the function.
+        /// The operation's position in the function.
         position: u32,
         /// When it ends.
         #[schema(value_type = String, format = DateTime)]
         until: Timestamp,
     },
-    /// The next try of a step.
+    /// The next attempt of a step.
     StepRetry {
-        /// The operation's place in the function.
+        /// The operation's position in the function.
         position: u32,
         /// The step's name.
         name: String,
-        /// When it is tried again.
+        /// When the next attempt begins.
         #[schema(value_type = String, format = DateTime)]
         until: Timestamp,
-        /// Tries made.
-        attempt: u32,
-        /// Why the last try failed.
-        error: String,
-    },
-    /// The next attempt of the function.
-    FunctionRetry {
-        /// When it is tried again.
-        #[schema(value_type = String, format = DateTime)]
-        until: Timestamp,
-        /// Attempts made.
+        /// Attempts made so far.
         attempt: u32,
         /// Why the last attempt failed.
         error: String,
     },
-    /// Its own code: it runs, or a step is in flight.
+    /// The next attempt of the function.
+    FunctionRetry {
+        /// When the next attempt begins.
+        #[schema(value_type = String, format = DateTime)]
+        until: Timestamp,
+        /// Attempts made so far.
+        attempt: u32,
+        /// Why the last attempt failed.
+        error: String,
+    },
+    /// Its own code: its body runs, or one of its steps is in flight.
     Running {
         /// The worker it runs on.
         worker: i64,
@@ -191,7 +191,7 @@ pub(crate) enum NodeWait {
         #[schema(value_type = Option<String>, format = DateTime, required = true)]
         since: Option<Timestamp>,
     },
-    /// A worker whose build has a version that the last one lacked.
+    /// A worker whose build has a version that the last worker lacked.
     Version {
         /// What is needed, as `name@version`.
         #[schema(example = "charge@2")]
@@ -199,10 +199,10 @@ pub(crate) enum NodeWait {
     },
     /// Its children: it has returned, and settles once they are closed.
     Children {
-        /// Children not closed.
+        /// The number of children that are not closed.
         open: u64,
     },
-    /// An operator or a deploy: its code asks for something else than what is recorded.
+    /// An operator or a deploy: its code asks for something other than what is recorded.
     Operator {
         /// What was recorded, what was asked for, and where.
         #[schema(value_type = serde_json::Value)]
@@ -213,7 +213,7 @@ pub(crate) enum NodeWait {
 /// A domain event that an invocation emitted.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct NodeEvent {
-    /// The operation's place in the function.
+    /// The operation's position in the function.
     position: u32,
     /// The event's id, unique within its source.
     id: String,
@@ -231,19 +231,19 @@ pub(crate) struct TimelineEntry {
     /// What it records.
     #[schema(example = "step_resolved")]
     kind: &'static str,
-    /// The operation's place in the function; null where the entry tells of the invocation itself.
+    /// The operation's position in the function; null if the entry is about the invocation itself.
     #[schema(required = true)]
     position: Option<u32>,
-    /// The completion's number within its tree; null where the entry completes nothing.
+    /// The completion's number within its tree; null if the entry is not a completion.
     #[schema(required = true)]
     number: Option<u32>,
-    /// The try it tells of; null where there is none.
+    /// The attempt that it is about; null if it is about none.
     #[schema(required = true)]
     attempt: Option<u32>,
-    /// A step's name, an event's type, a started function; null where there is none.
+    /// A step's name, an event's type, a started function; null if the kind has no name.
     #[schema(required = true)]
     name: Option<String>,
-    /// What the kind says.
+    /// Its content, in the shape of its kind.
     #[schema(value_type = serde_json::Value)]
     payload: Box<RawValue>,
 }

@@ -1,4 +1,4 @@
-//! The API about itself: the OpenAPI document, and what a code of a problem means.
+//! The API's own description: the OpenAPI document, and what the codes of problems mean.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::request::Name;
 #[derive(Clone)]
 pub(super) struct Document(pub(super) Arc<str>);
 
-/// The routes that serve the document, and that lead who opens the bare address to its browser.
+/// The routes that serve the document, and that redirect `/` to the page that shows it.
 pub(super) fn document(document: Document) -> Router {
     Router::new()
         .route("/", get(|| async { Redirect::temporary("/docs/") }))

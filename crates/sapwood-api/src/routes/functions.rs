@@ -1,4 +1,4 @@
-//! Functions: what can be started, and starting it.
+//! Functions: listing them, and starting one.
 
 use axum::Json;
 use axum::body::Body;
@@ -13,7 +13,7 @@ use crate::request::{self, Name, Within};
 
 /// The functions of a context
 ///
-/// Every version that this build holds, consumers included, with the JSON Schemas of input, result and error.
+/// Every version in this build, consumers included, with the JSON Schemas of input, result and error.
 #[utoipa::path(
     get,
     path = "/v1/{context}/functions",
@@ -31,9 +31,9 @@ pub(super) async fn list(Within(context): Within) -> Json<FunctionList> {
 
 /// Start a function
 ///
-/// Begins a tree whose root is the newest version of the function, and answers once that is durable; the outcome is
-/// fetched apart. With an `Idempotency-Key` the same request can be sent any number of times, from several processes
-/// at once, and begins one tree.
+/// Creates a tree whose root is the newest version of the function, and answers once it is durable; the outcome is
+/// requested separately. With an `Idempotency-Key` the same request can be sent any number of times, also from several
+/// processes at once, and creates one tree.
 #[utoipa::path(
     post,
     path = "/v1/{context}/functions/{name}",
@@ -45,8 +45,8 @@ pub(super) async fn list(Within(context): Within) -> Json<FunctionList> {
         (
             "Idempotency-Key" = Option<String>, Header, nullable = false,
             min_length = 1, max_length = 200, pattern = "^[!-~]{1,200}$",
-            description = "The caller's id of this start. One id begins one tree; another function or input under it \
-                           is a conflict. Without it every request begins a tree.",
+            description = "The caller's id of this start. One id creates one tree; the same id with another function \
+                           or input is a conflict. Without it every request creates a tree.",
             example = "order-42"
         ),
     ),
@@ -55,7 +55,7 @@ pub(super) async fn list(Within(context): Within) -> Json<FunctionList> {
     ),
     responses(
         (
-            status = 201, description = "A tree was begun.", body = Started,
+            status = 201, description = "A tree was created.", body = Started,
             headers(("Location" = String, description = "The path of the tree."))
         ),
         (
@@ -83,7 +83,7 @@ pub(super) async fn start(
     let input = request::json_body(&headers, body, engine.limits().payload_bytes).await?;
 
     if !input.is_object() {
-        // The decoder would take an array for the parameters in their order, which is no promise of ours.
+        // The decoder would accept an array of the parameters in their order, which the API does not promise.
         return Err(Problem::new(Code::InvalidInput, "the body has to be an object of the function's parameters"));
     }
     let reply = request::answered(engine.start_json(&function, input, id, None))

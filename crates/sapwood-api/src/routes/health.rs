@@ -9,13 +9,13 @@ use crate::problem::{Answer, Code, Problem};
 
 /// Whether the process answers
 ///
-/// Says nothing of what it depends on: a database that is away is no reason to restart this process.
+/// This ignores everything that the process depends on, because an outage of a database is not a reason to restart it.
 #[utoipa::path(
     get,
     path = "/health/live",
     operation_id = "health_live",
     tag = "health",
-    responses((status = 200, description = "It does.", body = Live))
+    responses((status = 200, description = "It answers.", body = Live))
 )]
 pub(super) async fn live() -> Json<Live> {
     Json(Live { status: "live" })
@@ -23,15 +23,15 @@ pub(super) async fn live() -> Json<Live> {
 
 /// Whether the process can serve
 ///
-/// It cannot while a part is `down`. A part that is `degraded` (a broker that is away, say) is told and does not count:
-/// trees go on, and their events leave later.
+/// It cannot while a part is `down`. A part that is `degraded`, such as an unreachable broker, is shown and does not
+/// count: trees go on, and their events are published later.
 #[utoipa::path(
     get,
     path = "/health/ready",
     operation_id = "health_ready",
     tag = "health",
     responses(
-        (status = 200, description = "It can.", body = Ready),
+        (status = 200, description = "It can serve.", body = Ready),
         (status = 503, description = "`not_ready`"),
     )
 )]

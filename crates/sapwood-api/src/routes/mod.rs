@@ -24,7 +24,7 @@ pub(crate) fn router(contexts: Contexts) -> Router {
     let described: Vec<_> = contexts.iter().map(ContextApi::engine).collect();
     let described: Vec<_> = described.iter().map(|engine| (engine.context(), engine.registry())).collect();
     let document = docs::Document(Arc::from(openapi(&described)));
-    // Without the validator's URL set the page would ask a server on the internet to judge the document.
+    // If the validator's URL were not set, the page would ask a server on the internet to check the document.
     let browser = SwaggerUi::new("/docs").config(Config::from("/openapi.json").validator_url("none"));
 
     let (routes, _) = described_routes().split_for_parts();
@@ -66,16 +66,16 @@ fn described_routes() -> OpenApiRouter<Contexts> {
     info(
         title = "Sapwood",
         version = "1",
-        description = "Starts durable function trees, attaches to them, shows where they stand. Errors are \
+        description = "Starts durable function trees, attaches to them, and shows their state. Errors are \
                        `application/problem+json` (RFC 9457) with a stable `code`. Times are RFC 3339 in UTC.",
          license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
     components(schemas(crate::model::problem::Problem)),
     tags(
-        (name = "functions", description = "What can be started, and starting it."),
-        (name = "trees", description = "What was started: lists, whole trees, outcomes."),
+        (name = "functions", description = "The functions of a context, and starting them."),
+        (name = "trees", description = "Trees that were started: lists, whole trees, outcomes."),
         (name = "health", description = "For probes."),
-        (name = "docs", description = "About the API itself."),
+        (name = "docs", description = "The description of the API itself."),
     )
 )]
 struct Description;

@@ -21,7 +21,7 @@ use crate::page::{LIMIT_DEFAULT, LIMIT_MOST, List};
 use crate::problem::{Answer, Code, Problem};
 use crate::request::{self, Params, TreeParam, Within};
 
-/// How soon a waiting request sees that its process drains; the flag is in memory.
+/// How often a waiting request checks whether its process drains. It can be often, because the flag is in memory.
 const DRAIN_SEEN_WITHIN: Duration = Duration::from_millis(200);
 
 /// Which trees to list.
@@ -29,16 +29,16 @@ const DRAIN_SEEN_WITHIN: Duration = Duration::from_millis(200);
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ListQuery {
-    /// Only those whose root is this function.
+    /// Only trees whose root is this function.
     #[param(example = "place_order", min_length = 1, max_length = 200)]
     function: Option<String>,
-    /// Only those in this state.
+    /// Only trees in this state.
     #[param(value_type = Option<crate::model::state::TreeState>, example = "rejected")]
     state: Option<String>,
-    /// Only the one that was started with this `Idempotency-Key`: at most one tree.
+    /// Only the tree that was started with this `Idempotency-Key`: at most one.
     #[param(example = "order-42", min_length = 1, max_length = 200)]
     id: Option<String>,
-    /// `next_cursor` of the page before, with the same filters.
+    /// `next_cursor` of the previous page, with the same filters.
     cursor: Option<String>,
     /// Trees on a page.
     #[param(minimum = 1, maximum = 200, default = 50)]
@@ -47,8 +47,8 @@ pub(super) struct ListQuery {
 
 /// Trees of a context
 ///
-/// Newest first, a page at a time. A tree begun while one pages is on no later page, and none is listed twice.
-/// `?id=` finds the tree of a caller's id, to attach to it.
+/// Newest first, one page at a time. A tree that is started in the meantime is not on a later page, and no tree is
+/// listed twice. `?id=` finds the tree of a caller's id, to attach to it.
 #[utoipa::path(
     get,
     path = "/v1/{context}/trees",
@@ -56,7 +56,7 @@ pub(super) struct ListQuery {
     tag = "trees",
     params(("context" = String, Path, description = "The context's name."), ListQuery),
     responses(
-        (status = 200, description = "A page of trees; empty where none is found.", body = TreeList),
+        (status = 200, description = "A page of trees; empty if none is found.", body = TreeList),
         (status = 400, description = "`invalid_query`, `invalid_cursor`, `invalid_id`"),
         (status = 404, description = "`unknown_context`"),
         (status = 503, description = "`store_unavailable`"),
@@ -80,7 +80,7 @@ pub(super) async fn list(Within(context): Within, Params(query): Params<ListQuer
         Some(cursor) => Some(list.last(cursor).ok_or_else(|| {
             Problem::new(
                 Code::InvalidCursor,
-                "the cursor is none of this list; send `next_cursor` of the page before, with the same filters",
+                "the cursor does not belong to this list; send `next_cursor` of the previous page, same filters",
             )
         })?),
     };
@@ -90,7 +90,7 @@ pub(super) async fn list(Within(context): Within, Params(query): Params<ListQuer
         Some(id) => request::answered(of_id(context.engine(), id, &filter)).await??,
         None => request::answered(context.engine().list(&filter)).await??,
     };
-    // One more than asked for was read, to know whether there is a next page.
+    // One row more than requested was read, to know whether there is a next page.
     let more = rows.len() > limit;
     rows.truncate(limit);
     let next_cursor = rows.last().filter(|_| more).map(|last| list.cursor(last.id));
@@ -111,7 +111,7 @@ pub(super) struct ShowQuery {
 
 /// A whole tree
 ///
-/// Each node with its function, version, outcome, attempt, error, events, and what it waits on, as of one moment.
+/// Each node with its function, version, outcome, attempt, error, events, and what it waits on, all at one moment.
 #[utoipa::path(
     get,
     path = "/v1/{context}/trees/{id}",
@@ -145,15 +145,15 @@ pub(super) async fn show(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ResultQuery {
-    /// How long to wait for the outcome, at most a minute: `30s`, `500ms`, `1m`. Not at all where it is missing.
+    /// How long to wait for the outcome, at most a minute: `30s`, `500ms`, `1m`. Without it the answer comes at once.
     #[param(example = "30s")]
     wait: Option<String>,
 }
 
 /// The outcome of a tree
 ///
-/// 200 once there is one, be it a result or an error: it is the function's answer, not this request's. 202 while there
-/// is none; ask again, as often as need be and from anywhere.
+/// 200 once there is an outcome, with a result or an error: both are the function's answer, not this request's. 202
+/// before that; ask again as often as necessary, from any client.
 #[utoipa::path(
     get,
     path = "/v1/{context}/trees/{id}/result",
@@ -168,7 +168,7 @@ pub(super) struct ResultQuery {
         (status = 200, description = "The outcome; it never changes.", body = Outcome),
         (
             status = 202, description = "No outcome yet.", body = Pending,
-            headers(("Retry-After" = u32, description = "Seconds until asking again makes sense."))
+            headers(("Retry-After" = u32, description = "Seconds to wait before asking again."))
         ),
         (status = 400, description = "`invalid_id`, `invalid_query`"),
         (status = 404, description = "`unknown_context`, `unknown_tree`"),
@@ -184,7 +184,7 @@ pub(super) async fn result(
     let engine = context.engine();
     let outcome = tokio::select! {
         outcome = engine.outcome(id, wait) => outcome.map_err(|error| Problem::of_read(context.name(), id, error))?,
-        // A waiting client must not hold up the end of the process; it asks the next one.
+        // A waiting client must not delay the end of the process; it can ask the next one.
         () = draining(engine), if !wait.is_zero() => None,
     };
     match outcome {
@@ -197,7 +197,7 @@ async fn pending(context: &ContextApi, id: TreeId) -> Answer<Response> {
     let read = context.engine().store().outcome_read(id).await?;
     let read = read.ok_or_else(|| Problem::unknown_tree(context.name(), id))?;
     if read.state.is_settled() {
-        // It settled since we looked.
+        // It has settled since the first read.
         return Ok(Json(Outcome::of(id, read)).into_response());
     }
     let body = Pending { tree: id, state: read.state.into(), urls: Urls::of(context.name(), id) };
@@ -210,7 +210,7 @@ async fn draining(engine: &Engine) {
     }
 }
 
-/// The tree that holds a caller's id, if the other filters let it through.
+/// The tree that has a caller's id, if it passes the other filters.
 async fn of_id(engine: &Engine, id: &CallerId, filter: &TreeFilter) -> Answer<Vec<TreeRow>> {
     let Some(tree) = engine.find(id).await? else { return Ok(Vec::new()) };
     let row = engine.store().tree_row(tree).await?.filter(|row| {
@@ -233,11 +233,11 @@ fn tree_state(name: &str) -> Answer<TreeState> {
     TreeState::ALL.iter().copied().find(|state| state.name() == name).ok_or_else(|| {
         let names: Vec<&str> = TreeState::ALL.iter().map(|state| state.name()).collect();
         let near = did_you_mean(name, names.iter().copied());
-        Problem::new(Code::InvalidQuery, format!("state: `{name}` is none of {}{near}", names.join(", ")))
+        Problem::new(Code::InvalidQuery, format!("state: `{name}` is not one of {}{near}", names.join(", ")))
     })
 }
 
-/// A function's name as a filter. It need not be one of this build: trees outlive the functions that began them.
+/// A function's name as a filter. This build need not have the function, because trees may outlive it.
 fn function_name(name: &str) -> Answer<&str> {
     match name.chars().count() {
         1..=200 => Ok(name),

@@ -1,4 +1,4 @@
-//! The physical limit beside it: the rows of a `seq3` tree, written by bare batched SQL in the same four phases.
+//! The limit to compare with: the rows of a `seq3` tree, written by bare batched SQL in the same four phases.
 
 use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
 use uuid::Uuid;

@@ -1,7 +1,7 @@
-//! Measures trees a second, and what a tree costs, beside the same rows written by bare batched SQL.
+//! Measures trees per second and the cost of a tree, and compares them with the same rows written by bare batched SQL.
 //!
-//! Run with `cargo run --release -p sapwood-bench -- --store postgres://…`, or without for SQLite in a temporary
-//! directory. Machines are noisy: compare ratios within one run.
+//! Run with `cargo run --release -p sapwood-bench -- --store postgres://…`, or without `--store` for SQLite in a
+//! temporary directory. The speed of machines varies, so compare ratios within one run.
 
 mod bare;
 mod meter;
@@ -24,16 +24,16 @@ use crate::meter::{Cost, Reading};
 use crate::processes::Postmaster;
 use crate::workloads::{BenchApp, seq3, tree4x2};
 
-/// The schema, and the start of the file's name.
+/// The name of the schema, and the start of the directory's name.
 const NAME: &str = "sapwood_bench";
 
-/// Measures trees a second, and what a tree costs, beside the same rows written by bare batched SQL.
+/// Measures trees per second and the cost of a tree, and compares them with the same rows written by bare batched SQL.
 #[derive(Parser)]
 struct Arguments {
     /// postgres://USER@HOST/DATABASE; without it, SQLite in a temporary directory
     #[arg(long)]
     store: Option<String>,
-    /// Trees of a workload with many in flight; those with one in flight run a twentieth of them
+    /// Trees of a workload with many in flight; a workload with one in flight runs a twentieth of them
     #[arg(long, default_value_t = 40_000)]
     trees: u32,
     /// Connections that commit (PostgreSQL)
@@ -51,7 +51,7 @@ async fn main() -> Result<()> {
     println!("{} {}: {:?}", info.kind, info.location, info.durability);
     place.tell_what_is_not_measured().await?;
     println!(
-        "workload      in flight  trees/s   p50 ms  worker µs  database µs  commits  statements  ins/upd/del       WAL bytes   (a tree)"
+        "workload      in flight  trees/s   p50 ms  worker µs  database µs  commits  statements  ins/upd/del       WAL bytes   (per tree)"
     );
     let options = EngineOptions { committers: arguments.committers, ..EngineOptions::default() };
     let engine = Engine::launch(Arc::new(BenchApp), Arc::clone(&place.store), options).await?;
@@ -125,10 +125,12 @@ fn print(name: &str, in_flight: u32, trees: u32, seconds: f64, p50: Option<Durat
     );
 }
 
-/// Where it is measured.
+/// The store to measure, and how to remove it.
 struct Place {
     store: Arc<dyn Store>,
+    /// Of PostgreSQL, if it is the store.
     url: Option<String>,
+    /// Of the SQLite files, if they are the store.
     directory: Option<PathBuf>,
 }
 
@@ -155,7 +157,7 @@ impl Place {
         })
     }
 
-    /// Says so if the database's time is missing from what follows.
+    /// Prints a line if the database's time cannot be measured.
     async fn tell_what_is_not_measured(&self) -> Result<()> {
         if let Some(mut connection) = self.connect().await?
             && Postmaster::of(&mut connection).await?.is_none()
@@ -165,7 +167,7 @@ impl Place {
         Ok(())
     }
 
-    /// The same rows without the platform.
+    /// Writes the same rows without the platform.
     async fn bare(&self, batch: u32, trees: u32) -> Result<()> {
         let mut connection = self.connect().await?;
         let before = Reading::take(connection.as_mut()).await?;

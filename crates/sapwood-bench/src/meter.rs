@@ -1,4 +1,4 @@
-//! What a run cost: processor time of this process and of the database, and what the database counted.
+//! The cost of a run: processor time of this process and of the database, and what the database counted.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use sqlx::{PgConnection, Row};
 
 use crate::processes::{Postmaster, own_time};
 
-/// A reading.
+/// What the meters show at one moment.
 pub(crate) struct Reading {
     worker: Duration,
     database: Option<Duration>,
@@ -28,7 +28,8 @@ struct Counters {
 pub(crate) struct Cost {
     /// Microseconds of this process.
     pub(crate) worker_us: f64,
-    /// Microseconds of the database's processes; `None` if it has none of its own, or none that are seen here.
+    /// Microseconds of the database's processes; `None` if the database has no processes of its own, or they are not
+    /// visible here.
     pub(crate) database_us: Option<f64>,
     /// Commits, statements, rows inserted, updated, deleted, and bytes of WAL; `None` if the database does not count
     /// them. Statements are 0 if the server has no `pg_stat_statements`.
@@ -46,7 +47,7 @@ impl Reading {
         Ok(Self { worker: own_time(), database: postmaster.and_then(Postmaster::time), counters })
     }
 
-    /// What `trees` trees have cost since.
+    /// The cost of `trees` trees between this reading and a later one.
     pub(crate) fn cost_until(&self, later: &Self, trees: u32) -> Cost {
         let trees = f64::from(trees);
         let per_tree = |before: Duration, after: Duration| after.saturating_sub(before).as_secs_f64() * 1e6 / trees;
@@ -63,7 +64,7 @@ impl Reading {
 
 impl Counters {
     async fn read(connection: &mut PgConnection) -> sqlx::Result<Self> {
-        // A backend that has fallen idle reports what it has not reported yet after ten seconds.
+        // A backend that has become idle reports its last counts only after ten seconds.
         tokio::time::sleep(Duration::from_millis(10_500)).await;
         let row = sqlx::query(
             "select sum(xact_commit)::bigint, sum(tup_inserted)::bigint, sum(tup_updated)::bigint, \
@@ -88,7 +89,7 @@ impl Counters {
     }
 }
 
-/// Statements run so far in this database; an error where the server does not count them.
+/// Statements run so far in this database; an error if the server does not count them.
 async fn statements(connection: &mut PgConnection) -> sqlx::Result<i64> {
     sqlx::query("create extension if not exists pg_stat_statements").execute(&mut *connection).await?;
     sqlx::query_scalar(

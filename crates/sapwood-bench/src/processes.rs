@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sqlx::PgConnection;
 
-/// Ticks of `/proc/*/stat` in a second; Linux has shown 100 to programs for as long as it has had them.
+/// Ticks of `/proc/*/stat` per second; Linux has always reported 100 to programs.
 const TICKS: f64 = 100.0;
 
 /// The time of this process.
@@ -24,7 +24,8 @@ impl Postmaster {
         let (backend, port): (i32, Option<i32>) =
             sqlx::query_as("select pg_backend_pid(), inet_client_port()").fetch_one(connection).await?;
         let backend = backend.to_string();
-        // The number alone proves nothing: another process may have it here. A backend's title names its client.
+        // The process number alone is not enough, because another process may have it on this machine. A backend's
+        // title names its client.
         let command = std::fs::read(Path::new("/proc").join(&backend).join("cmdline")).unwrap_or_default();
         let is_its_backend = serves(&String::from_utf8_lossy(&command), port);
         Ok(read(&backend).filter(|_| is_its_backend).map(|process| Self(process.parent)))
@@ -36,7 +37,8 @@ impl Postmaster {
         loop {
             let before = self.process()?;
             let ticks = before.own + before.waited_for + ticks_of_children(self.0, &all());
-            // A process that ended in between was counted twice or not at all: it moves from one sum to the other.
+            // If a process ended in between, it was counted twice or not at all, because it moved from one sum to the
+            // other.
             if self.process()?.waited_for == before.waited_for {
                 return Some(time(ticks));
             }
@@ -61,7 +63,7 @@ fn ticks_of_children(parent: u32, processes: &[Process]) -> u64 {
     children.map(|child| child.own + child.waited_for).sum()
 }
 
-/// What `/proc/PID/stat` says of a process. A child that has ended and was not waited for yet is still there.
+/// What `/proc/PID/stat` says of a process. A child that has ended and was not waited for yet still has such a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Process {
     parent: u32,

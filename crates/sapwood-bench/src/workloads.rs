@@ -1,4 +1,4 @@
-//! The workloads: functions whose steps do nothing and give 100 bytes, so that what is measured is the platform.
+//! The workloads: functions whose steps only return 100 bytes, so that the platform is what is measured.
 
 use sapwood::prelude::*;
 
@@ -7,21 +7,21 @@ use sapwood::prelude::*;
 #[context(name = "bench")]
 pub(crate) struct Bench;
 
-/// Nothing is needed.
+/// What the functions need: nothing.
 #[derive(Dependencies)]
 #[dependencies(of = Bench)]
 pub(crate) struct BenchApp;
 
-/// Never.
+/// The error type that functions must have; it never occurs.
 #[derive(Debug, thiserror::Error, Serialize, Deserialize, JsonSchema, Failure)]
 pub(crate) enum BenchError {
-    /// A child's.
+    /// A child's failure.
     #[error(transparent)]
     #[failure(call)]
     Call(CallFailure),
 }
 
-/// Bytes of a result, quotes included.
+/// Bytes of a result, quotes included: about the size of a small record.
 pub(crate) const RESULT_BYTES: usize = 100;
 
 async fn nothing() -> Result<String, BenchError> {

@@ -18,10 +18,11 @@ use crate::config::{BrokerUrl, Config};
 use crate::error::{Result, StartupError};
 use crate::stores;
 
-/// How long a broker may take to answer at the start.
+/// How long a broker may take to answer at the start. A wrong address should be reported soon, but a client's first
+/// connection takes a moment.
 const BROKER_ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 
-/// One process: the contexts it runs. In production one, in development several.
+/// One process: the contexts that it runs, usually one in production and several in development.
 #[derive(Default)]
 pub struct App {
     contexts: Vec<Box<dyn Hosted>>,
@@ -34,17 +35,17 @@ impl App {
         Self::default()
     }
 
-    /// Adds a context, by its dependencies.
+    /// Adds the context that the dependencies belong to.
     #[must_use]
     pub fn context<D: Dependencies>(mut self, dependencies: D) -> Self {
         self.contexts.push(Box::new(Host { dependencies: Arc::new(dependencies) }));
         self
     }
 
-    /// Runs the command line: `serve` (the default), `migrate`, `openapi`; `--help` tells more.
+    /// Runs the command line: `serve` (the default), `migrate`, `openapi`; `--help` shows more.
     ///
     /// # Errors
-    /// [`StartupError`], each with a stable code, names the setting that is to be mended.
+    /// [`StartupError`] has a stable code and names the setting to correct.
     pub async fn run(self) -> Result<()> {
         crate::cli::run(self).await
     }
@@ -52,7 +53,7 @@ impl App {
     /// Opens the stores, joins them as workers, connects to the broker and listens.
     ///
     /// # Errors
-    /// [`StartupError`], each with a stable code, names the setting that is to be mended.
+    /// [`StartupError`] has a stable code and names the setting to correct.
     pub async fn launch(self, config: &Config) -> Result<Running> {
         self.check()?;
         let listener = listen(&config.listen).await?;
@@ -110,7 +111,7 @@ impl App {
     }
 }
 
-/// A context of a process, whatever its dependencies are.
+/// A context of a process, whatever the type of its dependencies.
 #[async_trait::async_trait]
 trait Hosted: Send + Sync {
     fn name(&self) -> &'static str;
@@ -118,6 +119,7 @@ trait Hosted: Send + Sync {
     async fn launch(&self, store: Arc<dyn Store>, options: EngineOptions) -> std::result::Result<Engine, EngineError>;
 }
 
+/// A context with its dependencies, before it is launched.
 struct Host<D> {
     dependencies: Arc<D>,
 }
@@ -137,14 +139,18 @@ impl<D: Dependencies> Hosted for Host<D> {
     }
 }
 
-/// A process that runs.
+/// A process that has started.
 pub struct Running {
     contexts: Vec<RunningContext>,
+    /// Kept, because port 0 stands for any free port.
     address: SocketAddr,
+    /// Ends the server.
     hang_up: oneshot::Sender<()>,
+    /// Awaited by the drain.
     server: JoinHandle<std::io::Result<()>>,
 }
 
+/// A context of a process that has started.
 struct RunningContext {
     engine: Engine,
     choreography: Arc<Choreography>,
@@ -153,13 +159,13 @@ struct RunningContext {
 
 impl Running {
     fn begin(contexts: Vec<RunningContext>, listener: TcpListener) -> Result<Self> {
-        let address = listener
-            .local_addr()
-            .map_err(|error| StartupError::new("invalid_setting", "SAPWOOD_LISTEN is no address").caused_by(error))?;
+        let address = listener.local_addr().map_err(|error| {
+            StartupError::new("invalid_setting", "SAPWOOD_LISTEN is not an address").caused_by(error)
+        })?;
         let router = sapwood_api::router(contexts.iter().map(RunningContext::api).collect());
         let (hang_up, hung_up) = oneshot::channel::<()>();
         let server = tokio::spawn(async move {
-            // Either somebody hangs up or nobody is left who could.
+            // The server ends when it is told to, or when the sender is dropped.
             axum::serve(listener, router).with_graceful_shutdown(async { drop(hung_up.await) }).await
         });
         Ok(Self { contexts, address, hang_up, server })
@@ -184,8 +190,8 @@ impl Running {
         Some(&running.choreography)
     }
 
-    /// Shuts down: answers what was asked, publishes what is under way, lets steps in flight end and gives every tree
-    /// up, so that the next process goes on at once.
+    /// Shuts down: publishes what is under way, lets steps in flight end, releases every tree, so that the next process
+    /// goes on at once, and answers the requests under way.
     pub async fn drain(self) {
         let Self { contexts, hang_up, server, .. } = self;
         for context in &contexts {
@@ -193,10 +199,13 @@ impl Running {
         }
         for context in &contexts {
             if let Err(error) = context.engine.drain().await {
-                tracing::warn!("the worker left without saying so; its lease runs out: {error}");
+                tracing::warn!(
+                    "the store does not know that this worker has ended; its lease must expire first: {error}"
+                );
             }
         }
-        // A server that is gone already needs no telling. Long polls end when their wait does; we do not wait that long.
+        // An error means that the server has already ended. Long polls may wait for a minute, so the drain does not
+        // await them for longer than this.
         let _ = hang_up.send(());
         let _ = tokio::time::timeout(Duration::from_secs(2), server).await;
         for context in contexts {

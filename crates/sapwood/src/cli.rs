@@ -13,13 +13,13 @@ use crate::{shutdown, telemetry};
 ///
 /// Settings come from `sapwood.toml` and from the environment, which wins: SAPWOOD_STORE (sqlite:DIRECTORY or
 /// postgres://…), SAPWOOD_STORE_<CONTEXT>, SAPWOOD_BROKER (log or kafka://HOST:PORT), SAPWOOD_LISTEN (ADDRESS:PORT),
-/// SAPWOOD_MIGRATE, SAPWOOD_CONCURRENCY, SAPWOOD_COMMITTERS. RUST_LOG sets what is logged.
+/// SAPWOOD_MIGRATE, SAPWOOD_CONCURRENCY, SAPWOOD_COMMITTERS. RUST_LOG selects what is logged.
 #[derive(Parser)]
 #[command(about, long_about)]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
-    /// The configuration file [default: sapwood.toml, if there is one]
+    /// The configuration file [default: sapwood.toml, if it exists]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -28,9 +28,9 @@ struct Arguments {
 enum Command {
     /// Run trees, publish events and answer REST until Ctrl-C or SIGTERM (the default)
     Serve,
-    /// Bring the stores of all contexts up to date, and end
+    /// Migrate the stores of all contexts to this version, and exit
     Migrate,
-    /// Print the OpenAPI document, and end
+    /// Print the OpenAPI document, and exit
     Openapi,
 }
 
@@ -43,7 +43,7 @@ pub(crate) async fn run(app: App) -> Result<()> {
             let address = running.address();
             println!("listening on http://{address}; REST is described at http://{address}/docs");
             shutdown::asked().await;
-            println!("draining; once more ends at once");
+            println!("draining; a second signal ends the process at once");
             running.drain().await;
         }
         Command::Migrate => app.migrate(&Config::load(arguments.config.as_deref())?).await?,

@@ -7,12 +7,12 @@ use sapwood_core::nearest::nearest;
 
 use crate::error::{Result, StartupError};
 
-/// Where an app keeps its trees, publishes its events and listens.
+/// The settings of an app: its stores, its broker, where it listens, how much it does at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// The store of every context that has none of its own. `SAPWOOD_STORE`.
+    /// The store of every context without one of its own. `SAPWOOD_STORE`.
     pub store: StoreUrl,
-    /// Stores of single contexts. `SAPWOOD_STORE_ORDERS`.
+    /// Stores of single contexts, by context. `SAPWOOD_STORE_ORDERS`.
     pub stores: BTreeMap<String, StoreUrl>,
     /// The broker. `SAPWOOD_BROKER`.
     pub broker: BrokerUrl,
@@ -20,16 +20,16 @@ pub struct Config {
     pub listen: String,
     /// Whether `serve` migrates the stores first. `SAPWOOD_MIGRATE`.
     pub migrate: bool,
-    /// Functions that may be active at once, a context. `SAPWOOD_CONCURRENCY`.
+    /// Functions that may be active at once, per context. `SAPWOOD_CONCURRENCY`.
     pub concurrency: usize,
-    /// Connections that commit turns, a context on PostgreSQL. `SAPWOOD_COMMITTERS`.
+    /// Connections that commit turns, per context on PostgreSQL. `SAPWOOD_COMMITTERS`.
     pub committers: u16,
 }
 
 /// Where a store is.
 #[derive(Clone, PartialEq, Eq)]
 pub enum StoreUrl {
-    /// A directory of SQLite files, one a context.
+    /// A directory of SQLite files, one per context.
     Sqlite(PathBuf),
     /// A PostgreSQL database; each context has a schema of its name.
     Postgres(String),
@@ -38,13 +38,13 @@ pub enum StoreUrl {
 /// Where the broker is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BrokerUrl {
-    /// The stores' own logs: only among contexts of one process.
+    /// The stores' own logs: only for contexts of one process.
     Log,
     /// Apache Kafka, as `kafka://host:port,host:port`.
     Kafka(String),
 }
 
-/// The settings, as they are called in the file; in the environment they are upper case behind `SAPWOOD_`.
+/// The names of the settings in the file; in the environment they are in upper case, after `SAPWOOD_`.
 const SETTINGS: [&str; 7] = ["store", "stores", "broker", "listen", "migrate", "concurrency", "committers"];
 
 impl Default for Config {
@@ -62,7 +62,8 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The configuration of a process: `file`, or `sapwood.toml` here if there is one, and the environment.
+    /// The configuration of a process: from `file`, or else from `sapwood.toml` in the working directory if it exists,
+    /// and from the environment.
     ///
     /// # Errors
     /// `invalid_configuration` names the file, the line and the nearest setting; `invalid_setting` names the setting.
@@ -137,7 +138,7 @@ impl Config {
             "store" => self.store = value.parse()?,
             "broker" => self.broker = value.parse()?,
             "listen" => self.listen = checked_address(value)?,
-            "migrate" => self.migrate = value.parse().map_err(|_| "is true or false".to_owned())?,
+            "migrate" => self.migrate = value.parse().map_err(|_| "must be true or false".to_owned())?,
             "concurrency" => self.concurrency = at_least_one(value)?,
             "committers" => self.committers = at_least_one(value)?,
             other => return Err(unknown(other)),
@@ -163,7 +164,7 @@ impl std::str::FromStr for StoreUrl {
 }
 
 impl std::fmt::Debug for StoreUrl {
-    /// Without what a URL may hide.
+    /// Without the password that a URL may contain.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Sqlite(directory) => write!(f, "sqlite:{}", directory.display()),
@@ -179,7 +180,7 @@ impl std::str::FromStr for BrokerUrl {
         match text {
             "log" => Ok(Self::Log),
             text if text.starts_with("kafka://") => Ok(Self::Kafka(text.to_owned())),
-            _ => Err("a broker is `log` (the stores' own) or `kafka://HOST:PORT`".to_owned()),
+            _ => Err("a broker is `log` (the stores' own logs) or `kafka://HOST:PORT`".to_owned()),
         }
     }
 }
@@ -188,12 +189,15 @@ fn checked_address(text: &str) -> std::result::Result<String, String> {
     let port = text.rsplit_once(':').and_then(|(host, port)| (!host.is_empty()).then_some(port));
     match port.map(str::parse::<u16>) {
         Some(Ok(_)) => Ok(text.to_owned()),
-        _ => Err(format!("`{text}` is no address and port, such as 127.0.0.1:8080")),
+        _ => Err(format!("`{text}` is not an address and a port, such as 127.0.0.1:8080")),
     }
 }
 
 fn at_least_one<N: std::str::FromStr + PartialOrd + From<u8>>(text: &str) -> std::result::Result<N, String> {
-    text.parse().ok().filter(|number| *number >= N::from(1)).ok_or_else(|| format!("`{text}` is no number from 1 on"))
+    text.parse()
+        .ok()
+        .filter(|number| *number >= N::from(1))
+        .ok_or_else(|| format!("`{text}` is not a number of at least 1"))
 }
 
 fn invalid(file: &str, line: usize, why: &str) -> StartupError {
@@ -203,7 +207,7 @@ fn invalid(file: &str, line: usize, why: &str) -> StartupError {
 fn unknown(setting: &str) -> String {
     match nearest(setting, SETTINGS) {
         Some(near) => format!("there is no setting `{setting}`; did you mean `{near}`?"),
-        None => format!("there is no setting `{setting}`; there are {}", SETTINGS.join(", ")),
+        None => format!("there is no setting `{setting}`; the settings are {}", SETTINGS.join(", ")),
     }
 }
 
@@ -211,7 +215,7 @@ fn line_of(text: &str, offset: usize) -> usize {
     1 + text.bytes().take(offset).filter(|byte| *byte == b'\n').count()
 }
 
-/// The line that sets `key`. The parser keeps no places of keys once it has made values of them.
+/// The line that sets `key`. It searches the text, because the parsed values do not keep the places of their keys.
 fn line_of_key(text: &str, key: &str) -> usize {
     let sets = |line: &str| {
         let line = line.trim_start().trim_start_matches(['[', '"']);

@@ -5,8 +5,8 @@ use std::fmt;
 /// The result of an app's start.
 pub type Result<T, E = StartupError> = std::result::Result<T, E>;
 
-/// Why an app did not start. `Debug` and `Display` are both written for the person at the terminal, for `main` prints
-/// the former.
+/// Why an app did not start. Both `Debug` and `Display` are written for the person at the terminal, because `main`
+/// prints `Debug`.
 pub struct StartupError {
     code: &'static str,
     message: String,

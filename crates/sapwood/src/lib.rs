@@ -13,7 +13,7 @@
 //! #[dependencies(of = Greetings)]
 //! pub struct GreetingsDependencies;
 //!
-//! /// Greets somebody. The step runs once, whatever crashes follow.
+//! /// Greets a person. Once the step's result is durable, the step never runs again, whatever crashes follow.
 //! #[sapwood::function]
 //! pub async fn greet(cx: &mut Cx<GreetingsDependencies>, name: String) -> Result<String, sapwood::Error> {
 //!     cx.step("compose", async || Ok::<_, sapwood::Error>(format!("Hello, {name}!"))).await
@@ -28,8 +28,8 @@
 //! | room | what is there |
 //! |---|---|
 //! | [`App`], [`Running`] | one process: its contexts, launched and drained |
-//! | [`Config`], [`StartupError`] | settings, and what is wrong with them |
-//! | [`shutdown`], [`telemetry`] | what a program with a main of its own needs besides |
+//! | [`Config`], [`StartupError`] | settings, and why a process does not start |
+//! | [`shutdown`], [`telemetry`] | what a program with its own `main` needs as well |
 
 mod app;
 mod cli;
@@ -59,7 +59,7 @@ pub use sapwood_macros::{
     AppBoundedContext as BoundedContext, AppEvent as Event, AppFailure as Failure, Dependencies, consumer, function,
 };
 
-/// What an app's modules want in scope.
+/// What most modules of an app use.
 pub mod prelude {
     pub use schemars::JsonSchema;
     pub use serde::{Deserialize, Serialize};

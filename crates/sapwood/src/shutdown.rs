@@ -1,9 +1,9 @@
-//! Waits for the wish to end: Ctrl-C or SIGTERM. A second one ends the process at once.
+//! Waits for a signal to end: Ctrl-C or SIGTERM. A second signal ends the process at once.
 
-/// The exit code of a process that was told twice.
+/// The exit code of a process that got a second signal: what a shell reports for one that Ctrl-C killed.
 const TOLD_TWICE: i32 = 130;
 
-/// Waits for the first; from then on the next one ends the process.
+/// Waits for the first signal; from then on, the next one ends the process.
 pub async fn asked() {
     signal().await;
     tokio::spawn(async {

@@ -1,4 +1,4 @@
-//! Opens the store of a context, and says which setting to mend where that fails.
+//! Opens the store of a context; if that fails, the error names the setting to correct.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What is logged: warnings and errors to standard error, or what `RUST_LOG` says.
+//! Logs to standard error: warnings and errors, or what `RUST_LOG` selects.
 
 use tracing_subscriber::EnvFilter;
 
@@ -6,6 +6,6 @@ use tracing_subscriber::EnvFilter;
 pub fn init() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // An app that installed its own keeps it.
+    // An error means that the app has installed its own, which it keeps.
     let _ = subscriber.try_init();
 }

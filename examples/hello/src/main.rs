@@ -16,7 +16,7 @@ pub struct Hello;
 #[dependencies(of = Hello)]
 pub struct HelloDependencies;
 
-/// Greets somebody, slowly.
+/// Greets a person, slowly.
 #[sapwood::function]
 pub async fn greet(cx: &mut Cx<HelloDependencies>, name: String) -> Result<String, sapwood::Error> {
     let greeting = cx.step("compose", || compose(&name)).await?;
@@ -53,7 +53,7 @@ async fn main() -> sapwood::Result<()> {
 async fn hello(engine: &Engine) -> String {
     match engine.start(greet("world".to_owned()).id("hello-world")).await {
         Ok(tree) => match tree.result().await {
-            Ok(said) => format!("{said} (this is tree {}; remove ./.sapwood/hello.db to begin anew)", tree.id()),
+            Ok(said) => format!("{said} (this is tree {}; remove ./.sapwood/hello.db to begin again)", tree.id()),
             Err(error) => format!("no greeting: {error}"),
         },
         Err(error) => format!("not started: {error}"),

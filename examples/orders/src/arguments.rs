@@ -14,19 +14,19 @@ use clap::{CommandFactory, Parser, ValueEnum};
 #[derive(Parser)]
 #[command(about, long_about)]
 pub(crate) struct Arguments {
-    /// End after the summary; exit 0 only if everything is settled. Takes the context orders, which knows when that is
+    /// End after the summary; exit 0 only if everything is settled. Needs the context orders, which knows when that is
     #[arg(long)]
     pub(crate) once: bool,
     /// Remove what earlier runs left (SQLite only)
     #[arg(long)]
     pub(crate) fresh: bool,
-    /// The orders, a JSON object a line [default: 1,000 of our own]
+    /// The orders, one JSON object per line [default: 1,000 orders of the example]
     #[arg(long, value_name = "FILE")]
     pub(crate) orders: Option<PathBuf>,
     /// Where REST listens [default: SAPWOOD_LISTEN, or 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) listen: Option<String>,
-    /// Run this context alone
+    /// Run only this context
     #[arg(long, value_name = "CONTEXT")]
     pub(crate) only: Option<Context>,
     /// How long every gateway takes
@@ -35,7 +35,7 @@ pub(crate) struct Arguments {
     /// Append a line to this file for every side effect of the orders gateways
     #[arg(long, value_name = "FILE")]
     pub(crate) effects: Option<PathBuf>,
-    /// The configuration file [default: sapwood.toml, if there is one]
+    /// The configuration file [default: sapwood.toml, if it exists]
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 }
@@ -61,7 +61,7 @@ impl Context {
 }
 
 impl Arguments {
-    /// Reads the command line; one that contradicts itself ends the process, as one that cannot be read does.
+    /// Reads the command line. Arguments that contradict each other end the process, as unreadable ones do.
     pub(crate) fn read() -> Self {
         let arguments = Self::parse();
         if arguments.once && !arguments.runs(Context::Orders) {
@@ -79,5 +79,8 @@ impl Arguments {
 }
 
 fn milliseconds(text: &str) -> Result<Duration, String> {
-    text.trim_end_matches("ms").parse().map(Duration::from_millis).map_err(|_| "a number of milliseconds".to_owned())
+    text.trim_end_matches("ms")
+        .parse()
+        .map(Duration::from_millis)
+        .map_err(|_| "expected a number of milliseconds".to_owned())
 }

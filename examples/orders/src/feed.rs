@@ -11,13 +11,13 @@ use sapwood::{CallerId, Engine};
 
 use crate::summary::{Settled, Summary};
 
-/// Orders under way at once.
+/// Orders under way at once: enough to keep the gateways busy, and few enough to watch the progress.
 const IN_FLIGHT: usize = 64;
 
-/// How often progress is told where there is no terminal.
+/// How often progress is printed if standard output is not a terminal.
 const TOLD_EVERY: Duration = Duration::from_secs(1);
 
-/// Reads orders, a JSON object a line. What is wrong with them has a code of its own, as every error of a start has.
+/// Reads orders, one JSON object per line. An error in them has its own code, as every error at the start has.
 pub(crate) fn read(file: Option<&Path>) -> Result<Vec<Order>, String> {
     let (name, text) = match file {
         Some(file) => {
@@ -63,7 +63,7 @@ async fn settle(engine: &Engine, order: Order) -> Result<Settled, String> {
     Ok(Settled { tree: tree.id(), is_new: known.is_none(), outcome })
 }
 
-/// The reason, without what differs from order to order.
+/// The reason, without the part that differs from order to order.
 fn reason(error: &orders_app::OrderError) -> String {
     use orders_app::{OrderError, PaymentError, StockError};
     match error {
@@ -73,10 +73,11 @@ fn reason(error: &orders_app::OrderError) -> String {
     }
 }
 
-/// A bar on a terminal, a line a second elsewhere.
+/// A bar on a terminal, otherwise one line per second.
 struct Progress {
     bar: Option<ProgressBar>,
     total: usize,
+    /// When progress was last printed.
     told: std::cell::Cell<Instant>,
 }
 

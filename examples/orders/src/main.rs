@@ -1,6 +1,6 @@
 //! Runs the orders example: the contexts orders, shipping and loyalty, together or one by one, and feeds them orders.
 //!
-//! Run with `cargo run -p orders`; `--help` tells more.
+//! Run with `cargo run -p orders`; `--help` shows more.
 
 mod arguments;
 mod feed;
@@ -14,7 +14,7 @@ use shipping_app::ShippingDependencies;
 use crate::arguments::{Arguments, Context};
 use crate::summary::Summary;
 
-/// The exit code of `--once` where something is not settled, and of anything that did not work.
+/// The exit code of `--once` if something is not settled, and of every failure.
 const FAILED: u8 = 1;
 
 #[tokio::main]
@@ -31,7 +31,7 @@ async fn main() -> std::process::ExitCode {
     }
 }
 
-/// Runs until it is told to end, or with `--once` until all is settled. Says whether it is.
+/// Runs until a signal ends it, or with `--once` until everything is settled. Returns whether it is.
 async fn run(arguments: &Arguments) -> Result<bool, String> {
     let mut config = Config::load(arguments.config.as_deref()).map_err(|error| format!("{error:?}"))?;
     if let Some(listen) = &arguments.listen {
@@ -58,7 +58,7 @@ async fn run(arguments: &Arguments) -> Result<bool, String> {
         println!("Ctrl-C ends it.");
         stop.await;
     }
-    println!("draining; once more ends at once");
+    println!("draining; a second signal ends the process at once");
     running.drain().await;
     Ok(settled.unwrap_or(!arguments.once))
 }
@@ -79,7 +79,7 @@ async fn work(
     Ok(settled)
 }
 
-/// Handles what other processes publish until it is told to end: only then is there something to sum up.
+/// Handles what other processes publish until a signal ends it; only then can it print a summary.
 async fn serve(
     running: &Running,
     arguments: &Arguments,
@@ -114,7 +114,7 @@ fn app(arguments: &Arguments) -> Result<App, String> {
     Ok(app)
 }
 
-/// Removes what earlier runs left, of the contexts that this one runs.
+/// Removes what earlier runs left, for the contexts of this process.
 fn remove_data(config: &Config, arguments: &Arguments) -> Result<(), String> {
     for context in Context::ALL.into_iter().filter(|context| arguments.runs(*context)) {
         let StoreUrl::Sqlite(directory) = config.store_of(context.name()) else {

@@ -1,4 +1,4 @@
-//! What became of the orders, and of the events that followed from them.
+//! The outcomes of the orders, and what followed from their events.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,24 +7,24 @@ use sapwood::{Config, Engine, Running, StoreUrl, TreeId};
 
 use crate::arguments::Arguments;
 
-/// How often the consumers' progress is looked at.
+/// How often the consumers' progress is checked.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// Events of a lane that are counted at most: far more than the example makes.
+/// The most events of a lane that are counted: far more than the example makes.
 const ROWS_MOST: usize = 1_000_000;
 
-/// The consumers of the example: the context, the consumer, and what it starts in turn.
+/// The consumers of the example: the context, the consumer, and the function that it starts, if any.
 const CONSUMERS: [(&str, &str, Option<&str>); 2] =
     [("shipping", "book_courier", Some("track_parcel")), ("loyalty", "add_points", None)];
 
-/// One order's end.
+/// The outcome of one order.
 pub(crate) struct Settled {
     pub(crate) tree: sapwood::TreeId,
     pub(crate) is_new: bool,
     pub(crate) outcome: Result<(), String>,
 }
 
-/// What became of the orders.
+/// The numbers that the example prints at its end.
 #[derive(Default)]
 pub(crate) struct Summary {
     pub(crate) orders: usize,
@@ -69,7 +69,7 @@ impl Summary {
         }
         match &config.store {
             StoreUrl::Sqlite(directory) => println!("data                 {}", directory.display()),
-            StoreUrl::Postgres(_) => println!("data                 in PostgreSQL, a schema each"),
+            StoreUrl::Postgres(_) => println!("data                 in PostgreSQL, one schema per context"),
         }
         for (what, tree) in [("a completed order", self.a_completed_tree), ("a rejected order", self.a_rejected_tree)] {
             if let Some(tree) = tree {
@@ -91,7 +91,7 @@ impl Summary {
 }
 
 /// Waits until the consumers of this process have handled every completed order, and what they started is settled.
-/// Says whether all is well: a consumer that gave up, or a tree that is parked, is not.
+/// Returns whether all of it resolved: none was rejected or parked.
 pub(crate) async fn await_consumers(running: &Running, summary: &mut Summary) -> Result<bool, String> {
     loop {
         let seen = look(running, summary).await?;
@@ -102,14 +102,14 @@ pub(crate) async fn await_consumers(running: &Running, summary: &mut Summary) ->
     }
 }
 
-/// What a look at this process found.
+/// The progress of the consumers at one moment.
 #[derive(Default)]
 pub(crate) struct Seen {
     waits: bool,
     failed: usize,
 }
 
-/// Looks once how far the events and their consumers are.
+/// Checks once how far the events and their consumers are.
 pub(crate) async fn look(running: &Running, summary: &mut Summary) -> Result<Seen, String> {
     let feeds = running.engine("orders").is_some();
     let mut seen = Seen::default();
@@ -132,7 +132,7 @@ pub(crate) async fn look(running: &Running, summary: &mut Summary) -> Result<See
     Ok(seen)
 }
 
-/// Events that the broker has acknowledged: those of the outbox up to where the relay is.
+/// Events that the broker has acknowledged: those of the outbox up to the row up to which each lane is published.
 async fn published(engine: &Engine, lanes: &BTreeMap<u16, i64>) -> Result<usize, String> {
     let mut published = 0;
     for (lane, cursor) in lanes {
@@ -142,7 +142,7 @@ async fn published(engine: &Engine, lanes: &BTreeMap<u16, i64>) -> Result<usize,
     Ok(published)
 }
 
-/// Trees of a function, by where they stand.
+/// Trees of a function, counted by state.
 #[derive(Default)]
 struct Counts {
     resolved: usize,

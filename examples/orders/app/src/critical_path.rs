@@ -8,7 +8,7 @@ use crate::gateways::OrdersDependencies;
 use crate::model::{Card, Confirmation, Line, Order, OrderError, PaymentError, StockError};
 
 /// Takes an order from reservation to confirmation: reserves every line at the same time, charges the card, confirms.
-/// Where that cannot be, it releases what it reserved.
+/// If a line or the payment fails, it releases what it reserved.
 #[sapwood::function]
 pub async fn place_order(cx: &mut Cx<OrdersDependencies>, order: Order) -> Result<Confirmation, OrderError> {
     let mut picks = Vec::new();
@@ -60,7 +60,7 @@ pub async fn reserve(cx: &mut Cx<OrdersDependencies>, line: Line) -> Result<Stri
     cx.step("reserve", || dependencies.reserve(&key, &line)).retry(FLAKY).await
 }
 
-/// Gives a reservation back.
+/// Releases a reservation.
 #[sapwood::function]
 pub async fn release(cx: &mut Cx<OrdersDependencies>, reservation: String) -> Result<(), StockError> {
     let (dependencies, key) = (cx.dependencies(), cx.idempotency_key());
@@ -81,6 +81,6 @@ pub async fn confirm(cx: &mut Cx<OrdersDependencies>, order_id: String) -> Resul
     cx.step("confirm", || dependencies.confirm(&key, &order_id)).await
 }
 
-/// The gateways of this example come back soon.
+/// For gateways that are unavailable for a moment: many attempts, a short time apart.
 const FLAKY: RetryPolicy =
     RetryPolicy::new(10, std::time::Duration::from_millis(20), std::time::Duration::from_millis(200));

@@ -18,11 +18,12 @@ use crate::model::{Card, Line, PaymentError, StockError};
 pub struct OrdersDependencies {
     latency: Duration,
     effects: Effects,
+    /// How often each step has called a gateway, by its idempotency key.
     tries: Mutex<HashMap<String, u32>>,
 }
 
 impl OrdersDependencies {
-    /// Gateways that take `latency` for everything and note what they do in `effects`.
+    /// Gateways that take `latency` for each call, and note what they do in `effects`.
     #[must_use]
     pub fn new(latency: Duration, effects: Effects) -> Self {
         Self { latency, effects, tries: Mutex::default() }
@@ -65,7 +66,7 @@ impl OrdersDependencies {
         self.effects.note(key, what);
     }
 
-    /// Whether this try is one of the first `fail_first` of its step.
+    /// Whether this attempt is one of the first `fail_first` of its step.
     fn fails(&self, key: &str, fail_first: u32) -> bool {
         if fail_first == 0 {
             return false;
@@ -77,7 +78,7 @@ impl OrdersDependencies {
     }
 }
 
-/// Where side effects are noted, a line each: the key of the step, and what it did. For tests that count them.
+/// Where side effects are noted, one per line: the key of the step, and what it did. Tests count them.
 #[derive(Clone, Default)]
 pub struct Effects(Option<Arc<Mutex<File>>>);
 
@@ -85,13 +86,13 @@ impl Effects {
     /// Notes them at the end of `file`.
     ///
     /// # Errors
-    /// The file's own.
+    /// The file cannot be opened.
     pub fn to_file(file: &Path) -> std::io::Result<Self> {
         let file = File::options().create(true).append(true).open(file)?;
         Ok(Self(Some(Arc::new(Mutex::new(file)))))
     }
 
-    /// Notes one. A line is one write, so that a process that is killed leaves no half of it.
+    /// Notes one. A line is one write, so that a killed process does not leave half a line.
     pub fn note(&self, key: &str, what: &str) {
         let Some(file) = &self.0 else { return };
         let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);

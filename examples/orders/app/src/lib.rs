@@ -1,10 +1,10 @@
 //! The orders context: its functions, and the gateways they need.
 //!
 //! ```text
-//! place_order ─┬─ reserve (one a line, at the same time)
+//! place_order ─┬─ reserve (one per line, at the same time)
 //!              ├─ charge
 //!              ├─ confirm
-//!              └─ release (what was reserved, where the order cannot be completed)
+//!              └─ release (what was reserved, if the order cannot be completed)
 //! ```
 
 mod critical_path;

@@ -2,12 +2,12 @@
 
 use sapwood::prelude::*;
 
-/// An order, as it comes in. What the fake gateways do with it is written in it, so that every run is the same.
+/// An order, as it comes in. It contains what the fake gateways do with it, so that every run is the same.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Order {
     /// The order's own number; also the id of its tree.
     pub id: String,
-    /// Who orders.
+    /// The customer.
     pub customer: String,
     /// What it is paid with.
     pub card: Card,
@@ -31,7 +31,7 @@ pub struct Card {
     /// Why the gateway declines it, if it does.
     #[serde(default)]
     pub decline: Option<String>,
-    /// How many tries of a charge find the gateway unavailable.
+    /// How many attempts of a charge find the gateway unavailable.
     #[serde(default)]
     pub fail_first: u32,
 }
@@ -48,7 +48,7 @@ pub struct Line {
     /// Whether the warehouse is out of it.
     #[serde(default)]
     pub unavailable: bool,
-    /// How many tries of a reservation find the warehouse unavailable.
+    /// How many attempts of a reservation find the warehouse unavailable.
     #[serde(default)]
     pub fail_first: u32,
 }
@@ -67,13 +67,13 @@ pub struct Confirmation {
 /// Why a card was not charged.
 #[derive(Debug, Clone, thiserror::Error, Serialize, Deserialize, JsonSchema, Failure)]
 pub enum PaymentError {
-    /// For good.
+    /// Permanently.
     #[error("card declined: {reason}")]
     Declined {
         /// The gateway's reason.
         reason: String,
     },
-    /// For now.
+    /// For a moment.
     #[error("payment gateway unavailable")]
     #[retry]
     Unavailable,
@@ -82,13 +82,13 @@ pub enum PaymentError {
 /// Why an item was not reserved.
 #[derive(Debug, Clone, thiserror::Error, Serialize, Deserialize, JsonSchema, Failure)]
 pub enum StockError {
-    /// For good.
+    /// Permanently.
     #[error("{sku} is out of stock")]
     OutOfStock {
         /// The item.
         sku: String,
     },
-    /// For now.
+    /// For a moment.
     #[error("warehouse unavailable")]
     #[retry]
     Unavailable,

@@ -15,7 +15,7 @@ pub struct Orders;
 pub struct OrderCompleted {
     /// The order.
     pub order_id: String,
-    /// Who ordered.
+    /// The customer.
     pub customer: String,
     /// What was paid, in cents.
     pub total_cents: u64,

@@ -1,13 +1,13 @@
 //! Makes the 1,000 orders of `data/orders.jsonl`: `cargo run -p orders --bin generate > examples/orders/data/orders.jsonl`.
 //!
-//! The seed is fixed, so it makes the same orders every time.
+//! The seed is fixed, so that it makes the same orders every time.
 
 use serde_json::json;
 
 const ORDERS: u64 = 1_000;
 const SEED: u64 = 0x5a99_00d5_eed0_0001;
 
-/// SplitMix64: small, and the same everywhere.
+/// SplitMix64: small, and the same on every machine.
 struct Numbers(u64);
 
 impl Numbers {

@@ -6,7 +6,7 @@ use loyalty_contract::Loyalty;
 use orders_contract::OrderCompleted;
 use sapwood::prelude::*;
 
-/// What the functions of loyalty need: a ledger of points that takes `latency` for everything.
+/// What the functions of loyalty need: a ledger of points that takes `latency` for each call.
 #[derive(Dependencies)]
 #[dependencies(of = Loyalty)]
 pub struct LoyaltyDependencies {
@@ -15,7 +15,7 @@ pub struct LoyaltyDependencies {
 }
 
 impl LoyaltyDependencies {
-    /// A point for every whole euro.
+    /// Credits one point for every whole euro.
     async fn credit(&self, _customer: &str, cents: u64) -> Result<u64, sapwood::Error> {
         tokio::time::sleep(self.latency).await;
         Ok(cents / 100)

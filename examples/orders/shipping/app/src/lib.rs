@@ -6,7 +6,7 @@ use orders_contract::OrderCompleted;
 use sapwood::prelude::*;
 use shipping_contract::{ParcelDelivered, Shipping};
 
-/// What the functions of shipping need: a courier that takes `latency` for everything.
+/// What the functions of shipping need: a courier that takes `latency` for each call.
 #[derive(Dependencies)]
 #[dependencies(of = Shipping)]
 pub struct ShippingDependencies {
@@ -17,7 +17,7 @@ pub struct ShippingDependencies {
 /// Why a courier does not come.
 #[derive(Debug, thiserror::Error, Serialize, Deserialize, JsonSchema, Failure)]
 pub enum CourierError {
-    /// For now.
+    /// For a moment.
     #[error("no courier is free")]
     #[retry]
     Busy,

@@ -38,7 +38,7 @@ pub enum Code {
     MethodNotAllowed,
     /// The body did not arrive in time.
     RequestTimeout,
-    /// The id is held by a tree of another function or input.
+    /// The id belongs to a tree of another function or input.
     IdConflict,
     /// The body, or a value in it, is larger than the limit.
     PayloadTooLarge,
@@ -208,7 +208,7 @@ impl Code {
             Self::IdConflict => row(
                 "id_conflict",
                 StatusCode::CONFLICT,
-                "The id is held by another start",
+                "The id belongs to another start",
                 "The same `Idempotency-Key` was used before with another function or another input; the member `tree` \
                  is the tree that has it. Nothing was started. Use another id for another piece of work.",
             ),

@@ -31,7 +31,7 @@ impl Postmaster {
         Ok(read(&backend).filter(|_| is_its_backend).map(|process| Self(process.parent)))
     }
 
-    /// The time of the server so far: of its first process, of those that it has begun, and of those that have ended.
+    /// The time of the server so far: of its first process, of the live ones that this started, and of those that have ended.
     /// `None` if the server itself has ended.
     pub(crate) fn time(self) -> Option<Duration> {
         loop {

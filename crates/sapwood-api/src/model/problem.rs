@@ -29,7 +29,7 @@ pub(crate) struct Problem {
     /// The path of the request.
     #[schema(format = "uri-reference", nullable = false)]
     instance: Option<String>,
-    /// With `id_conflict`: the tree that holds the id.
+    /// With `id_conflict`: the tree that has the id.
     #[schema(value_type = Option<uuid::Uuid>, nullable = false)]
     tree: Option<String>,
     /// With `id_conflict`: the path of that tree.

@@ -1,4 +1,4 @@
-//! The fake gateways: as slow as they are told to be, and as unreliable as the order says.
+//! The fake gateways: as slow as the command line says, and as unreliable as the order says.
 
 use std::collections::HashMap;
 use std::fs::File;

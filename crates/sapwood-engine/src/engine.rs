@@ -34,16 +34,21 @@ use crate::{claims, starter};
 /// One bounded context, running on its store. Cloning gives another handle of the same engine.
 #[derive(Clone)]
 pub struct Engine {
+    /// Shared with the drivers of all trees.
     services: Arc<Services>,
     trees: Arc<Trees>,
+    /// Awaited at the end of a drain.
     tasks: Arc<Tasks>,
+    /// Callers here that wait for the outcome of a tree.
     waiters: Arc<Waiters>,
+    /// Wakes the claims.
     due: Arc<Due>,
-    /// How long a caller that waits for a tree of another process trusts in being told.
+    /// How long a caller waits for the hint that a tree of another worker has settled, before it reads the store
+    /// again: a hint may be lost.
     poll: Duration,
 }
 
-/// How an engine is.
+/// The condition of an engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Health {
     /// The store's last error, until it answers again.
@@ -59,10 +64,10 @@ pub struct Health {
 }
 
 impl Engine {
-    /// Joins the store as a worker and begins to run what there is.
+    /// Joins the store as a worker and begins to run the trees that are ready.
     ///
     /// # Errors
-    /// [`EngineError`] if the context's functions contradict each other or the store does not take the worker.
+    /// [`EngineError`] if the context's functions contradict each other or the store refuses the worker.
     pub async fn launch<D: Dependencies>(
         dependencies: Arc<D>,
         store: Arc<dyn Store>,
@@ -183,7 +188,7 @@ impl Engine {
         &self.services.store
     }
 
-    /// Who this engine is on its store.
+    /// This engine's id in its store.
     #[must_use]
     pub fn worker(&self) -> WorkerId {
         self.services.worker
@@ -251,7 +256,7 @@ impl Engine {
         StartError::UnknownFunction { name: name.to_owned(), nearest }
     }
 
-    /// Takes a batch of events in: offsets, keys and trees in one commit. The trees run here.
+    /// Takes in a batch of events: offsets, keys and trees in one commit. The trees run here.
     ///
     /// # Errors
     /// [`StoreErrorKind::Refused`](sapwood_core::store::StoreErrorKind::Refused) if another member has one of the
@@ -262,7 +267,7 @@ impl Engine {
 
     // ---- reads ----------------------------------------------------------------------------------------------------
 
-    /// The tree that a caller's id belongs to.
+    /// The tree that has this caller's id.
     ///
     /// # Errors
     /// The store's error.
@@ -273,11 +278,11 @@ impl Engine {
     /// The outcome of a tree, waiting for it at most `wait`; `None` if it is still pending.
     ///
     /// # Errors
-    /// [`ReadError::Unknown`] if there is no such tree.
+    /// [`ReadError::Unknown`] if no tree has this id.
     pub async fn outcome(&self, tree: TreeId, wait: Duration) -> Result<Option<TreeOutcome>, ReadError> {
         match tokio::time::timeout(wait, self.outcome_awaited(tree)).await {
             Ok(outcome) => outcome.map(Some),
-            // Whether there is such a tree is told even to a caller that does not wait.
+            // Even a caller that does not wait learns whether the tree exists.
             Err(_) => match self.services.store.outcome_read(tree).await? {
                 None => Err(ReadError::Unknown(tree)),
                 Some(outcome) => Ok(Some(outcome).filter(|outcome| outcome.state.is_settled())),
@@ -288,7 +293,7 @@ impl Engine {
     /// The outcome of a tree, once it has one.
     pub(crate) async fn outcome_awaited(&self, tree: TreeId) -> Result<TreeOutcome, ReadError> {
         loop {
-            // First listen, then look: a tree that settles in between finds the waiter.
+            // Register the waiter first, then read: a tree that settles in between finds it.
             let waiter = self.waiters.wait_for(tree);
             if !self.trees.drives(&tree) {
                 match self.services.store.outcome_read(tree).await? {
@@ -297,7 +302,7 @@ impl Engine {
                     Some(_) => {}
                 }
             }
-            // Being told across processes is a hint; the pause bounds what a lost one costs.
+            // What settles in another process is announced by a hint; the pause bounds what a lost hint costs.
             if let Ok(Some(outcome)) = tokio::time::timeout(self.poll, waiter.told()).await {
                 return Ok(outcome);
             }
@@ -320,7 +325,7 @@ impl Engine {
         self.services.store.tree_list(filter).await
     }
 
-    /// How it is.
+    /// The condition of this engine.
     #[must_use]
     pub fn health(&self) -> Health {
         Health {
@@ -340,7 +345,7 @@ impl Engine {
 
     // ---- life -----------------------------------------------------------------------------------------------------
 
-    /// Makes every tree look at the clock, and the worker look for trees that are due. For tests that move time.
+    /// Makes every driver read the clock, and the worker claim trees that are due. For tests that move time.
     pub fn poke(&self) {
         self.due.raise();
         self.trees.tell_all(|| Signal::Poke);
@@ -359,7 +364,7 @@ impl Engine {
         self.due.raise();
         self.trees.all_left().await;
         let result = store.worker_leave(*worker).await;
-        // Others go on with what was released now, and not when they look by themselves.
+        // With the hint, other workers claim the released trees now, and not at their next poll.
         let _ = store.hint(&[Hint::Ready]).await;
         life.end();
         self.tasks.join().await;

@@ -1,24 +1,26 @@
-//! The worker's lease: renewed on a thread of its own, so that nothing the worker does can starve it.
+//! The worker's lease: renewed on a thread of its own, so that nothing the worker does can delay a renewal.
 //!
-//! A lease says for how long the others believe that this worker is alive. It is a length of time, and each side counts
+//! A lease is the time for which the other workers believe that this worker is alive after a renewal. Each side counts
 //! it on a clock of its own:
 //!
 //! ```text
-//!   the database     ├──────── lease ────────┤ after this, another worker may bury this one
-//!                    ▲
-//!   renewal ────sent─┴──answered
-//!                │
-//!   this worker  ├────── lease less a margin ──────┤ after this, it starts no side effect
+//!   renewal           sent        applied     answered
+//!                      │             │            │
+//!   this worker        ├─── good for 0.8 of a lease ───┤ from here on it starts no side effect
+//!                                    │
+//!   the database                     ├────────────── lease ──────────────┤ from here on it may be buried
 //! ```
 //!
-//! - This worker counts from the moment it *sent* the renewal: the database may have counted from then. So its own
-//!   count is over before the database's is, and a step never starts while another worker may own the tree.
-//! - A worker that renews late starts no side effect ([`LeaseWatch::is_good`]); one that was declared dead stops.
-//! - A worker declares another dead only after one full lease of its own unbroken renewals: an outage of the database,
-//!   which every worker sees, then buries none. A renewal that was slow breaks the row: it is a sign of a stall that the
-//!   others may share, and their renewals may be on their way.
-//! - The fence decides, not the lease: every commit names a fence, which a burial closes. The lease only keeps side
-//!   effects of two owners apart in time.
+//! - This worker counts from the moment at which it *sent* the renewal, because the database cannot have applied it
+//!   earlier. So its own count ends before the database's, and no step starts while another worker may own the tree.
+//! - If a renewal is late, this worker starts no side effect ([`LeaseWatch::is_good`]) until the next one is answered.
+//!   If it was declared dead, it stops.
+//! - A worker buries another only after its own renewals have been unbroken for one full lease. During an outage of the
+//!   database no renewal succeeds, so after it every worker has that long to renew, and an outage buries no worker
+//!   (C2). A slow renewal counts as a break too: it is a sign of a stall that other workers may share, and their
+//!   renewals may still be on their way.
+//! - The lease decides nothing about commits; the fence does. Every commit names a fence, which a burial closes (C1).
+//!   The lease only keeps the side effects of two owners apart in time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,19 +34,21 @@ use crate::environment::Environment;
 use crate::life::Life;
 use crate::outage::Outage;
 
-/// The part of a lease for which it is good. The rest is the margin in which a side effect that began just before the
-/// end gets under way, before others may believe this worker dead: 0.6 s of the default lease.
+/// The part of a lease for which it is good. The rest is a margin, 0.6 s of the default lease: a side effect that began
+/// at the last moment gets under way before other workers may believe this one dead.
 const GOOD_FOR: f64 = 0.8;
 
-/// When the lease was renewed last, on the monotonic clock.
+/// This worker's own view of its lease, which drivers ask before a side effect begins.
 pub(crate) struct LeaseWatch {
     environment: Arc<dyn Environment>,
+    /// When the last answered renewal was sent, in milliseconds of the monotonic clock. The heartbeat's thread writes
+    /// it, drivers read it.
     renewed_ms: AtomicU64,
     good_for: Duration,
 }
 
 impl LeaseWatch {
-    /// A lease that has begun now.
+    /// A lease that begins now.
     pub(crate) fn begun(environment: Arc<dyn Environment>, lease: Duration) -> Self {
         let watch = Self { environment, renewed_ms: AtomicU64::new(0), good_for: lease.mul_f64(GOOD_FOR) };
         watch.renewed(watch.environment.monotonic());
@@ -57,22 +61,25 @@ impl LeaseWatch {
         self.environment.monotonic().saturating_sub(renewed) < self.good_for
     }
 
-    /// Renewed by a call that was sent at `sent`: the lease may have begun that early.
+    /// The lease was renewed by a call that was sent at `sent`; the new lease may have begun as early as that.
     fn renewed(&self, sent: Duration) {
         let ms = u64::try_from(sent.as_millis()).unwrap_or(u64::MAX);
         self.renewed_ms.store(ms, Ordering::Release);
     }
 }
 
-/// What renews the lease.
+/// Renews the lease, and buries workers whose lease is over.
 pub(crate) struct Heartbeat {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) worker: WorkerId,
     pub(crate) environment: Arc<dyn Environment>,
+    /// Told of each renewal.
     pub(crate) watch: Arc<LeaseWatch>,
+    /// Ended if this worker was declared dead.
     pub(crate) life: Arc<Life>,
+    /// Told whether the store answers: an idle worker asks it nothing else.
     pub(crate) outage: Arc<Outage>,
-    /// Told when a worker was buried: its trees can be claimed.
+    /// Raised when a worker was buried: its trees can be claimed.
     pub(crate) due: Arc<Due>,
     pub(crate) lease: Duration,
     /// The time between two renewals.
@@ -80,7 +87,7 @@ pub(crate) struct Heartbeat {
 }
 
 impl Heartbeat {
-    /// Begins on a thread of its own. It ends with the engine.
+    /// Begins on a thread of its own, which ends with the engine.
     pub(crate) fn begin(self) -> std::io::Result<()> {
         let environment = Arc::clone(&self.environment);
         let name = format!("sapwood-lease-{}", self.worker.0);
@@ -101,7 +108,7 @@ impl Heartbeat {
         }
     }
 
-    /// Renews; returns the workers to be buried, if this worker may.
+    /// Renews; returns the workers to be buried, if this worker may bury now.
     async fn renew(&self, lease: &mut dyn Lease, unbroken_since: &mut Option<Duration>) -> Option<Vec<WorkerId>> {
         let sent = self.environment.monotonic();
         let since = |at: Duration| self.environment.monotonic().saturating_sub(at);

@@ -1,5 +1,5 @@
 //! Runs durable function trees: replays, suspends, resumes and retries them on any [`Store`](sapwood_core::store).
-//! Knows no HTTP, no Kafka and no SQL.
+//! It knows nothing of HTTP, Kafka or SQL.
 //!
 //! | room | what is there |
 //! |---|---|
@@ -7,12 +7,12 @@
 //! | [`definition`](Definition), [`trigger`](Trigger), [`registry`](Registry) | what is known of a function; what starts it; all of a context |
 //! | [`payload`](Rejection) | every stored form that the engine writes |
 //! | `cx` | the operations of a function's body, one file each |
-//! | `replay` | pure: journal in, decision out |
+//! | `replay` | pure: the journal goes in, decisions come out |
 //! | `activation` | one run of a body, and what it shares with its driver |
 //! | `tree` | one owned tree: pure decisions, and the task that drives it |
 //! | `trees`, `services`, `facts` | the trees driven here; what their drivers use; what is true of one tree |
 //! | `committer`, `starting`, `starter` | group commit of turns; starts that others may contest |
-//! | `lease`, `claims`, `due`, `hints` | who is alive; which worker takes which tree; what wakes claims; hints to others |
+//! | `lease`, `claims`, `due`, `hints` | who is alive; claims of trees; what wakes them; hints between processes |
 //! | `life`, `outage`, `tasks` | how far the engine's life has come; a store that does not answer; its tasks |
 //! | [`environment`](Environment), [`options`](EngineOptions) | where time, chance and tasks come from; how an engine runs |
 //! | [`engine`](Engine), [`tree_handle`](TreeHandle), `waiters` | the handle: start, attach, read, drain |

@@ -23,18 +23,26 @@ use crate::starting::Starts;
 pub(crate) struct Services {
     /// The context's name.
     pub(crate) context: &'static str,
+    /// Given to every body.
     pub(crate) dependencies: AnyDependencies,
     pub(crate) registry: Arc<Registry>,
     pub(crate) store: Arc<dyn Store>,
+    /// The owner of every tree that is driven here.
     pub(crate) worker: WorkerId,
     pub(crate) environment: Arc<dyn Environment>,
+    /// Whether to begin something new, and whether to go on at all.
     pub(crate) life: Arc<Life>,
+    /// The pauses of reads while the store does not answer.
     pub(crate) outage: Arc<Outage>,
+    /// Whether a side effect may begin.
     pub(crate) lease: Arc<LeaseWatch>,
-    /// One for each function that may be active at once (S5).
+    /// One permit per function that may be active at once (S5).
     pub(crate) slots: Arc<Semaphore>,
+    /// Where turns go.
     pub(crate) committers: Committers,
+    /// Where the starts of consumers go.
     pub(crate) starts: Starts,
+    /// Raised after a commit with events.
     pub(crate) outbox: OutboxSignal,
     /// Lanes of the store's outbox.
     pub(crate) lanes: u16,
@@ -57,12 +65,12 @@ impl Services {
         })
     }
 
-    /// [`Trees::tree_load`](sapwood_core::store::Trees::tree_load), as often as it takes.
+    /// [`Trees::tree_load`](sapwood_core::store::Trees::tree_load), repeated until the store answers.
     pub(crate) async fn tree_load(&self, tree: TreeId) -> StoreResult<Option<TreeImage>> {
         self.outage.outlast(|| self.store.tree_load(tree)).await
     }
 
-    /// [`Trees::invocation_load`](sapwood_core::store::Trees::invocation_load), as often as it takes.
+    /// [`Trees::invocation_load`](sapwood_core::store::Trees::invocation_load), repeated until the store answers.
     pub(crate) async fn invocation_load(&self, tree: TreeId, path: &Path) -> StoreResult<Option<InvocationImage>> {
         self.outage.outlast(|| self.store.invocation_load(tree, path)).await
     }

@@ -20,20 +20,20 @@ use crate::life::Life;
 use crate::payload::StartOutcome;
 use crate::registry::Registry;
 
-/// Requests that may wait: callers beyond it wait for room, so a burst holds no memory without bound.
+/// Requests that may wait. Further callers wait for room, so that a burst of starts takes a bounded amount of memory.
 const QUEUE: usize = 10_000;
 
-/// How long a start that was not made waits before its consumer orders it again: the store, or this worker, is away
-/// for a while.
+/// The pause before a consumer orders a start again that was not made. The store does not answer, or this worker
+/// drains, so the same order would fail again at once.
 const START_PAUSE: Duration = Duration::from_millis(100);
 
-/// What is asked of the starter.
+/// A request to the starter.
 pub(crate) enum Request {
     Start { start: Start, reply: oneshot::Sender<StoreResult<Started>> },
     Intake { batch: Intake, reply: oneshot::Sender<StoreResult<Vec<Started>>> },
 }
 
-/// What a start came to.
+/// What became of a start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StartReply {
     /// The tree.
@@ -42,17 +42,21 @@ pub struct StartReply {
     pub created: bool,
 }
 
-/// Asks the starter.
+/// The caller's side of the starter: sends requests to it and awaits its answers.
 pub(crate) struct Starts {
     requests: mpsc::Sender<Request>,
+    /// Has the function that a consumer starts.
     registry: Arc<Registry>,
+    /// Has the recorded input of a tree that has the key already.
     store: Arc<dyn Store>,
+    /// Gives a new tree its id.
     environment: Arc<dyn Environment>,
+    /// A draining engine takes in no events.
     life: Arc<Life>,
 }
 
 impl Starts {
-    /// The caller's side, and what the starter receives.
+    /// The caller's side, and the channel from which the starter receives.
     pub(crate) fn new(
         registry: Arc<Registry>,
         store: Arc<dyn Store>,
@@ -87,8 +91,8 @@ impl Starts {
         }
     }
 
-    /// Whether the tree that has a key is the one that was to be started; unequal digests are decided by comparing with
-    /// the recorded input.
+    /// Checks that the tree that has a key is the one that was to be started. If the digests differ, the recorded input
+    /// decides: fields with defaults may have been added since (P5).
     async fn check_same(
         &self,
         tree: TreeId,
@@ -111,7 +115,7 @@ impl Starts {
         }
     }
 
-    /// Starts a root for a consumer. `None` if it is not known whether there is one: it is ordered again.
+    /// Starts a root for a consumer. `None` if it is not known whether the root exists: its handle orders it again.
     pub(crate) async fn by_consumer(
         &self,
         facts: &Facts,
@@ -138,7 +142,7 @@ impl Starts {
         }
     }
 
-    /// Takes a batch of events in.
+    /// Takes in a batch of events.
     pub(crate) async fn intake(&self, batch: Intake) -> StoreResult<Vec<Started>> {
         let stopped = || StoreError::new(StoreErrorKind::Fenced, "this worker has stopped");
         if self.life.is_draining() {
@@ -150,14 +154,14 @@ impl Starts {
     }
 }
 
-/// A start that is ordered again, after a pause.
+/// Pauses before a start is ordered again.
 async fn not_started(tree: TreeId, error: &(dyn std::fmt::Display + Sync)) -> Option<StartOutcome> {
     tracing::warn!(%tree, "a start was not made and is ordered again: {error}");
     tokio::time::sleep(START_PAUSE).await;
     None
 }
 
-/// A tree to be; without a cause it takes its own id as correlation.
+/// A tree that is to be created. Without a correlation it takes its own id as one.
 pub(crate) fn new_tree(environment: &dyn Environment, definition: &Definition, input: Bytes, cause: Cause) -> NewTree {
     let id = environment.tree_id();
     let correlation = if cause.correlation.is_empty() { id.to_string() } else { cause.correlation };

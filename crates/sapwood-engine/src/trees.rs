@@ -1,4 +1,4 @@
-//! The trees that this worker drives: created, claimed, released, looked for. And the cache of those it has released.
+//! The trees that this worker drives: it starts, claims, releases and reloads them, and caches those it has released.
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -25,29 +25,33 @@ use crate::tasks::Tasks;
 use crate::tree::{Driver, Ended, LiveTree, Mailbox, Signal, Tree};
 use crate::waiters::Waiters;
 
-/// Trees looked at in one read for those that were lost.
+/// Rows per read in the search for strays: a page of this size takes little memory, and a worker has few strays.
 const STRAYS_PAGE: usize = 500;
 
 /// The trees that this worker drives.
 pub(crate) struct Trees {
+    /// What each driver is given.
     services: Arc<Services>,
+    /// Runs the drivers.
     tasks: Arc<Tasks>,
+    /// Callers here that are told when a tree settles.
     waiters: Arc<Waiters>,
     /// Told when a tree settles: callers in other processes may wait for it.
     hinter: Arc<Hinter>,
     /// Told when a released tree will be due.
     due: Arc<Due>,
+    /// The trees driven here: from the moment a driver begins until its end has been handled.
     driven: Mutex<HashMap<TreeId, Driven>>,
-    /// Told when a tree is no longer driven here.
+    /// Notified when a tree is no longer driven here.
     left: Notify,
-    /// Trees that no worker owns, with their bodies.
+    /// Released trees with their bodies; `None` if every body leaves memory when it waits.
     cache: Option<Mutex<LruCache<TreeId, Box<LiveTree>>>>,
 }
 
 /// A tree that is driven here.
 struct Driven {
     mailbox: Arc<Mailbox>,
-    /// The tree was claimed again before its driver heard that it had been released; then it is driven anew.
+    /// A claim of the tree that came before its driver heard of the release: a new driver follows this one.
     claimed_again: Option<Claimed>,
 }
 
@@ -67,7 +71,7 @@ impl Trees {
         Self { services, tasks, waiters, hinter, due, driven: Mutex::default(), left: Notify::new(), cache }
     }
 
-    /// Starts a tree that no other start contests: it is created by its first turn. Returns once that is durable.
+    /// Starts a tree that no other start contests: its first turn creates it. Returns once that turn is durable.
     pub(crate) async fn start(
         self: &Arc<Self>,
         definition: &Definition,
@@ -86,14 +90,14 @@ impl Trees {
         }
     }
 
-    /// Drives a tree that was inserted a moment ago, owned by this worker.
+    /// Drives a tree that the starter has just inserted, owned by this worker.
     pub(crate) fn run_created(self: &Arc<Self>, new: NewTree) {
         let facts = self.services.facts(new.id, &new.cause);
         let tree = Tree::created(new, facts, &self.services.registry, false);
         self.drive(LiveTree::new(tree), None, false);
     }
 
-    /// Drives a tree that was claimed: from memory, if its bodies are as the claim found it, else from its rows.
+    /// Drives a tree that was claimed: from the cache, if nothing was committed since its release, else from its rows.
     pub(crate) async fn run_claimed(self: &Arc<Self>, claimed: Claimed) {
         if let Some(driven) = self.driven.lock().get_mut(&claimed.row.id) {
             driven.claimed_again = Some(claimed);
@@ -121,7 +125,7 @@ impl Trees {
         {
             let mut driven = self.driven.lock();
             if driven.contains_key(&id) {
-                // A start that was sent twice; the tree runs already.
+                // The start was sent twice; the tree is driven already.
                 return;
             }
             driven.insert(id, Driven { mailbox: Arc::clone(&live.mailbox), claimed_again: None });
@@ -132,7 +136,7 @@ impl Trees {
         }
         let trees = Arc::clone(self);
         self.tasks.spawn(async move {
-            // Polls catch the panics of bodies; what else runs of an author's code, a `Drop`, a decoder, is caught here.
+            // A poll catches the panics of its body. Those of an author's `Drop` or decoder are caught here.
             let drive = AssertUnwindSafe(driver.drive()).catch_unwind();
             let ended = drive.await.unwrap_or_else(|_| Ended::Failed("a panic outside of a body's poll".to_owned()));
             trees.ended(id, ended);
@@ -165,8 +169,8 @@ impl Trees {
         self.left.notify_waiters();
     }
 
-    /// Looks again at a tree whose commit was refused: if it is still this worker's, it was changed from outside and
-    /// goes on as its rows say. One whose commit the store refused for good is parked as a whole, with `error`.
+    /// Loads a tree again after its commit was refused. If this worker still owns it, the tree was changed from outside
+    /// and goes on as its rows say. With `error` the store refused the commit for good: every invocation is parked.
     fn reload(self: &Arc<Self>, id: TreeId, error: Option<String>) {
         let trees = Arc::clone(self);
         self.tasks.spawn_until_end(async move {
@@ -184,8 +188,8 @@ impl Trees {
         });
     }
 
-    /// Looks for trees that are this worker's and not driven here: those of a claim whose answer was lost. What the
-    /// starter is about to adopt has revision 0 and is left to it.
+    /// Loads the trees that this worker owns and does not drive: those of a claim whose answer was lost. A tree at
+    /// revision 0 is left to the starter, which is about to drive it.
     pub(crate) async fn reload_strays(self: &Arc<Self>) -> StoreResult<()> {
         let mut filter = TreeFilter { state: Some(TreeState::Running), limit: STRAYS_PAGE, ..TreeFilter::default() };
         loop {
@@ -215,7 +219,7 @@ impl Trees {
     /// Waits until no tree is driven here.
     pub(crate) async fn all_left(&self) {
         loop {
-            // First listen, then look: a tree that leaves in between is heard.
+            // Listen first, then look: a tree that leaves in between is noticed.
             let left = self.left.notified();
             if self.driven.lock().is_empty() {
                 return;
@@ -229,7 +233,7 @@ impl Trees {
         mailboxes.into_iter().for_each(|mailbox| mailbox.send(signal()));
     }
 
-    /// Callers that wait for trees of other workers look again: one of those may have settled.
+    /// Makes callers that wait for trees of other workers read again: one of those trees may have settled.
     pub(crate) fn look_again(&self) {
         let driven = self.driven.lock();
         self.waiters.look_again(|tree| !driven.contains_key(tree));

@@ -1,4 +1,4 @@
-//! What a tree has recorded since its last turn: rows, merged to one per key.
+//! What a tree has recorded since its last turn, as rows that are merged to one per key.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -14,15 +14,16 @@ pub(crate) struct Draft {
     /// The tree itself, if its rows are still to be inserted.
     pub(crate) tree: Option<NewTree>,
     created: Vec<Invocation>,
+    /// The last state of each invocation that the store has already.
     changed: HashMap<Path, InvocationState>,
     entries: Vec<(Path, journal::Entry)>,
     timers: HashMap<(Path, Position), TimerChange>,
     events: Vec<OutboxEvent>,
 }
 
-/// What becomes of the timer of one key.
+/// What becomes of the timer of one path and position.
 struct TimerChange {
-    /// It is in the store before this turn.
+    /// The store has a timer of this key from before this turn, so clearing it must reach the store.
     is_stored: bool,
     /// `None` once it is cleared.
     timer: Option<Timer>,
@@ -83,7 +84,7 @@ impl Draft {
         }
     }
 
-    /// The turn that says all this, of the tree as `known`; leaves the draft empty.
+    /// Makes all this a turn of the tree as `known`; leaves the draft empty.
     pub(crate) fn take_turn(&mut self, known: Known, next: Next) -> Turn {
         let draft = std::mem::take(self);
         let (mut timers_set, mut timers_cleared) = (Vec::new(), Vec::new());

@@ -1,32 +1,41 @@
-//! The loop that drives one owned tree: polls what can run, commits what was recorded, waits, and releases the tree
+//! The loop that drives one owned tree: it polls what can run, commits what was recorded, waits, and releases the tree
 //! once nothing in it runs.
 //!
-//! The driver is the thin doer around the pure rooms: what a poll comes to is decided by the [`Tree`], what waits for
-//! which commit by the [`Hold`]. It owns what is not pure: the bodies, the slots, the alarm, and the operations outside
-//! of the tree's own task.
+//! The driver is a thin shell around pure decisions: the [`Tree`] decides what a poll comes to, and the [`Hold`]
+//! decides what waits for which commit. The driver owns what is not pure: the bodies, their slots, the alarm, and the
+//! operations that run outside of the tree's own task.
 //!
 //! ```text
-//!   claimed, or created here
+//!   created here, or claimed
 //!        │
 //!        ▼
-//!   ┌─► work: poll every body that can run; what it did goes to the tree's draft
-//!   │   commit: send the draft as a turn, if no turn is under way;
-//!   │           with nothing left that runs, the turn releases the tree
-//!   │   wait for news: a body's waker, the verdict on the turn, an alarm, a slot, a journal, a start
-//!   └────── news ◄──┘
+//!   ┌─► fire    the timers that are due
+//!   │   work    poll every body that can run; what it did goes into the tree's draft
+//!   │   commit  send the draft as a turn, unless a turn is under way;
+//!   │           if nothing in the tree runs, this turn releases it
+//!   └── wait    for a wake of a body, the verdict on the turn, the alarm, a slot, a journal, the end of a start
 //!        │
-//!        ├─ the releasing turn is durable ──► Released: kept as a cache; a claim brings it back, here or elsewhere
-//!        ├─ … and the root has its outcome ─► Settled
-//!        ├─ a turn was refused ─────────────► Refused: what is in memory is worth nothing, load again
-//!        └─ the engine ended ───────────────► Stopped
+//!        ├─ the turn that releases the tree is durable
+//!        │    ├─ and the root has its outcome ─► Settled
+//!        │    └─ and it has none yet ──────────► Released: the tree is cached; a claim brings it back, on any worker
+//!        ├─ a turn was refused ────────────────► Refused: what is in memory is out of date; `Trees` loads it again
+//!        ├─ the store refuses a turn for good ─► Failed: `Trees` loads the tree again and parks it
+//!        └─ the engine has ended ──────────────► Stopped
 //! ```
 //!
-//! - *Hold.* While a turn is under way and a step waits for it, nothing more is recorded: see [`Hold`].
-//! - *Release.* A tree is owned only while something in it runs. The turn that releases it names the tree's inbox
-//!   counter, so that a settlement from outside in between refuses it and no wake-up is lost (S3).
-//! - *Claimed again.* After a release the tree may be claimed again, by this worker too, before its driver has heard
-//!   of the verdict. `Trees` keeps such a claim until the driver has ended.
-//! - *Cache.* A released tree with its bodies is a cache and no more: a claim that names another revision drops it.
+//! - *Hold.* If a turn is under way, nothing was recorded since, and a step waits for that turn, then nothing more is
+//!   recorded until the turn is durable. Steps in flight run on; what ends meanwhile is deferred, and other nodes wait.
+//!   [`Hold`] has the reason. A hold also ends early if a body records something all the same.
+//! - *Release.* A worker owns a tree only while something in it runs. The turn that releases the tree names its inbox
+//!   counter: if something outside settled meanwhile, the counter has moved, the turn is refused, and the tree is
+//!   loaded again. So no wake-up is lost (S3). From the moment this turn is sent, nothing is polled or recorded,
+//!   because no later turn could commit it.
+//! - *Claimed again.* As soon as the release is durable, any worker may claim the tree, and so may this one before its
+//!   driver has received the verdict. `Trees` keeps such a claim until the driver has ended, then drives the tree
+//!   again.
+//! - *Cache.* A released tree stays in memory with the bodies of its suspended nodes; all other bodies are dropped. The
+//!   cache is never the truth: a claim uses it only if the claim is the first commit after the release, which the
+//!   revision shows, and if the tree was not taken over from a dead worker. Otherwise the tree is loaded from its rows.
 
 use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
@@ -57,28 +66,28 @@ use crate::replay::Replay;
 use crate::services::Services;
 use crate::trigger::Trigger;
 
-/// Polls of a body in a row before others get their turn; a body that wakes itself more often is spinning.
+/// Polls of one body in a row before other tasks run. Each completion takes a poll of its own, so several in a row are
+/// normal; a body that wakes itself without end must not keep its thread.
 const POLLS_IN_A_ROW: u32 = 64;
 
-/// How long a tree waits before it looks again whether its worker's lease is good: short beside the lease, and long
-/// beside a look at a clock.
+/// The pause before a tree checks its worker's lease again: short compared with a lease, long compared with the check.
 const LEASE_PAUSE: Duration = Duration::from_millis(100);
 
-/// How a drive ended.
+/// How a driver ended.
 pub(crate) enum Ended {
     /// No worker owns the tree now; it may be kept as a cache of its bodies.
     Released { tree: Box<LiveTree>, ready_at: Option<Timestamp> },
     /// The tree has its outcome.
     Settled { tree: TreeId, outcome: TreeOutcome },
-    /// Its commit was refused: it was taken over, or changed from outside. What is in memory is worth nothing.
+    /// Its turn was refused: the tree was taken over, or changed from outside. What is in memory is out of date.
     Refused,
-    /// The store refuses its commit for good.
+    /// The store refuses its turn for good.
     Failed(String),
-    /// The engine ended.
+    /// The engine has ended.
     Stopped,
 }
 
-/// What an operation outside of the tree's own task gave.
+/// How an operation outside of the tree's own task ended.
 enum Outside {
     Slot(NodeId, Option<OwnedSemaphorePermit>),
     Loaded(NodeId, StoreResult<Option<InvocationImage>>),
@@ -95,30 +104,35 @@ enum End {
 /// Drives one owned tree.
 pub(crate) struct Driver {
     tree: Tree,
+    /// The bodies in memory, of active and of suspended nodes.
     bodies: HashMap<NodeId, Activation>,
+    /// Where wakers, the committer and the engine report to this driver.
     mailbox: Arc<Mailbox>,
     services: Arc<Services>,
     /// Nodes to be polled, in the order in which they were woken.
     ready: VecDeque<NodeId>,
-    /// The slots of the nodes that run.
+    /// The slots of the active nodes.
     permits: HashMap<NodeId, OwnedSemaphorePermit>,
+    /// The turn under way, and what waits for it.
     hold: Hold<End>,
+    /// Operations outside of the tree's own task; the driver awaits them all.
     outside: FuturesUnordered<BoxFuture<'static, Outside>>,
     /// Wakes the loop when the next timer is due.
     alarm: Option<Pin<Box<Sleep>>>,
-    /// Told when the tree's first turn is durable.
+    /// The caller of a start, told when the tree's first turn is durable.
     created: Option<oneshot::Sender<()>>,
-    /// The time of this round of the loop: read once, when news came.
+    /// The time of this round of the loop, read once per round so that one round decides by one time.
     now: Timestamp,
+    /// The engine drains: no step begins, and the tree is released once nothing is in flight.
     is_draining: bool,
-    /// The lease was not good when a step wanted to start; it is looked at again soon.
+    /// The lease was not good when a step wanted to start; it is checked again after a pause.
     awaits_lease: bool,
     /// A body used up its polls in a row: other tasks run before it is polled again.
     is_spinning: bool,
 }
 
 impl Driver {
-    /// Of a tree that this worker owns; `created` is told when the tree's first turn is durable.
+    /// The driver of a tree that this worker owns; `created` is told when the tree's first turn is durable.
     pub(crate) fn new(live: LiveTree, services: Arc<Services>, created: Option<oneshot::Sender<()>>) -> Self {
         let LiveTree { mut tree, bodies, mailbox } = live;
         let ready = tree.requeue().into();
@@ -141,8 +155,8 @@ impl Driver {
         }
     }
 
-    /// The tree was claimed because something in it is due: so says the database's clock, which decides, even if this
-    /// machine's is behind.
+    /// Fires the timer for which the tree was claimed. The database's clock found it due, and that clock decides, even
+    /// if this machine's clock is behind.
     pub(crate) fn claimed_when_due(mut self) -> Self {
         let due_at = self.tree.next_due();
         if let Some(due_at) = due_at.filter(|_| self.ready.is_empty()) {
@@ -275,12 +289,12 @@ impl Driver {
             }
             Outside::Loaded(id, image) => self.loaded(id, image),
             Outside::Started { node, position, function, input, outcome } => {
-                // A start of an attempt that is over is not waited for.
+                // The attempt that ordered the start may be over; then nothing waits for it.
                 let is_awaited = self.bodies.get(&node).is_some_and(|body| body.awaits_start(position));
                 match outcome.and_then(|outcome| started(&input, outcome)) {
                     Some(started) if is_awaited => self.end(node, End::Start { position, function, started }),
                     Some(_) => {}
-                    // It was not made; the body, if it still waits, orders it again.
+                    // The start was not made; if the body still awaits it, its handle orders it again.
                     None => self.tree.start_failed(node, position),
                 }
                 self.queue(node);
@@ -316,7 +330,7 @@ impl Driver {
         }
     }
 
-    /// A body asks to be polled. One that has left memory since asks for nothing: what its function waits for wakes it.
+    /// A body asks to be polled. If it has left memory since, the completion that it waits for brings it back instead.
     fn woken(&mut self, id: NodeId) {
         if self.bodies.contains_key(&id) {
             self.queue(id);
@@ -346,7 +360,7 @@ impl Driver {
         }
     }
 
-    /// Runs all that can run now.
+    /// Runs everything that can run now.
     fn work(&mut self) {
         loop {
             while let Some(id) = self.ready.pop_front() {
@@ -419,8 +433,8 @@ impl Driver {
                     self.hold.hold(id);
                 }
             }
-            // Only a body that awaits a future which is not one of `cx`'s handles comes here; what it did is recorded
-            // as always.
+            // Only a body that awaits a future which is not one of `cx`'s handles comes here. What it did is recorded
+            // as usual, which ends the hold.
             polled => {
                 self.after_poll(id, polled, report);
                 self.queue(id);
@@ -467,7 +481,7 @@ impl Driver {
         }
     }
 
-    /// Makes a body at its first line. Returns whether there is one.
+    /// Creates a body at its first line. Returns whether there is one: its input may not be readable.
     fn begin(&mut self, id: NodeId, definition: &Definition, replay: Replay) -> bool {
         let Some(node) = self.tree.node(id) else { return false };
         let (path, input) = (node.path.clone(), node.input.clone().unwrap_or_default());
@@ -487,7 +501,8 @@ impl Driver {
         }
     }
 
-    /// An event that cannot be read is dead at once; a parameter's changed type may be mended by a deploy.
+    /// A consumer that cannot read its event is rejected at once. A function that cannot read its input is parked: the
+    /// type of a parameter was changed, which a deploy can mend.
     fn unreadable_input(&mut self, id: NodeId, definition: &Definition, error: &PayloadError) {
         match definition.trigger {
             Trigger::Event(_) => {
@@ -595,7 +610,7 @@ impl Driver {
             }
             true
         });
-        // All begin before the first result is recorded: that is not durable yet.
+        // All of them begin before the first result is recorded, because that result is not durable yet (R12).
         wanting.into_iter().for_each(|id| self.run_held(id));
         self.record_deferred();
     }
@@ -631,7 +646,7 @@ impl Driver {
         self.set_alarm();
     }
 
-    /// Wakes the loop when the next timer of an owned tree is due.
+    /// Sets the alarm for the next timer of an owned tree.
     fn set_alarm(&mut self) {
         let Some(due_at) = self.tree.next_due() else { return };
         let wait = Duration::try_from(due_at.duration_since(self.now)).unwrap_or_default();

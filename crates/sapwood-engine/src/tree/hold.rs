@@ -1,23 +1,28 @@
 //! What waits for which commit: the output commit of one tree, as a value. Pure.
 //!
-//! A completion is given to its function at once; a step starts only when everything that its tree recorded is durable
-//! (R12). So at each moment a tree is in one of five stages:
+//! A completion is given to its function at once. A step, or a start, begins only when everything that its tree has
+//! recorded is durable, and a journal is read only then (R12). So at each moment a tree is in one of five stages:
 //!
 //! ```text
-//!                 record                       send a turn
-//!   Durable ───────────────► Drafted ───────────────────────► Committing ◄──┐ record
-//!      ▲  steps may start                                      │      │     │ (until something wants
-//!      │                                                       │      └─────┘  to start)
-//!      │                                                       ▼
-//!      │                            nothing was recorded since, and a step wants to start
-//!      │                                                       ▼
-//!      └──────────────── the turn is durable ──────────── Holding: steps in flight run on, nothing is recorded
+//!            recorded              turn sent                  something waits, nothing was recorded since
+//!   Durable ──────────► Drafted ─────────────► Committing ──────────────────────────────────────► Holding
+//!      ▲                   ▲                     │    │                                              │
+//!      │                   └───── durable, ──────┘    │ durable                                      │ durable
+//!      │                     but more was recorded    │                                              │
+//!      └──────────────────────────────────────────────┴──────────────────────────────────────────────┘
 //!
-//!   Drafted ── nothing in the tree runs: the turn releases it ──► Releasing: nothing runs at all
+//!   Durable, Drafted ── nothing in the tree runs: the turn sent releases it ──► Releasing
 //! ```
 //!
-//! Without the hold a busy tree would record something during every commit, and its steps would wait for one commit
-//! after another. With it, a step starts at the end of the commit that was under way when it was wanted.
+//! - *Durable* is the only stage in which a step or a start begins, or a journal is read.
+//! - *Holding:* steps in flight run on; nothing is recorded. What ends is deferred, and nodes to be polled are held.
+//! - *Releasing:* nothing is polled or recorded.
+//!
+//! Why the hold: a busy tree records something during every commit, so there would always be a next turn, and a step
+//! would wait for one commit after another. With the hold it begins at the end of the commit that was under way.
+//!
+//! The stage is computed from the turn under way, the draft and what waits, and is not stored. If something is recorded
+//! during a hold all the same, the tree is in *Committing* again.
 
 use jiff::Timestamp;
 
@@ -28,7 +33,7 @@ use super::node::NodeId;
 pub(crate) struct Sent {
     /// Whether the turn releases the tree, and when the tree is due then.
     pub(crate) releases: Option<Option<Timestamp>>,
-    /// Whether it has events: then the relay is told.
+    /// Whether it has events: the relay is told of them once they are durable.
     pub(crate) has_events: bool,
 }
 
@@ -37,11 +42,11 @@ pub(crate) struct Sent {
 pub(crate) enum Stage {
     /// All of it is: steps may start.
     Durable,
-    /// Some of it is in no turn yet.
+    /// Some of it is not in a turn yet.
     Drafted,
     /// A turn is under way; more is recorded meanwhile.
     Committing,
-    /// A turn is under way and a step waits for it alone: nothing is recorded until it is durable.
+    /// A turn is under way, and something waits for it alone: nothing is recorded until it is durable.
     Holding,
     /// The turn under way releases the tree: nothing runs.
     Releasing,
@@ -50,6 +55,7 @@ pub(crate) enum Stage {
 /// What waits for which commit. `E` is an end that is recorded later: of a step, of a start.
 #[derive(Debug)]
 pub(crate) struct Hold<E> {
+    /// The turn under way; a tree has at most one.
     sent: Option<Sent>,
     /// Nodes whose poll waits for the end of a hold.
     held: Vec<NodeId>,
@@ -64,8 +70,8 @@ impl<E> Default for Hold<E> {
 }
 
 impl<E> Hold<E> {
-    /// The stage of a tree that has something recorded in no turn (`has_draft`), and in which something waits for
-    /// durability (`wants`, asked only if it matters).
+    /// The stage of a tree: `has_draft` if something is recorded that is in no turn yet, `wants` if something waits for
+    /// durability. `wants` is called only if it matters, because it looks at every node.
     pub(crate) fn stage(&self, has_draft: bool, wants: impl FnOnce() -> bool) -> Stage {
         match self.sent {
             None if has_draft => Stage::Drafted,
@@ -76,7 +82,7 @@ impl<E> Hold<E> {
         }
     }
 
-    /// Whether a turn is under way; a tree has one at a time.
+    /// Whether a turn is under way.
     pub(crate) const fn is_committing(&self) -> bool {
         self.sent.is_some()
     }
@@ -96,7 +102,7 @@ impl<E> Hold<E> {
         self.deferred.push((node, end));
     }
 
-    /// The turn under way is durable. `None` if none was.
+    /// The turn under way is durable: takes it. `None` if no turn was under way.
     pub(crate) const fn landed(&mut self) -> Option<Sent> {
         self.sent.take()
     }

@@ -1,4 +1,4 @@
-//! A tree in memory: what it is, and the bodies of its functions. While no worker owns it, a cache.
+//! A tree in memory: its model, and the bodies of its functions. While no worker owns the tree, this is a cache.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,12 +10,12 @@ use super::model::Tree;
 use super::node::NodeId;
 use crate::activation::Activation;
 
-/// A tree in memory.
+/// A tree in memory, with its bodies.
 pub(crate) struct LiveTree {
     pub(crate) tree: Tree,
     /// The bodies that are in memory; any of them may be dropped while it waits.
     pub(crate) bodies: HashMap<NodeId, Activation>,
-    /// Bodies in memory hold it too, so it lives as long as they do.
+    /// The wakers of the bodies refer to it, so it must stay the same for as long as the bodies live.
     pub(crate) mailbox: Arc<Mailbox>,
 }
 
@@ -24,7 +24,8 @@ impl LiveTree {
         Self { tree, bodies: HashMap::new(), mailbox: Arc::default() }
     }
 
-    /// Whether a claim that found this row can go on with what is in memory: nothing was committed in between.
+    /// Whether a claim that returned this row can go on with what is in memory: the claim itself is the only commit
+    /// since.
     pub(crate) fn is_as(&self, row: &TreeRow) -> bool {
         self.tree.revision() + 1 == row.revision
     }

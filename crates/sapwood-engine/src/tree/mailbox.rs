@@ -1,4 +1,4 @@
-//! Where a tree is told what happened: one mailbox per tree, read by the task that drives it.
+//! The mailbox of a tree: what happened outside of its task, read by the driver.
 
 use std::task::{Context, Poll};
 
@@ -9,14 +9,14 @@ use sapwood_core::store::Verdict;
 use super::node::NodeId;
 use crate::activation::Wakes;
 
-/// What a tree is told.
+/// What is reported to a tree's driver.
 #[derive(Debug)]
 pub(crate) enum Signal {
     /// A body wants to be polled.
     Woken(NodeId),
     /// What became of the turn under way; an error if the store refuses it for good.
     Verdict(Result<Verdict, String>),
-    /// Look again: the clock moved.
+    /// The clock was moved: read it again.
     Poke,
     /// Start nothing new; release the tree when nothing is in flight.
     Drain,
@@ -28,6 +28,7 @@ pub(crate) enum Signal {
 #[derive(Default)]
 pub(crate) struct Mailbox {
     signals: Mutex<Vec<Signal>>,
+    /// Wakes the driver's task.
     waker: AtomicWaker,
 }
 
@@ -37,7 +38,7 @@ impl Mailbox {
         self.waker.wake();
     }
 
-    /// All signals there are. Never ready with an empty list.
+    /// Takes all signals. Never ready with an empty list.
     pub(crate) fn poll(&self, task: &mut Context<'_>) -> Poll<Vec<Signal>> {
         self.waker.register(task.waker());
         let signals = std::mem::take(&mut *self.signals.lock());

@@ -7,10 +7,10 @@
 //! | `node` | one invocation, and how its status moves |
 //! | `record` | what a poll, a step's end, a timer comes to in the journal |
 //! | `settle` | what a return, a panic, a violation comes to; how promises settle up the tree |
-//! | `draft` | what the next turn says |
+//! | `draft` | what the next turn has |
 //! | `hold` | what waits for which commit |
 //! | `driver` | the loop around them: bodies, slots, alarms |
-//! | `live`, `mailbox` | a tree with its bodies; where a tree is told what happened |
+//! | `live`, `mailbox` | a tree with its bodies; what is reported to its driver |
 //!
 //! All but the last two rows are pure: no clock, no chance, no store, nothing to await.
 

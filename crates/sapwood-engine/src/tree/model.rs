@@ -18,22 +18,27 @@ use crate::registry::Registry;
 /// A tree as its owner knows it.
 pub(crate) struct Tree {
     pub(crate) facts: Arc<Facts>,
+    /// As it is in the store: each turn names it, and is refused if another commit has moved it.
     revision: u64,
+    /// As it was when the tree was claimed: a turn is refused if the tree was governed from outside since.
     control: u32,
+    /// As it was when the tree was claimed: a turn that releases the tree is refused if something settled since.
     inbox: u32,
     /// The last completion number given (R7).
     pub(super) number: u32,
     /// Its invocations that are not settled.
     pub(super) nodes: HashMap<NodeId, Node>,
     pub(super) by_path: HashMap<Path, NodeId>,
+    /// Node ids are never used again, so a late wake finds no other node.
     next_node: NodeId,
-    /// Invocations in all, settled ones included, for the limit.
+    /// All its invocations, settled ones included, for the limit.
     pub(super) count: usize,
     pub(super) timers: Vec<Timer>,
+    /// What is recorded and not in a turn yet.
     pub(super) draft: Draft,
     /// The root's outcome, once it is decided; durable with the commit that ends the tree.
     pub(super) outcome: Option<TreeOutcome>,
-    /// The version that this worker lacks.
+    /// The version that this worker lacks: the tree is released with it, for a worker that has it (V1).
     pub(super) needs: Option<FunctionVersion>,
 }
 
@@ -56,7 +61,7 @@ impl Tree {
         tree
     }
 
-    /// A tree as its rows say.
+    /// A tree as its rows have it.
     pub(crate) fn loaded(image: TreeImage, facts: Arc<Facts>, registry: &Registry) -> Self {
         let mut tree = Self::empty(facts);
         tree.refresh(&image.row);
@@ -75,7 +80,7 @@ impl Tree {
         tree
     }
 
-    /// A tree without anything: what stays behind when a tree is moved elsewhere.
+    /// An empty tree: what is left in place of a tree that is moved out.
     pub(crate) fn empty(facts: Arc<Facts>) -> Self {
         Self {
             facts,
@@ -132,7 +137,7 @@ impl Tree {
         self.nodes.get(&id).map(Node::status)
     }
 
-    /// Moves the status of a node on; `false` if the event cannot happen to it, or it is settled.
+    /// Moves the status of a node on; `false` if this cannot happen to it, or it is settled.
     pub(crate) fn on(&mut self, id: NodeId, event: Event) -> bool {
         self.nodes.get_mut(&id).is_some_and(|node| node.on(event))
     }
@@ -149,8 +154,8 @@ impl Tree {
         }
     }
 
-    /// Puts the nodes that are to be polled into a new driver's queue: a cached tree may still have the marks of a
-    /// queue that is gone.
+    /// Puts the nodes that are to be polled into a new driver's queue. A cached tree may still have the marks of its
+    /// last driver's queue; they are replaced.
     pub(crate) fn requeue(&mut self) -> Vec<NodeId> {
         let mut runnable = Vec::new();
         for (id, node) in &mut self.nodes {
@@ -160,13 +165,13 @@ impl Tree {
         runnable
     }
 
-    /// Nodes whose journal is to be read; from now on it is asked for.
+    /// Takes the nodes whose journal is to be read; their status says from now on that it is being read.
     pub(crate) fn take_loads(&mut self) -> Vec<(NodeId, Path)> {
         let asks = |(id, node): (&NodeId, &mut Node)| node.on(Event::JournalAsked).then(|| (*id, node.path.clone()));
         self.nodes.iter_mut().filter_map(asks).collect()
     }
 
-    /// What became of a node's operations and was not told to its body yet.
+    /// Takes what became of a node's operations and its body was not told yet.
     pub(crate) fn take_notices(&mut self, id: NodeId) -> Vec<Notice> {
         self.nodes.get_mut(&id).map(|node| std::mem::take(&mut node.notices)).unwrap_or_default()
     }
@@ -188,7 +193,7 @@ impl Tree {
         }
     }
 
-    /// The function of a node is not in this worker: the tree waits for one that has it (V1).
+    /// This worker lacks the version of a node's function: the tree waits for a worker that has it (V1).
     pub(crate) fn lacks_version(&mut self, id: NodeId) {
         if let Some(node) = self.nodes.get_mut(&id) {
             node.on(Event::VersionLacking);
@@ -228,7 +233,7 @@ impl Tree {
         self.number
     }
 
-    /// Writes a node's state into the next turn.
+    /// Puts a node's state into the next turn.
     pub(super) fn save(&mut self, id: NodeId) {
         if let Some(node) = self.nodes.get(&id) {
             self.draft.changed(&node.path, &node.state);
@@ -255,8 +260,9 @@ impl Tree {
         retries.map(|timer| timer.position).collect()
     }
 
-    /// Whether this timer can act now: the end of a sleep is written to a journal, so the place of its next entry must
-    /// be known, or become known as soon as it is due. A node that is parked, or backs off, comes to its sleeps later.
+    /// Whether this timer can act when it is due. The end of a sleep is written to a journal, so the `seq` of its next
+    /// entry must be known, or become known as soon as the sleep is due, as with a suspended node, which is then
+    /// loaded. The sleeps of a node that is parked or backs off wait until it goes on.
     fn can_fire(&self, timer: &Timer) -> bool {
         let node = || self.by_path.get(&timer.path).and_then(|id| self.nodes.get(id));
         timer.kind != TimerKind::Sleep
@@ -292,7 +298,7 @@ impl Tree {
         })
     }
 
-    /// Whether this worker has to keep the tree; with `stopping` only for what is in flight.
+    /// Whether this worker has to keep the tree. With `stopping`, it keeps the tree only for what is in flight.
     pub(crate) fn is_active(&self, stopping: bool) -> bool {
         let stopping = stopping || self.needs.is_some();
         self.nodes.values().any(|node| match node.status() {
@@ -313,7 +319,7 @@ impl Tree {
         if let Some(state) = self.outcome.as_ref().map(|outcome| outcome.state) {
             return (self.turn(state, Ownership::Release { ready_at: None, needs: None }), None);
         }
-        // Something could run: elsewhere, at once.
+        // Something could still run: the next owner may claim it at once.
         let could_run = self.nodes.values().any(Node::is_active);
         let ready_at = if could_run { Some(now) } else { self.next_due() };
         let state = self.released_state(could_run);
@@ -337,7 +343,8 @@ impl Tree {
         self.draft.take_turn(known, Next { state, number: self.number, ownership })
     }
 
-    /// Puts down what could run elsewhere; returns those nodes. Only bodies that wait are kept in a cache.
+    /// Puts down the nodes that could run, because the next owner runs them; returns them. A cache keeps only the
+    /// bodies of nodes that wait.
     pub(crate) fn put_down_active(&mut self) -> Vec<NodeId> {
         let put_down = |(id, node): (&NodeId, &mut Node)| node.on(Event::PutDown).then_some(*id);
         self.nodes.iter_mut().filter_map(put_down).collect()

@@ -16,35 +16,42 @@ pub(crate) type NodeId = u32;
 /// What an invocation is doing.
 ///
 /// ```text
-///              ┌──────────── SlotGiven ────────────┐
-///              ▼                                   │
-///   ┌──► Runnable ── SlotLacking ────────► AwaitingSlot
-///   │      │  ▲ │
-///   │      │  │ └─ JournalNeeded ► LoadWanted ─ JournalAsked ► Loading ─┐
-///   │      │  │                         ▲                              │ Begun
-///   │      │  └ PutDown, from each of   └─────── Suspended             │
-///   │      │    those that hold a tree             │  ▲                │
-///   │      └─── Begun, Polled ──────► Active ◄─────┘  │ ◄──────────────┘
-///   │                                 │ │ └─ Suspended┘
-///   └── BackoffOver ── BackingOff ◄───┘ └─ Returned ► Returned          each ── Parked ► Parked
+/// Runnable ─── JournalNeeded ──► LoadWanted ─── JournalAsked ──► Loading
+///    │                               ▲                             │
+/// Begun, Polled                 JournalNeeded                      │
+///    ▼                               │                             │
+/// Active ──────── Suspended ────► Suspended                        │
+///  │ ▲ ▲                             │                             │
+///  │ │ └────────── Polled ───────────┘                             │
+///  │ └──────────────────────── Begun ──────────────────────────────┘
+///  │
+///  ├─ Returned ──► Returned
+///  └─ BackedOff ─► BackingOff ─── BackoffOver ──► Runnable
+///
+/// Runnable, Suspended, Active ── SlotLacking ──► AwaitingSlot ── SlotGiven ──► Runnable
+/// Runnable, Suspended ── VersionLacking ──► Runnable
+/// Runnable, AwaitingSlot, LoadWanted, Loading, Active ── PutDown ──► Runnable
+/// every status ── Parked ──► Parked
 /// ```
+///
+/// `Polled` leaves an active node active.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Status {
-    /// It is to be polled.
+    /// It is to be polled, as soon as its worker gets to it.
     Runnable,
-    /// It waits until its worker has a slot.
+    /// It waits until its worker has a slot for it.
     AwaitingSlot,
     /// Its journal is to be read, once everything recorded is durable.
     LoadWanted,
     /// Its journal is being read.
     Loading,
-    /// It is polled, or a step of it is in flight or waits for durability.
+    /// Its body is being polled, or a step or start of it is in flight or waits for durability.
     Active,
     /// It waits for something durable and holds nothing; its body may be cached.
     Suspended,
     /// An attempt failed; the next one is due later.
     BackingOff,
-    /// Its body returned; children are open.
+    /// Its outcome is decided; children are open.
     Returned,
     /// It cannot go on as it is.
     Parked,
@@ -77,12 +84,12 @@ pub(crate) enum Event {
     Returned,
     /// It cannot go on as it is.
     Parked,
-    /// Its tree is released while it could run: another owner runs it.
+    /// Its tree is released while it could run: the next owner runs it.
     PutDown,
 }
 
 impl Status {
-    /// The status after an event; `None` if the event cannot happen in this status.
+    /// The status after this has happened; `None` if it cannot happen in this status.
     pub(crate) const fn after(self, event: Event) -> Option<Self> {
         use Status::{Active, AwaitingSlot, BackingOff, LoadWanted, Loading, Parked, Returned, Runnable, Suspended};
         Some(match (event, self) {
@@ -106,7 +113,7 @@ impl Status {
         })
     }
 
-    /// Whether it keeps its tree owned.
+    /// Whether it keeps its tree owned: it runs, or could run at once.
     pub(crate) const fn is_active(self) -> bool {
         match self {
             Self::Runnable | Self::AwaitingSlot | Self::LoadWanted | Self::Loading | Self::Active => true,
@@ -127,9 +134,11 @@ impl Status {
 pub(crate) struct Node {
     pub(crate) path: Path,
     pub(crate) function: String,
+    /// Fixed when it was created (V1).
     pub(crate) version: u32,
     /// As its row has it, or will have it after the next turn.
     pub(crate) state: InvocationState,
+    /// Changed by [`Node::on`] alone.
     status: Status,
     /// `None` if this worker lacks the version.
     pub(crate) definition: Option<Arc<Definition>>,
@@ -141,11 +150,11 @@ pub(crate) struct Node {
     pub(crate) is_blank: bool,
     /// Children that are not settled: its promise waits for them (N1).
     pub(crate) open_children: u32,
-    /// What became of its operations and was not told to a body yet.
+    /// What became of its operations and its body was not told yet.
     pub(crate) notices: Vec<Notice>,
-    /// The work of its body, as of the last time that it said so.
+    /// The work of its body, as its body last reported it.
     pub(crate) work: Work,
-    /// It is in its driver's queue already.
+    /// It is in its driver's queue, so that it is queued at most once.
     pub(crate) is_queued: bool,
 }
 
@@ -169,7 +178,7 @@ impl Node {
         }
     }
 
-    /// An invocation as its row says.
+    /// An invocation as its row has it.
     pub(crate) fn loaded(open: OpenInvocation, is_backing_off: bool, registry: &Registry) -> Self {
         let status = Self::loaded_status(&open, is_backing_off);
         Self {
@@ -189,7 +198,7 @@ impl Node {
         }
     }
 
-    /// An invocation that waits goes on only if something was recorded for it since: a takeover runs no other again
+    /// An invocation that waits goes on only if something was recorded for it since; a takeover runs no other one again
     /// (F1).
     fn loaded_status(open: &OpenInvocation, is_backing_off: bool) -> Status {
         let has_news = open.state.seen.is_none_or(|seen| open.latest > seen);
@@ -210,7 +219,7 @@ impl Node {
         self.status
     }
 
-    /// Moves the status on. Returns whether the event could happen; if not, nothing changes.
+    /// Moves the status on. Returns whether this can happen in the present status; if not, nothing changes.
     pub(crate) fn on(&mut self, event: Event) -> bool {
         match self.status.after(event) {
             Some(status) => {
@@ -221,7 +230,7 @@ impl Node {
         }
     }
 
-    /// Whether its worker can go on with it, as far as versions are concerned, or something of it is under way.
+    /// Whether it keeps its tree owned.
     pub(crate) const fn is_active(&self) -> bool {
         self.status.is_active()
     }
@@ -243,7 +252,7 @@ mod tests {
         Status::Parked,
     ];
 
-    /// Which statuses each event may find, and what it makes of them; every other one refuses it.
+    /// In which statuses each of these can happen, and which status follows; every other status refuses it.
     #[test]
     fn each_event_moves_only_the_statuses_of_the_table() {
         use Status::*;

@@ -16,7 +16,7 @@ use crate::payload::{Rejection, Retried, SleepBegun, StartOutcome, Started, Step
 use crate::registry::Registry;
 use crate::replay::Completion;
 
-/// A journal entry without its place in the journal.
+/// A journal entry without its `seq`.
 struct Line<'a> {
     kind: EntryKind,
     position: Position,
@@ -30,7 +30,7 @@ impl Tree {
     /// Records what a poll wrote; adds the children that are to run to `children`.
     ///
     /// # Errors
-    /// The limit that the tree as a whole would pass; what was written before it is recorded.
+    /// The limit that the tree as a whole would pass; what the poll wrote before that is recorded.
     pub(super) fn record(
         &mut self,
         id: NodeId,
@@ -128,8 +128,8 @@ impl Tree {
         self.arm(id, Entry::NO_POSITION, TimerKind::FunctionRetry, after(now, wait));
     }
 
-    /// Fires the timers that are due at `now`; returns the nodes to look at. The sleep of an invocation that is not
-    /// loaded stays until it is: the place of the journal's next entry is not known yet.
+    /// Fires the timers that are due at `now`; returns the nodes to be polled. The sleep of an invocation that is not
+    /// loaded stays until it is loaded, because the `seq` of its next entry is not known yet.
     pub(crate) fn fire_due(&mut self, now: Timestamp) -> Vec<NodeId> {
         let due: Vec<Timer> = self.timers.iter().filter(|timer| timer.due_at <= now).cloned().collect();
         let mut woken = Vec::new();
@@ -154,7 +154,7 @@ impl Tree {
                 let line = Line::of(EntryKind::SleepEnded, position, "", Bytes::new());
                 self.write_completion(id, line, Completion::SleepEnded);
             }
-            // Nothing with a number is recorded for these, so the state itself says that the function runs again.
+            // These record no completion, so the state itself must make the function run again.
             TimerKind::StepRetry => {
                 self.runs_again(id);
                 self.notify(id, Notice::RetryDue { position });
@@ -166,6 +166,7 @@ impl Tree {
         }
     }
 
+    /// Whatever the function has seen, it runs again.
     fn runs_again(&mut self, id: NodeId) {
         if let Some(node) = self.nodes.get_mut(&id) {
             node.state.seen = None;
@@ -198,7 +199,7 @@ impl Tree {
 
     fn write(&mut self, id: NodeId, line: Line<'_>) {
         let Some(node) = self.nodes.get_mut(&id) else { return };
-        // Only a loaded node is polled or fired, so the place of its next entry is known.
+        // Only a loaded node is polled, and only its sleeps fire, so the `seq` of its next entry is known.
         let seq = node.next_seq.get_or_insert(0);
         let entry = Entry {
             seq: *seq,
@@ -214,7 +215,7 @@ impl Tree {
     }
 }
 
-/// A time that no timestamp can hold is as good as never.
+/// The time after a wait. A time beyond the last timestamp is as good as never.
 fn after(now: Timestamp, wait: Duration) -> Timestamp {
     now.checked_add(wait).unwrap_or(Timestamp::MAX)
 }

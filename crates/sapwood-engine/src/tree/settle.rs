@@ -18,7 +18,7 @@ use crate::registry::Registry;
 use crate::replay::Completion;
 
 impl Tree {
-    /// A body was polled and waits. Returns the nodes to look at.
+    /// A body was polled and waits. Returns the nodes to be polled.
     pub(crate) fn paused(&mut self, id: NodeId, report: Report, registry: &Registry, now: Timestamp) -> Vec<NodeId> {
         let mut woken = Vec::new();
         match self.record(id, report.fresh, registry, now, &mut woken) {
@@ -28,7 +28,7 @@ impl Tree {
         woken
     }
 
-    /// An activation is over. Returns the nodes to look at.
+    /// An activation is over. Returns the nodes to be polled.
     pub(crate) fn finished(
         &mut self,
         id: NodeId,
@@ -67,7 +67,7 @@ impl Tree {
             self.retry(id, &error.message, retry.forgotten, wait, now);
             return Vec::new();
         }
-        // The body is gone: what it dropped on its way out says nothing.
+        // The body is gone: the handles that it dropped on its way out mean nothing (N2).
         let fresh = fresh.into_iter().filter(|fresh| !matches!(fresh, Fresh::Drop { .. })).collect();
         let mut woken = Vec::new();
         let recorded = self.record(id, fresh, registry, now, &mut woken);
@@ -103,7 +103,7 @@ impl Tree {
         self.decided(id, PromiseState::ReturnedErr, rejection.to_bytes())
     }
 
-    /// A consumer cannot read its event, and no later build of it may.
+    /// A consumer cannot read its event: it is rejected, because a later build may never be able to either.
     pub(crate) fn undecodable(&mut self, id: NodeId, message: String) -> Vec<NodeId> {
         self.decided(id, PromiseState::ReturnedErr, Rejection::of(RejectionKind::Input, message).to_bytes())
     }
@@ -119,9 +119,9 @@ impl Tree {
         }
     }
 
-    /// The wait before the retry that a transient error gets: `None` if attempts are used up, or if there is nothing to
-    /// forget, because then it would only replay the same error (F5). What the last poll dropped is no reason: a replay
-    /// drops it again on its way to the same error.
+    /// The wait before the retry of a transient error. `None` if the attempts are used up, or if there is nothing to
+    /// forget, because then the retry would only replay the same error (F5). Handles that the last poll dropped are no
+    /// reason for a retry: a replay drops them again on its way to the same error.
     fn wait_before_retry(&self, id: NodeId, retry: &RetryBasis) -> Option<Duration> {
         let (policy, attempt) = self.policy(id)?;
         if !retry.asked && retry.forgotten.is_empty() {
@@ -184,8 +184,8 @@ impl Tree {
         Vec::new()
     }
 
-    /// Settles a promise whose outcome is decided and whose children are closed, and tells its parent; and so on up the
-    /// tree, as long as a parent has only waited for that.
+    /// Settles a promise whose outcome is decided and whose children are closed, and tells its parent. Goes on up the
+    /// tree as long as the parent has returned and this was its last open child. Returns the nodes to be polled.
     fn settle(&mut self, id: NodeId) -> Vec<NodeId> {
         let mut next = Some(id);
         while let Some(id) = next.take() {

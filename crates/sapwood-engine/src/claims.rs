@@ -1,5 +1,5 @@
-//! Claims trees that are ready and have no owner: woken by hints and by what this worker knows to be due, with a slow
-//! jittered poll as backstop.
+//! Claims trees that are ready and have no live owner: woken by hints and by what this worker knows to be due, with a
+//! slow jittered poll as backstop.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,17 +11,17 @@ use crate::due::Due;
 use crate::services::Services;
 use crate::trees::Trees;
 
-/// Trees of one claim at most: enough to spread the round trip, few enough to leave some to others.
+/// The most trees of one claim: enough to share the cost of a round trip, few enough to leave some to other workers.
 const BATCH_TREES: usize = 100;
 
-/// Trees loaded at once: as many as a store's readers serve without a queue.
+/// Trees loaded at once: about as many as the connections of a store serve without a queue.
 const LOADS: usize = 8;
 
-/// How soon a claim that failed is made again.
+/// The pause after a claim that failed: the store may not answer, and more claims would not help it.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
-/// How soon a claim follows another at least, if nothing more is ready: clocks differ, and a tree that is due by this
-/// machine's clock may not be due by the database's.
+/// The shortest pause between two claims if nothing more is ready. Clocks differ: a tree that is due by this machine's
+/// clock may not be due by the database's, and would be claimed for in a tight loop.
 const PAUSE_MIN: Duration = Duration::from_millis(2);
 
 /// Claims until the engine drains. `poll` is the backstop.
@@ -50,7 +50,7 @@ pub(crate) async fn run(services: Arc<Services>, trees: Arc<Trees>, due: Arc<Due
             }
             Err(error) => {
                 services.outage.failed(&error);
-                // It may have been made all the same: then its trees are this worker's, and no driver has them.
+                // It may have been applied all the same: then this worker owns trees that it does not drive.
                 answer_was_lost = true;
                 next = now.checked_add(AGAIN_AFTER).ok();
             }
@@ -64,7 +64,7 @@ pub(crate) async fn run(services: Arc<Services>, trees: Arc<Trees>, due: Arc<Due
     }
 }
 
-/// Until what is due next, at most the backstop, which is jittered so that workers do not come together.
+/// The pause until the next tree is due, at most the backstop. That is jittered, so that workers do not claim in step.
 fn pause(services: &Services, poll: Duration, next: Option<Timestamp>) -> Duration {
     let backstop = poll.mul_f64(0.75 + 0.5 * services.environment.fraction());
     let Some(next) = next else { return backstop };

@@ -1,8 +1,8 @@
-//! Group commit: the turns of all trees of a process go to a few committers. While one commit is under way the next
-//! batch gathers, and an idle committer commits a turn at once.
+//! Group commit: the turns of all trees of a process go to a few committers. While a committer has one commit under
+//! way, its next batch gathers; an idle committer commits a turn at once.
 //!
-//! A tree has at most one turn under way and always the same committer, so its turns commit in order. Waiters are told
-//! only after the commit.
+//! A tree has at most one turn under way and always the same committer, so its turns commit in order. A tree is told of
+//! its verdict only after the commit, so whoever the tree then tells, such as a waiter, is told of something durable.
 
 use std::sync::Arc;
 
@@ -13,17 +13,17 @@ use crate::life::Life;
 use crate::outage::{Outage, Pause};
 use crate::tree::{Mailbox, Signal};
 
-/// Turns of one batch at most: beyond it latency grows and throughput does not.
+/// The most turns of one batch: with more, latency grows and throughput does not.
 const BATCH_TURNS: usize = 1_000;
 
 /// Bytes after which a batch is full: a statement of several megabytes is parsed and sent in a few milliseconds, and a
 /// few such batches fit into memory beside each other.
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
 
-/// What a row costs besides its payload, roughly: keys, numbers, names.
+/// What a row costs besides its payload: keys, numbers, names. An estimate, which is enough to bound a batch.
 const ROW_BYTES: usize = 64;
 
-/// What an event costs besides its content, roughly: a row and its headers.
+/// What an event costs besides its content: a row and its headers. An estimate too.
 const EVENT_BYTES: usize = 256;
 
 /// A turn and the mailbox that is told what became of it.
@@ -32,14 +32,15 @@ pub(crate) struct Submission {
     mailbox: Arc<Mailbox>,
 }
 
-/// The committers of a worker.
+/// The way to the committers of a worker.
 pub(crate) struct Committers {
+    /// One per committer.
     senders: Vec<mpsc::UnboundedSender<Submission>>,
 }
 
 impl Committers {
-    /// So many committers, and what each receives. The channels are unbounded, but hold at most one turn per tree in
-    /// memory.
+    /// `count` committers, and the channel from which each receives. The channels are unbounded, but have at most one
+    /// turn per tree in memory.
     pub(crate) fn new(count: u16) -> (Self, Vec<mpsc::UnboundedReceiver<Submission>>) {
         let (senders, receivers) = (0..count).map(|_| mpsc::unbounded_channel()).unzip();
         (Self { senders }, receivers)
@@ -47,9 +48,9 @@ impl Committers {
 
     /// Sends a turn to the committer of its tree.
     pub(crate) fn submit(&self, turn: Turn, mailbox: Arc<Mailbox>) {
-        // Any spread does; the low bits of a version 7 UUID are random.
+        // Any even spread will do, and the low bits of a version 7 UUID are random.
         let committer = turn.tree.uuid().as_u128() as usize % self.senders.len();
-        // Closed only when the engine has ended; then the tree is told by the kill.
+        // The channel is closed only when the engine has ended; then `Signal::Kill` tells the tree.
         let _ = self.senders[committer].send(Submission { turn, mailbox });
     }
 }
@@ -79,7 +80,7 @@ pub(crate) async fn run(
         let batch = std::mem::replace(&mut gathered, rest);
         let busy = commit(&mut Commit { committer: committer.as_mut(), life: &life, outage: &outage }, batch).await;
         if !busy.is_empty() {
-            // Another statement has these trees' rows locked for a moment; the next batch asks again.
+            // Another statement has these trees' rows locked for a moment; the next batch has their turns again.
             if gathered.is_empty() {
                 tokio::task::yield_now().await;
             }
@@ -88,7 +89,7 @@ pub(crate) async fn run(
     }
 }
 
-/// How many of the turns of these sizes, in order, fit into one batch; at least one, if there is one.
+/// How many turns of these sizes, in order, fit into one batch. The first one always fits, or it would never commit.
 fn batch_len(sizes: impl Iterator<Item = usize>) -> usize {
     let mut bytes = 0;
     let fits = |size: &usize| {
@@ -106,7 +107,7 @@ fn size(turn: &Turn) -> usize {
     entries + inputs + events + ROW_BYTES
 }
 
-/// Commits a batch and tells its trees; returns the turns to be sent again.
+/// Commits a batch and tells its trees the verdicts; returns the turns to be sent again.
 async fn commit(commit: &mut Commit<'_>, batch: Vec<Submission>) -> Vec<Submission> {
     let (turns, mailboxes): (Vec<Turn>, Vec<Arc<Mailbox>>) =
         batch.into_iter().map(|submission| (submission.turn, submission.mailbox)).unzip();
@@ -124,16 +125,19 @@ async fn commit(commit: &mut Commit<'_>, batch: Vec<Submission>) -> Vec<Submissi
 /// The verdicts of a batch: an error for a turn that the store refuses for good.
 type Verdicts = Vec<Result<Verdict, String>>;
 
-/// One batch, until its outcome is known.
+/// The commit of one batch, until its outcome is known.
 struct Commit<'c> {
     committer: &'c mut dyn Committer,
+    /// Ended if the store refuses the fence.
     life: &'c Life,
+    /// The pauses between attempts.
     outage: &'c Outage,
 }
 
 impl Commit<'_> {
-    /// One verdict per turn, whatever it takes: a lost connection is asked about, a passing error is tried again, a
-    /// batch that the database refuses for good is halved until the culprit is alone.
+    /// One verdict per turn, however long it takes. After a lost connection the store is asked what it applied; after a
+    /// passing error the batch is sent again; a batch that the store refuses for good is halved until the culprit is
+    /// alone.
     async fn verdicts(&mut self, turns: &[Turn]) -> Verdicts {
         let outage = self.outage;
         let mut pause = outage.pause();
@@ -190,8 +194,8 @@ impl Commit<'_> {
     }
 }
 
-/// The verdicts of a batch whose answer was lost; `None` if nothing of it was applied. A lost turn of a batch that was
-/// applied in part is sent again, like one whose row was locked.
+/// The verdicts of a batch whose answer was lost; `None` if nothing of it was applied. If a part of it was applied, a
+/// lost turn is sent again, like one whose row was locked.
 fn recovered_verdicts(recovered: &[Recovered]) -> Option<Verdicts> {
     if recovered.iter().all(|recovered| *recovered == Recovered::Lost) {
         return None;
@@ -271,7 +275,7 @@ mod tests {
         }
     }
 
-    /// C5: what a recovery says of each turn decides whether it is committed, refused, or sent again.
+    /// C5: the recovery decides for each turn whether it is committed, refused, or sent again.
     #[test]
     fn a_recovered_batch_is_sent_again_whole_or_turn_by_turn() {
         use Recovered::{Committed, Lost, Refused};
@@ -280,7 +284,7 @@ mod tests {
         assert_eq!(verdicts, Some(vec![Ok(Verdict::Committed), Ok(Verdict::Busy), Ok(Verdict::Refused)]));
     }
 
-    /// Answers as planned, call by call; a turn of a bad tree makes its batch permanent.
+    /// Answers as planned, call by call; a turn of the bad tree makes its batch fail for good.
     struct Planned {
         answers: VecDeque<StoreErrorKind>,
         recovered: Vec<Recovered>,

@@ -28,7 +28,7 @@ pub trait Consumer: Send + Sync + 'static {
     const DESCRIPTION: &'static str;
     /// The group that gets each event once.
     const GROUP: &'static str;
-    /// How often it is tried before the event is a dead letter.
+    /// How often it is attempted before the event is a dead letter.
     const RETRY: RetryPolicy;
 
     /// Runs its body.
@@ -44,11 +44,11 @@ pub struct Delivered<E> {
     /// The event's identity, unique within its source.
     #[schemars(with = "String")]
     pub id: EventId,
-    /// Who emitted it.
+    /// The context that emitted it, as a CloudEvents source.
     pub source: String,
-    /// What its order is kept by.
+    /// The key by which its order is kept.
     pub key: String,
-    /// When it was emitted, where the producer says.
+    /// When it was emitted, if the producer says so.
     #[schemars(with = "Option<String>")]
     pub time: Option<Timestamp>,
     /// The event itself.
@@ -63,7 +63,7 @@ impl<E> Deref for Delivered<E> {
     }
 }
 
-/// The context of a consumer: all that a function's [`Cx`] has, and `start`.
+/// The `cx` of a consumer: all that a function's [`Cx`] has, and `start`.
 pub struct ConsumerCx<D: Dependencies> {
     cx: Cx<D>,
 }
@@ -75,10 +75,10 @@ impl<D: Dependencies> ConsumerCx<D> {
 
     /// Starts a new root of this context: a boundary of its own, linked to this event (H9).
     ///
-    /// The root runs on by itself; what is awaited is only that it durably exists.
+    /// The root runs on by itself; awaiting the handle only waits until the root durably exists.
     ///
     /// # Errors
-    /// The handle gives a `CallFailure` where the call's id belongs to a root with another function or input.
+    /// The handle gives a `CallFailure` if the call's id belongs to a root with another function or input.
     #[track_caller]
     pub fn start<F: CallableFrom<D>>(&mut self, call: Call<F>) -> StartHandle {
         crate::cx::start(&mut self.cx, call)

@@ -15,7 +15,7 @@ use crate::function::Function;
 use crate::payload::{PayloadError, body_result, decode};
 use crate::trigger::{EventTrigger, Trigger};
 
-/// The dependencies of a context, whatever their type.
+/// The dependencies of a context, with their type erased.
 pub(crate) type AnyDependencies = Arc<dyn Any + Send + Sync>;
 
 type Begin = fn(Arc<Cell>, &AnyDependencies, &[u8]) -> Result<Body, PayloadError>;
@@ -109,7 +109,7 @@ impl Definition {
         schema_with(self.error_schema)
     }
 
-    /// Whether this function can read `input`; if not, where it cannot, and what the decoder says.
+    /// Checks that this function can read `input`; if not, returns the field that it cannot read, and why.
     pub(crate) fn check_input(&self, input: &serde_json::Value) -> Result<(), String> {
         (self.check_input)(input)
     }
@@ -135,7 +135,7 @@ fn schema_with(schema: fn(&mut SchemaGenerator) -> Schema) -> Schema {
     root
 }
 
-/// The dependencies behind their erased form; the registry gives a definition only those it was collected for.
+/// The dependencies by their type. A definition gets only those for which its registry was collected.
 fn typed<D: Dependencies>(dependencies: &AnyDependencies) -> Arc<D> {
     match Arc::clone(dependencies).downcast::<D>() {
         Ok(dependencies) => dependencies,

@@ -10,8 +10,9 @@ use tokio::sync::Notify;
 /// When a claim may find something.
 #[derive(Default)]
 pub(crate) struct Due {
+    /// Wakes the claims.
     raised: Notify,
-    /// Times at which trees that this worker released are due, the first on top.
+    /// Times at which trees that this worker released are due, the earliest on top.
     times: Mutex<BinaryHeap<Reverse<Timestamp>>>,
 }
 
@@ -41,7 +42,7 @@ impl Due {
         times.peek().map(|Reverse(first)| *first)
     }
 
-    /// Waits until something may be ready earlier than was known.
+    /// Waits until something may be ready earlier than was known before.
     pub(crate) async fn raised(&self) {
         self.raised.notified().await;
     }

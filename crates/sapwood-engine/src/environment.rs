@@ -17,7 +17,7 @@ pub trait Environment: Send + Sync + 'static {
     /// The time of day.
     fn now(&self) -> Timestamp;
 
-    /// The time since a moment that stays the same; never goes back.
+    /// The time since a fixed moment; it never goes back.
     fn monotonic(&self) -> Duration;
 
     /// A random number, uniform over all 64 bits.
@@ -51,11 +51,12 @@ pub trait Environment: Send + Sync + 'static {
 /// The machine itself: its clocks, its randomness, tokio's current runtime.
 pub struct SystemEnvironment {
     clock: Arc<dyn Clock>,
+    /// Where the monotonic clock begins.
     origin: Instant,
 }
 
 impl SystemEnvironment {
-    /// The machine, with another time of day.
+    /// The machine with another clock for the time of day.
     #[must_use]
     pub fn with_clock(clock: Arc<dyn Clock>) -> Self {
         Self { clock, origin: Instant::now() }

@@ -28,7 +28,7 @@ pub enum StartError {
     UnknownFunction {
         /// The name asked for.
         name: String,
-        /// The nearest name there is.
+        /// The most similar name that exists.
         nearest: Option<String>,
     },
     /// The function is a consumer; only its event starts it.
@@ -37,7 +37,7 @@ pub enum StartError {
         /// The consumer.
         name: String,
     },
-    /// The input is none that the function can read.
+    /// The function cannot read the input.
     #[error("the input does not fit `{function}`: {message}")]
     InvalidInput {
         /// The function.
@@ -48,7 +48,7 @@ pub enum StartError {
     /// The id belongs to a tree with another function or input.
     #[error("the id belongs to tree {tree}, {message}")]
     Conflict {
-        /// The tree that holds the id.
+        /// The tree that has the id.
         tree: TreeId,
         /// What differs.
         message: String,
@@ -92,7 +92,7 @@ impl StartError {
 /// Why an outcome could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// There is no such tree.
+    /// No tree has this id.
     #[error("there is no tree {0}")]
     Unknown(TreeId),
     /// The store failed.

@@ -10,7 +10,7 @@ use crate::environment::Environment;
 /// What is true of a whole tree.
 pub(crate) struct Facts {
     pub(crate) tree: TreeId,
-    /// The context's name, which is in the source of its events.
+    /// The context's name, which the source of its events contains.
     pub(crate) context: &'static str,
     /// The same for everything that one start led to.
     pub(crate) correlation: String,

@@ -46,7 +46,7 @@ pub trait Function: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 's
 
 /// A function that functions with these dependencies may call: one of the same bounded context.
 ///
-/// The attribute writes one impl a function, so that the compiler refuses a call into another context (A1).
+/// The attribute writes one impl per function, so that the compiler refuses a call into another context (A1).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` belongs to another bounded context than `{D}`",
     label = "a tree never calls into another context",
@@ -84,10 +84,10 @@ impl<F: Function> fmt::Debug for Call<F> {
     }
 }
 
-/// `Result<T, E>` taken apart, so that an alias of it may stand in a signature.
+/// The parts of a `Result<T, E>`, so that a signature may also use an alias of it.
 #[diagnostic::on_unimplemented(
     message = "a durable function returns a `Result<T, E>`",
-    label = "`{Self}` is no `Result`"
+    label = "`{Self}` is not a `Result`"
 )]
 pub trait Returned {
     /// The result.

@@ -10,15 +10,16 @@ use tokio::sync::Notify;
 
 use crate::due::Due;
 
-/// How long hints are gathered: a busy worker sends at most twenty batches a second, and a waiter in another process
-/// learns of an outcome so much later at most.
+/// How long hints are gathered: a busy worker sends at most twenty batches per second, and a waiter in another process
+/// learns of an outcome at most this much later.
 const GATHER: Duration = Duration::from_millis(50);
 
-/// What is to be sent.
+/// The hints that this worker is to send: one flag per kind, however many trees raise it.
 #[derive(Default)]
 pub(crate) struct Hinter {
     settled: AtomicBool,
     emitted: AtomicBool,
+    /// Wakes the sender when a flag is raised.
     raised: Notify,
 }
 
@@ -48,7 +49,7 @@ impl Hinter {
             self.raised.notified().await;
             tokio::time::sleep(GATHER).await;
             let hints = self.take();
-            // A hint that is not sent costs others a poll.
+            // Without the hint, other processes only wait until their next poll.
             if !hints.is_empty()
                 && let Err(error) = store.hint(&hints).await
             {
@@ -58,10 +59,11 @@ impl Hinter {
     }
 }
 
-/// Events of this process were committed: the relay here is told, and those of other processes are.
+/// Raised when events of this process were committed: wakes the relay here and those of other processes.
 pub(crate) struct OutboxSignal {
+    /// Wakes the relay of this process.
     pub(crate) here: Arc<Notify>,
-    /// The lanes of these events may be published elsewhere.
+    /// Another worker may publish the lanes of these events.
     pub(crate) hinter: Arc<Hinter>,
 }
 
@@ -80,7 +82,7 @@ pub(crate) async fn receive(store: Arc<dyn Store>, due: Arc<Due>, outbox: Arc<No
             Hint::Ready => due.raise(),
             Hint::Outbox => outbox.notify_one(),
             Hint::Settled => on_settled(),
-            // The log broker listens for itself.
+            // The log broker has a listener of its own.
             Hint::Log(_) => {}
         }
     }

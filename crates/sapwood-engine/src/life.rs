@@ -1,4 +1,4 @@
-//! How far an engine's life has come: it runs, it drains, it has ended. Tasks await it; it calls nobody back.
+//! How far an engine's life has come: it runs, it drains, it has ended. Tasks await it; it has no callbacks.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 /// The life of one engine. It only goes forward: running, draining, ended.
 #[derive(Default)]
 pub(crate) struct Life {
+    /// 0 while it runs, then [`DRAINING`], then [`ENDED`]: an order, so that it can only grow.
     stage: AtomicU8,
     changed: Notify,
 }
@@ -61,7 +62,7 @@ impl Life {
 
     async fn reaches(&self, stage: u8) {
         loop {
-            // First listen, then look: what changes in between is heard.
+            // Listen first, then look: a change in between is noticed.
             let changed = self.changed.notified();
             if self.stage.load(Ordering::Acquire) >= stage {
                 return;

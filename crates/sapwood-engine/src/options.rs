@@ -12,19 +12,19 @@ use crate::environment::{Environment, SystemEnvironment};
 pub struct EngineOptions {
     /// The worker's name, for operators: a host name, a pod's name.
     pub name: String,
-    /// Functions that may be active at once; one that waits holds no slot (S5).
+    /// Functions that may be active at once; one that waits has no slot (S5).
     pub concurrency: usize,
     /// What happens to bodies that wait.
     pub cache: CachePolicy,
-    /// How long this worker is believed alive after its last renewal.
+    /// How long this worker is believed alive after its last renewal: a takeover follows within seconds (C2).
     pub lease: Duration,
-    /// How often it renews.
+    /// The time between two renewals: several fit into a lease, so that one lost renewal does not end it.
     pub heartbeat: Duration,
     /// Limits of a tree.
     pub limits: Limits,
     /// Connections that commit turns; a tree always uses the same one.
     pub committers: u16,
-    /// How long the worker trusts in being told of trees that are ready, before it looks by itself.
+    /// How long the worker waits for a hint before it claims without one: hints may be lost.
     pub poll: Duration,
     /// Where time, chance, identities and tasks come from.
     pub environment: Arc<dyn Environment>,
@@ -33,7 +33,7 @@ pub struct EngineOptions {
 /// What happens to bodies that wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CachePolicy {
-    /// Bodies of at most so many trees stay in memory; the least recently used leave first.
+    /// The bodies of at most this many trees stay in memory; the least recently used leave first.
     Trees(usize),
     /// Every body leaves memory when it waits. A test mode: it finds what a body keeps outside of its record.
     Evict,
@@ -43,12 +43,16 @@ impl Default for EngineOptions {
     fn default() -> Self {
         Self {
             name: "worker".to_owned(),
+            // Active functions mostly wait for the outside, so this bounds memory rather than work.
             concurrency: 10_000,
             cache: CachePolicy::Trees(10_000),
+            // Six renewals fit into a lease, so a slow one does not end it.
             lease: Duration::from_secs(3),
             heartbeat: Duration::from_millis(500),
             limits: Limits::default(),
+            // While the database makes one commit durable, it executes the other.
             committers: 2,
+            // Hints are seldom lost, so the backstop may be slow.
             poll: Duration::from_secs(10),
             environment: Arc::new(SystemEnvironment::default()),
         }

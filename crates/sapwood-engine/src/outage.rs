@@ -1,4 +1,4 @@
-//! A store that does not answer: what health says of it, and the pauses between attempts.
+//! A store that does not answer: what health shows of it, and the pauses between attempts.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,16 +10,17 @@ use sapwood_core::store::{StoreError, StoreResult};
 use crate::environment::Environment;
 use crate::life::Life;
 
-/// The first pause: a connection that was lost is often back at once.
+/// The first pause: a lost connection can often be opened again at once.
 const FIRST: Duration = Duration::from_millis(10);
 
-/// The longest pause: the end of an outage is noticed that late at most.
+/// The longest pause: the end of an outage is noticed at most this much later.
 const LONGEST: Duration = Duration::from_secs(1);
 
 /// Whether the store answers, as far as this engine knows.
 pub(crate) struct Outage {
-    /// Nothing is asked any more once it has ended.
+    /// Once it has ended, the store is no longer asked.
     life: Arc<Life>,
+    /// Gives the jitter of the pauses.
     environment: Arc<dyn Environment>,
     /// The store's last passing error, until it answers again.
     error: Mutex<Option<String>>,
@@ -35,7 +36,7 @@ impl Outage {
         self.error.lock().clone()
     }
 
-    /// The store failed in passing; health says so until it answers.
+    /// The store failed with a passing error; health shows it until the store answers.
     pub(crate) fn failed(&self, error: &StoreError) {
         let mut last = self.error.lock();
         if last.is_none() {
@@ -44,13 +45,14 @@ impl Outage {
         *last = Some(error.to_string());
     }
 
+    /// The store answered.
     pub(crate) fn answered(&self) {
         if self.error.lock().take().is_some() {
             tracing::info!("the store answers again");
         }
     }
 
-    /// The pauses of one call that is made again and again.
+    /// The pauses of one call that is repeated until it succeeds.
     pub(crate) fn pause(&self) -> Pause<'_> {
         Pause { outage: self, backoff: Backoff::new(FIRST, LONGEST) }
     }
@@ -77,8 +79,8 @@ pub(crate) struct Pause<'o> {
 }
 
 impl Pause<'_> {
-    /// Waits because of `error`, which health shows meanwhile. Returns whether to try again: not if the error does
-    /// not pass, or the engine has ended.
+    /// Waits because of `error`, which health shows meanwhile. Returns whether to send the call again: not if the error
+    /// does not pass, or the engine has ended.
     pub(crate) async fn after(&mut self, error: &StoreError) -> bool {
         if !error.is_passing() || self.outage.life.has_ended() {
             return false;

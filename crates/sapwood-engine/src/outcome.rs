@@ -6,7 +6,8 @@ use sapwood_core::{CallError, CallFailure, Failure};
 
 use crate::payload::{PayloadError, Rejection, RejectionKind};
 
-/// The error that the caller of a child which did not resolve receives. `child` says which; its kind is decided here.
+/// The error that the caller of a child which did not resolve receives. `child` names the child; the kind is decided
+/// here.
 pub(crate) fn call_error<E: Failure>(
     child: CallFailure,
     promise: PromiseState,

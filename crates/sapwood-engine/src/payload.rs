@@ -3,8 +3,9 @@
 //!
 //! `docs/reference/journal.md` shows an example of each form; a test here compares the two.
 //!
-//! A stored form is plain JSON. Plain JSON never begins with a byte below 0x20, so a stored form that does names by
-//! that byte the codec that wrote it. This build knows none: it reads plain JSON, and refuses the others by name.
+//! A stored form is plain JSON. The JSON that is written here never begins with a byte below 0x20, so such a byte can
+//! name a codec that wrote the rest. This build knows no codec: it reads plain JSON and refuses everything else by
+//! name.
 
 use std::fmt;
 
@@ -14,11 +15,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// The bytes below this one are not the first of any JSON text that is written here; they name codecs.
+/// The first byte that plain JSON can begin with; a smaller one names a codec.
 const FIRST_PLAIN: u8 = 0x20;
 
-/// The stored form of a value. A type whose serialization fails cannot be recorded at all: the panic is caught with
-/// the body's own and parks the invocation, where the message is read.
+/// The stored form of a value. A type whose serialization fails cannot be recorded at all: the panic is caught like the
+/// body's own and parks the invocation with this message.
 pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Bytes {
     match serde_json::to_vec(value) {
         Ok(bytes) => bytes.into(),
@@ -163,13 +164,13 @@ impl Rejection {
     /// Reads the stored form.
     ///
     /// # Errors
-    /// [`PayloadError`] if it is none.
+    /// [`PayloadError`] if it is not a stored rejection.
     pub fn read(stored: &[u8]) -> Result<Self, PayloadError> {
         decode(stored)
     }
 }
 
-/// A difference between record and code, named on both sides: why an invocation is parked. Never a failure, it
+/// A difference between record and code, named on both sides: why an invocation is parked. It is not a failure and
 /// consumes no attempt (R9).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Violation {
@@ -179,7 +180,7 @@ pub(crate) struct Violation {
     pub(crate) recorded: String,
     /// What the code asks for now, in words.
     pub(crate) asked: String,
-    /// The source location as `file:line:column`; empty if no line asks.
+    /// The source location as `file:line:column`; empty if no line of code asks.
     pub(crate) location: String,
 }
 
@@ -202,7 +203,7 @@ impl fmt::Display for Violation {
     }
 }
 
-/// What a body, or an attempt of a step, gave: in its stored form.
+/// What a body, or an attempt of a step, gave, in its stored form.
 pub(crate) type BodyResult = Result<Bytes, BodyError>;
 
 /// The error of a body, or of an attempt of a step, with what decides about a retry.
@@ -324,7 +325,8 @@ mod tests {
         }
     }
 
-    /// Each kind of entry that is written has a section under its name and code; each reserved one a row of the table.
+    /// Each kind of entry that is written has a section under its name and code; each reserved kind has a row of the
+    /// table.
     #[test]
     fn the_page_has_each_kind_with_its_code() {
         for kind in EntryKind::ALL {

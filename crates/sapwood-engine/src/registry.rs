@@ -41,7 +41,7 @@ impl Registry {
     /// The functions that were linked in for the dependencies `D`.
     ///
     /// # Errors
-    /// [`RegistryError`] if two have one name and version.
+    /// [`RegistryError`] if two have the same name and version.
     pub fn of<D: Dependencies>() -> Result<Self, RegistryError> {
         let entries = inventory::iter::<FunctionEntry>();
         Self::from_definitions(
@@ -87,7 +87,7 @@ impl Registry {
     }
 }
 
-/// Two functions of one name and version.
+/// Two functions have the same name and version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("two functions are called {function}; give one another name, or the next version")]
 pub struct RegistryError {

@@ -1,5 +1,5 @@
 //! Starts that others may contest, with a caller's id or by an event: batched on a connection of their own, because
-//! they may wait for a stranger's transaction (W3).
+//! they may wait for the transaction of another worker (W3).
 
 use std::sync::Arc;
 
@@ -10,10 +10,10 @@ use crate::services::Services;
 use crate::starting::Request;
 use crate::trees::Trees;
 
-/// Starts of one batch at most: beyond it latency grows and throughput does not.
+/// The most starts of one batch: with more, latency grows and throughput does not.
 const BATCH_STARTS: usize = 500;
 
-/// Runs the starter until the engine has ended. Trees that were created begin to run before any caller is told of them.
+/// Runs the starter until the engine has ended. A tree that was created begins to run before its caller is told of it.
 pub(crate) async fn run(
     services: Arc<Services>,
     trees: Arc<Trees>,
@@ -101,7 +101,7 @@ async fn intake(
 }
 
 /// A batch whose answer was lost, and whose partition went to another member meanwhile, may have been taken in all the
-/// same. Then its trees are this worker's, and the other member passes over its events.
+/// same. Then this worker owns its trees and must drive them, because the other member passes over their events.
 async fn adopt_unanswered(services: &Services, trees: &Arc<Trees>, batch: &Intake) {
     for start in &batch.starts {
         let row = services.outage.outlast(|| services.store.tree_row(start.tree.id)).await;

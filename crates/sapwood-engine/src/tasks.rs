@@ -10,7 +10,9 @@ use crate::life::Life;
 /// The tasks of one engine. A task that has ended leaves nothing behind.
 pub(crate) struct Tasks {
     environment: Arc<dyn Environment>,
+    /// Its end drops the tasks that do not end by themselves.
     life: Arc<Life>,
+    /// Counts the tasks, so that the end can be awaited.
     tracker: TaskTracker,
 }
 

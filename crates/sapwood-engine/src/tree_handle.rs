@@ -24,7 +24,7 @@ impl Engine {
         Ok(self.attach(reply.tree))
     }
 
-    /// A handle of a tree that exists, or will: starting and awaiting are separate (P6).
+    /// A handle of a tree that exists, or will exist: starting and awaiting are separate (P6).
     #[must_use]
     pub fn attach<F: Function>(&self, tree: TreeId) -> TreeHandle<F> {
         TreeHandle { engine: self.clone(), tree, function: PhantomData }
@@ -37,6 +37,7 @@ pub struct TreeHandle<F> {
     tree: TreeId,
     function: PhantomData<fn() -> F>,
 }
+
 impl<F: Function> TreeHandle<F> {
     /// The tree's identity.
     #[must_use]
@@ -47,7 +48,7 @@ impl<F: Function> TreeHandle<F> {
     /// Waits for the root's result.
     ///
     /// # Errors
-    /// [`ResultError::Call`] with the root's own error, or how else it ended.
+    /// [`ResultError::Call`] with the root's own error, or with how else it ended.
     pub async fn result(&self) -> Result<F::Output, ResultError<F::Error>> {
         let outcome = self.engine.outcome_awaited(self.tree).await?;
         let value = outcome.outcome.unwrap_or_default();
@@ -69,16 +70,16 @@ impl<F: Function> TreeHandle<F> {
     }
 }
 
-/// Why a tree gave no result to who waited for it.
+/// Why awaiting a tree gave no result.
 #[derive(Debug, thiserror::Error)]
 pub enum ResultError<E: std::fmt::Debug + std::fmt::Display + 'static> {
-    /// The root gave none.
+    /// The root ended without a result.
     #[error("{0}")]
     Call(CallError<E>),
     /// The tree could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// The result is none that this build can read.
+    /// This build cannot read the result.
     #[error("the result is not readable")]
     Unreadable(#[source] PayloadError),
 }

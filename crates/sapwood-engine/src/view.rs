@@ -22,15 +22,15 @@ pub struct TreeView {
 /// One invocation of a tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeView {
-    /// Its place in the tree.
+    /// Its path in the tree.
     pub path: Path,
     /// Its function.
     pub function: String,
     /// Its version.
     pub version: u32,
-    /// Where its promise stands.
+    /// The state of its promise.
     pub promise: PromiseState,
-    /// Compensation's progress.
+    /// How far its compensation has come.
     pub closing: Closing,
     /// The attempt it is in, or ended in.
     pub attempt: u32,
@@ -55,7 +55,7 @@ pub struct NodeView {
 /// An event that an invocation emitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EmittedView {
-    /// The place in program order.
+    /// Its position in program order.
     pub position: Position,
     /// The event.
     pub id: EventId,
@@ -68,7 +68,7 @@ pub struct EmittedView {
 pub enum WaitsOn {
     /// A child.
     Call {
-        /// The child's place.
+        /// The child's path.
         path: Path,
         /// Its function.
         function: String,
@@ -77,27 +77,27 @@ pub enum WaitsOn {
     },
     /// A sleep.
     Sleep {
-        /// The place in program order.
+        /// Its position in program order.
         position: Position,
         /// Its end.
         until: Timestamp,
     },
-    /// The next try of a step.
+    /// The next attempt of a step.
     StepRetry {
-        /// The place in program order.
+        /// Its position in program order.
         position: Position,
-        /// The step.
+        /// The step's name.
         name: String,
-        /// When.
+        /// When it is due.
         until: Timestamp,
-        /// Tries made.
+        /// Attempts made.
         attempt: u32,
         /// What the last one ended with.
         error: String,
     },
     /// Its own next attempt.
     FunctionRetry {
-        /// When.
+        /// When it is due.
         until: Timestamp,
         /// Attempts made.
         attempt: u32,
@@ -111,7 +111,7 @@ pub enum WaitsOn {
     },
     /// A worker that claims its tree.
     Claim {
-        /// Since when.
+        /// Since when the tree has been ready.
         since: Option<Timestamp>,
     },
     /// A worker that has this version.
@@ -221,19 +221,19 @@ fn waits_on(
     let timers =
         timers.iter().filter(|timer| timer.path == *path).map(|timer| timer_view(timer, state.attempt, timeline));
     let mut waits: Vec<WaitsOn> = calls.chain(timers).collect();
-    // What is due is not waited for any more where no worker that came by can go on with it.
+    // The worker that claimed the tree lacked this version: the node waits for it, whatever else is due.
     let is_needed = tree
         .needs
         .as_ref()
         .is_some_and(|needs| (needs.name(), needs.version()) == (&*node.invocation.function, node.invocation.version));
-    // An owned tree's rows may be behind what its worker holds in memory; where they show nothing, it runs.
+    // The rows of an owned tree may be behind its worker's memory: if they show nothing to wait on, it runs.
     if state.seen.is_none() || waits.is_empty() || is_needed {
         waits.push(runs(tree));
     }
     waits
 }
 
-/// A node that is runnable: on the worker that has the tree, or once one has.
+/// What a runnable node waits on: nothing, if a worker has its tree, else a worker that claims it.
 fn runs(tree: &TreeRow) -> WaitsOn {
     match (&tree.needs, tree.owner) {
         (Some(needs), _) => WaitsOn::Version { needs: needs.clone() },

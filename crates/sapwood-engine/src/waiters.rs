@@ -1,4 +1,4 @@
-//! Callers that wait for the outcome of a tree: told by the commit that settles it, without a read.
+//! Callers that wait for the outcome of a tree: the commit that settles it tells them, without a read.
 
 use std::collections::HashMap;
 
@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 /// Callers that wait, by the tree they wait for.
 #[derive(Default)]
 pub(crate) struct Waiters {
+    /// Dropping a sender makes its caller read again.
     waiting: Mutex<HashMap<TreeId, Vec<oneshot::Sender<TreeOutcome>>>>,
 }
 
@@ -36,14 +37,14 @@ impl Waiters {
         }
     }
 
-    /// Makes callers look again that wait for trees of which `elsewhere` is true.
+    /// Makes the callers read again that wait for trees for which `elsewhere` is true.
     pub(crate) fn look_again(&self, elsewhere: impl Fn(&TreeId) -> bool) {
         self.waiting.lock().retain(|tree, _| !elsewhere(tree));
     }
 }
 
 impl Waiter {
-    /// The outcome; `None` means look again.
+    /// Waits for the outcome; `None` means that the caller must read again.
     pub(crate) async fn told(self) -> Option<TreeOutcome> {
         self.told.await.ok()
     }

@@ -30,9 +30,9 @@ pub(crate) enum StepPoll {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum StepState {
-    /// Waits for everything recorded to be durable, then for its turn.
+    /// Waits until everything recorded is durable and the driver lets it begin.
     Wanted,
-    /// Waits for its next attempt.
+    /// Waits until its next attempt is due.
     BackingOff,
     /// An attempt is under way.
     InFlight,
@@ -44,31 +44,33 @@ enum StepState {
 pub(crate) struct Cell {
     facts: Arc<Facts>,
     path: Path,
+    /// Behind a lock because a body may move between threads, not because body and driver work at once.
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
     script: Script,
-    /// Set while the body is polled: by whom.
+    /// The thread that polls the body, while it is polled. An operation at another time, or from another thread, is
+    /// misuse.
     polled_by: Option<ThreadId>,
-    /// Set while a step's own future is polled.
+    /// Set while a step's own future is polled: an operation inside of it is misuse.
     in_step: bool,
-    /// The body is going away for a reason that is not the author's: drops do not count.
+    /// Set once the engine tears the body down: the drops of its handles do not count.
     ending: bool,
-    /// The waker that each awaited handle saw last.
+    /// The waker that each awaited handle was polled with last.
     wakers: HashMap<Position, Waker>,
     /// Steps that were polled and have no result.
     steps: HashMap<Position, StepState>,
     /// Starts that wait for everything recorded to be durable.
     orders: HashMap<Position, StartOrder>,
-    /// Starts handed to the driver and not completed.
+    /// Starts that the driver has taken and that are not completed.
     orders_in_flight: HashSet<Position>,
-    /// The attempts that each step without a result has made.
+    /// How many attempts each step without a result has made.
     attempts: HashMap<Position, u32>,
     /// Calls made so far, for the limit.
     calls: usize,
-    /// What the poll under way did.
+    /// What the poll under way has done so far.
     report: Report,
     /// Why the body was stopped, or is to be.
     stop: Option<Stop>,
@@ -105,7 +107,7 @@ impl Cell {
         self.state.lock().script.next_position()
     }
 
-    /// Writes an operation; see [`Script::ask`]. Stops the body if it does not follow its record.
+    /// Writes an operation, as [`Script::ask`] does. Stops the body if it does not follow its record.
     pub(crate) fn ask(&self, asked: &Asked<'_>) -> (Position, Option<RecordedOperation>) {
         let mut state = self.enter(asked.kind.name(), asked.location);
         let limit = self.facts.limits.entries;
@@ -139,7 +141,7 @@ impl Cell {
         state
     }
 
-    /// Orders a child.
+    /// Adds a call, which is recorded after the poll. Stops the body at a limit.
     pub(crate) fn call(&self, position: Position, function: &'static str, version: u32, input: Bytes) {
         let mut state = self.state.lock();
         let limits = &self.facts.limits;
@@ -155,12 +157,12 @@ impl Cell {
         state.report.fresh.push(Fresh::Call { position, function, version, input });
     }
 
-    /// Records anything else that is recorded as it is written.
+    /// Adds any other operation that is recorded after the poll.
     pub(crate) fn fresh(&self, fresh: Fresh) {
         self.state.lock().report.fresh.push(fresh);
     }
 
-    /// An event's envelope.
+    /// The envelope of an event that this body emits.
     pub(crate) fn envelope(
         &self,
         position: Position,
@@ -197,7 +199,7 @@ impl Cell {
         state.poll(position, waker)
     }
 
-    /// Polls the handle of a start: orders it at the first poll, so that it is made once it is awaited.
+    /// Polls the handle of a start. The first poll orders the start, so one that is never awaited is never made.
     pub(crate) fn poll_start(
         &self,
         position: Position,
@@ -263,7 +265,7 @@ impl Cell {
     /// A handle was dropped.
     pub(crate) fn dropped(&self, position: Position) {
         let mut state = self.state.lock();
-        // Only the body's own poll drops what it wants to drop; whoever else does, tears it down.
+        // The body drops a handle only while it is polled. At any other time the engine is tearing the body down.
         if state.ending || state.polled_by.is_none() {
             return;
         }
@@ -283,7 +285,7 @@ impl Cell {
         self.stop(state, Stop::Violation(Violation::unreadable(position, recorded, asked)))
     }
 
-    /// Takes the lock for an operation; stops the body if the operation is not its own, in its own poll.
+    /// Takes the lock for an operation. Stops the body if the operation is not made by the body itself in its own poll.
     fn enter(&self, what: &str, location: &'static Location<'static>) -> MutexGuard<'_, State> {
         let state = self.state.lock();
         let here = state.polled_by == Some(std::thread::current().id());
@@ -291,7 +293,7 @@ impl Cell {
             return state;
         }
         let asked = if here {
-            format!("{what} inside a step: only the function's body may use its context")
+            format!("{what} inside a step: only the function's body may use `cx`")
         } else {
             format!("{what} outside of its function's own poll: handles stay in the body that made them")
         };
@@ -336,7 +338,8 @@ impl Cell {
         }
     }
 
-    /// Ends a poll and takes what it did: of a body that `waits` how it stands, else what decides about its end.
+    /// Ends a poll and takes what it did. If the body `waits`, this returns how it stands; if it has ended, what
+    /// decides about a retry.
     pub(super) fn end_poll(&self, waits: bool, is_woken: impl FnOnce() -> bool) -> AfterPoll {
         let mut state = self.state.lock();
         state.polled_by = None;
@@ -363,7 +366,7 @@ impl Cell {
         AfterPoll { report, how: How::Ended { unasked: state.script.unasked(), retry } }
     }
 
-    /// Tells what became of operations; returns how the body stands then.
+    /// Tells the body what became of its operations; returns how it stands then.
     pub(super) fn tell(&self, notices: Vec<Notice>, is_woken: impl FnOnce() -> bool) -> (Stand, Work) {
         let mut state = self.state.lock();
         let mut wakers = Vec::new();
@@ -394,8 +397,8 @@ impl Cell {
         self.state.lock().stand(is_woken())
     }
 
-    /// Lets every wanted step begin, and takes the starts that were ordered: everything recorded is durable. `None`
-    /// if the body goes on by itself first: it may yet drop what it wants.
+    /// Lets every wanted step begin, and takes the starts that were ordered, because everything recorded is durable.
+    /// `None` if the body goes on by itself first: it may yet drop the handles of what it wants.
     pub(super) fn grant(&self, is_woken: impl FnOnce() -> bool) -> Option<Vec<(Position, StartOrder)>> {
         let mut state = self.state.lock();
         if is_woken() || state.script.has_offer() {
@@ -419,7 +422,7 @@ impl Cell {
         self.state.lock().orders_in_flight.contains(&position)
     }
 
-    /// From here on drops do not count.
+    /// From now on the drops of handles do not count.
     pub(super) fn end(&self) {
         self.state.lock().ending = true;
     }
@@ -437,7 +440,7 @@ pub(super) enum How {
     Stopped(Stop),
     /// It waits.
     Waits(Stand, Work),
-    /// It returned or panicked. `unasked` is what its record has and it never asked for.
+    /// It returned or panicked. `unasked` is the violation if its record has something that it never asked for.
     Ended { unasked: Option<Violation>, retry: RetryBasis },
 }
 

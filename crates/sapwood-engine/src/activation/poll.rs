@@ -12,16 +12,16 @@ use super::cell::{Cell, How};
 use super::report::{Finish, Notice, Polled, Report, RetryBasis, Stand, StartOrder, Stop, Work};
 use crate::payload::BodyResult;
 
-/// A function's body, under way.
+/// The future of a function's body.
 pub(crate) type Body = BoxFuture<'static, BodyResult>;
 
-/// Who is told that a body wants to be polled.
+/// Receives the wakes of bodies; a trait, so that a body knows nothing of its driver's mailbox.
 pub(crate) trait Wakes: Send + Sync {
     /// The body of node `node` wants to be polled.
     fn woken(&self, node: u32);
 }
 
-/// The waker of one body. While it is raised, further wakes cost nothing.
+/// The waker of one body. While it is raised, a further wake sends nothing.
 pub(crate) struct BodyWaker {
     node: u32,
     raised: AtomicBool,
@@ -46,12 +46,13 @@ impl Wake for BodyWaker {
     }
 }
 
-/// A body in memory. Whenever something is done to it (it is polled, told, granted), it says how it stands.
+/// A body in memory. After a poll, and after news of its operations, it reports how it stands.
 pub(crate) struct Activation {
     cell: Arc<Cell>,
     body: Body,
-    /// Its waker, to see whether it is raised, and in the form that a poll takes.
+    /// Its waker, to see whether it is raised.
     state: Arc<BodyWaker>,
+    /// The same waker, in the form that a poll takes.
     waker: Waker,
 }
 
@@ -61,17 +62,17 @@ impl Activation {
         Self { cell, body, state, waker }
     }
 
-    /// Polls the body once. With `deliver`, the poll makes the next completion ready, unless the body woke itself: what
-    /// it did to itself is settled first, as a replay, which has more to deliver, does too.
+    /// Polls the body once. With `deliver`, the poll makes the next completion ready, unless the body woke itself. Then
+    /// it first reacts to its own wake, so that a replay, which has more completions to deliver, takes the same polls.
     pub(crate) fn poll(&mut self, deliver: bool) -> (Polled, Report) {
         let deliver = deliver && !self.is_woken();
-        // Wakes that were raised until the poll begins are spent by it: the driver, which is here, need not be told.
+        // This poll answers every wake that was raised before it begins, so the driver need not be told of those.
         self.state.raised.store(true, Ordering::Release);
         self.cell.begin_poll(deliver);
-        // Acquire: pairs with the Release of whoever raised the waker, so that the poll sees what they did before.
+        // Acquire pairs with the Release of the thread that raised the waker: the poll sees what it did before that.
         self.state.raised.swap(false, Ordering::AcqRel);
         let mut context = Context::from_waker(&self.waker);
-        // The body is dropped after a panic; nothing looks at what it left half done.
+        // After a panic the body is dropped, so nothing looks at what the panic left half done.
         let polled = std::panic::catch_unwind(AssertUnwindSafe(|| {
             let body = std::pin::pin!(tokio::task::coop::unconstrained(self.body.as_mut()));
             body.poll(&mut context)
@@ -101,8 +102,8 @@ impl Activation {
         self.cell.tell(notices, || self.is_woken())
     }
 
-    /// Lets every wanted step begin, and takes the starts that were ordered: everything recorded is durable. `None`
-    /// if the body goes on by itself first.
+    /// Lets every wanted step begin, and takes the starts that were ordered, because everything recorded is durable.
+    /// `None` if the body goes on by itself first.
     pub(crate) fn grant(&mut self) -> Option<Vec<(Position, StartOrder)>> {
         self.cell.grant(|| self.is_woken())
     }

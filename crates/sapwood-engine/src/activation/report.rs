@@ -15,9 +15,9 @@ pub(crate) enum Fresh {
     Call { position: Position, function: &'static str, version: u32, input: Bytes },
     /// A sleep begins.
     Sleep { position: Position, ms: u64 },
-    /// An event.
+    /// An event is emitted.
     Emit { position: Position, event: Box<OutboxEvent> },
-    /// A drawn value.
+    /// A value was drawn.
     Value { position: Position, kind: &'static str, value: Bytes },
     /// A handle was dropped.
     Drop { position: Position },
@@ -36,7 +36,7 @@ pub(crate) struct StepEnd {
     pub(crate) retry_in: Option<std::time::Duration>,
 }
 
-/// A root to be started by a consumer, once everything recorded is durable.
+/// A consumer's order to start a root, once everything recorded is durable.
 #[derive(Debug, Clone)]
 pub(crate) struct StartOrder {
     pub(crate) function: &'static str,
@@ -62,7 +62,7 @@ pub(crate) struct Report {
     pub(crate) steps_ended: Vec<StepEnd>,
 }
 
-/// What a poll of a body came to.
+/// What became of a body in a poll.
 #[derive(Debug)]
 pub(crate) enum Polled {
     /// It waits.
@@ -102,7 +102,7 @@ pub(crate) struct RetryBasis {
 pub(crate) enum Stand {
     /// At once: a completion is ready for one of its handles, or it woke itself.
     Ready,
-    /// With the work that is under way or wanted.
+    /// When the work that is under way or wanted makes progress.
     Working,
     /// When something durable ends; nothing of it is in flight, so it may leave memory (S1).
     Suspended,
@@ -128,6 +128,6 @@ pub(crate) enum Notice {
     BackingOff { position: Position, attempt: u32 },
     /// The next attempt of its step is due.
     RetryDue { position: Position },
-    /// Its start was not made; the handle, when it is polled next, orders it again.
+    /// Its start was not made; its handle orders it again when it is polled next.
     StartFailed { position: Position },
 }

@@ -23,7 +23,7 @@ impl<D: Dependencies> Cx<D> {
     /// # Errors
     /// The handle gives a [`CallError`]: the child's own error, or how else it ended.
     ///
-    /// Dropping the handle gives up on the child's result.
+    /// If the handle is dropped, the child's result is not used.
     #[track_caller]
     pub fn call<F: CallableFrom<D>>(&mut self, call: Call<F>) -> CallHandle<F> {
         let location = Location::caller();
@@ -60,7 +60,7 @@ impl<F: Function> Future for CallHandle<F> {
 }
 
 impl<F: Function> CallHandle<F> {
-    /// `version` is the one that ran, which was the newest when the call was made (V1).
+    /// `version` is the version that ran: the newest when the call was made (V1).
     fn read(
         &self,
         version: u32,

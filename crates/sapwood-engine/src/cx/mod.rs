@@ -1,4 +1,4 @@
-//! `cx`, through which a function performs its durable operations, and the handles of these. One file per operation.
+//! `cx`, through which a body performs its durable operations, and their handles. One file per operation.
 
 mod call;
 mod emit;
@@ -19,13 +19,13 @@ pub use step::StepHandle;
 
 use crate::activation::Cell;
 
-/// What a function performs its durable operations through.
+/// The value through which a body performs its durable operations.
 ///
 /// Operations take their position in program order when they are written, not when they are awaited, and return
 /// handles that do not borrow `cx`. So plain `tokio::join!`, `select!` and `try_join_all` over handles take
 /// the same branches on every replay (SEMANTICS R7).
 ///
-/// Awaiting anything but these handles in the body is not durable; do it inside of a [`Cx::step`].
+/// Awaiting anything but these handles in the body is not durable; await it inside of a [`Cx::step`].
 pub struct Cx<D: Dependencies> {
     cell: Arc<Cell>,
     dependencies: Arc<D>,
@@ -42,8 +42,8 @@ impl<D: Dependencies> Cx<D> {
         Arc::clone(&self.dependencies)
     }
 
-    /// A key for the next operation that is the same over every retry and replay: give it to the outside so that it
-    /// can tell a repetition (R3). ASCII, at most 250 characters.
+    /// A key for the next operation that is the same over every retry and replay: give it to the outside, so that it
+    /// can recognize a repetition (R3). ASCII, at most 250 characters.
     #[must_use]
     pub fn idempotency_key(&self) -> String {
         format!("{}:{}", self.cell.facts().tree, self.cell.path().child(self.cell.next_position()))

@@ -14,8 +14,8 @@ use crate::payload::{SleepBegun, encode};
 use crate::replay::{Asked, OpKind};
 
 impl<D: Dependencies> Cx<D> {
-    /// Sleeps for `duration`, counted from when the body next waits, in whole milliseconds. A sleeping function holds
-    /// nothing.
+    /// Sleeps for `duration`, counted from when the body next waits, in whole milliseconds. While it
+    /// sleeps, the function may leave memory.
     #[track_caller]
     pub fn sleep(&mut self, duration: Duration) -> SleepHandle {
         let location = Location::caller();

@@ -16,7 +16,7 @@ use crate::replay::{Asked, Completion, OpKind};
 
 /// What a function's `cx` lacks: only a consumer's may start roots (N3).
 ///
-/// No type implements it; it exists for what the compiler says.
+/// No type implements it; it exists for the compiler's message.
 #[doc(hidden)]
 #[diagnostic::on_unimplemented(
     message = "only a consumer starts a root",
@@ -26,7 +26,7 @@ use crate::replay::{Asked, Completion, OpKind};
 pub trait StartsRoots {}
 
 impl<D: Dependencies> Cx<D> {
-    /// Exists only for the compile error: functions cannot start roots.
+    /// Exists only for the compile error: a function cannot start a root.
     #[doc(hidden)]
     pub fn start<F>(&mut self, _call: Call<F>) -> StartHandle
     where

@@ -50,8 +50,8 @@ type Attempt<'a, T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'a>>
 
 /// A step. Await it for its result.
 ///
-/// Its closure is boxed: a handle that had the types of closure and future could not be given to `join!` where the
-/// closure borrows locals, for the compiler cannot tell then that the body may move between threads.
+/// Its closure is boxed. If the handle had the types of closure and future, and the closure borrowed locals, the handle
+/// could not be given to `join!`, because the compiler could not prove that the body may move between threads.
 #[must_use = "a step does nothing unless it is awaited"]
 pub struct StepHandle<'a, T, E> {
     cell: Arc<Cell>,
@@ -59,7 +59,7 @@ pub struct StepHandle<'a, T, E> {
     location: &'static Location<'static>,
     policy: RetryPolicy,
     run: Box<dyn FnMut() -> Attempt<'a, T, E> + Send + 'a>,
-    /// The attempt under way.
+    /// The attempt under way; `None` between two attempts.
     attempt: Option<Attempt<'a, T, E>>,
 }
 

@@ -1,7 +1,7 @@
-//! Replay: journal in, decision out. Pure: not async, no clock, no random, no store.
+//! Replay: the journal goes in, decisions come out. Pure: not async, no clock, no random, no store.
 //!
 //! A [`Script`] is one activation's reading of its journal. The body *asks* for operations in program order; the
-//! script answers from the record or says that the operation is new, and names a violation if the two differ (R8).
+//! script answers from the record, or that the operation is new, or with a violation if the two differ (R8).
 //! Completions are *offered*, one per poll, in the order of their numbers, to handles that are awaited (R7).
 //!
 //! ```text

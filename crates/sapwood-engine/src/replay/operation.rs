@@ -78,8 +78,9 @@ impl Asked<'_> {
     }
 }
 
-/// An operation in words: `call reserve@1 {"sku":1}`, long inputs cut.
+/// An operation in words, such as `call reserve {"sku":1}`, with a long input cut.
 pub(super) fn words(kind: OpKind, name: &str, input: Option<&[u8]>) -> String {
+    // Enough to recognize an input in a message of one or two lines; the tree's view has all of it.
     const INPUT_CHARS: usize = 200;
     let mut words = kind.name().to_owned();
     if !name.is_empty() {

@@ -1,4 +1,4 @@
-//! From the rows of one invocation to the record that its script reads.
+//! Reads the rows of one invocation into the record that its script follows.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use super::operation::{Completion, OpKind};
 use crate::payload::{self, decode};
 
-/// What a journal has, after what retries forgot is left out.
+/// What a journal has of one invocation, without what retries forgot.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Record {
     pub(crate) operations: BTreeMap<Position, RecordedOperation>,
@@ -23,7 +23,7 @@ pub(crate) struct Record {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RecordedOperation {
     pub(crate) kind: OpKind,
-    /// A step's name, a call's function, an event's type; else empty.
+    /// A step's name, a call's or start's function, an event's type, a value's kind; empty for a sleep.
     pub(crate) name: String,
     /// The recorded input, if the kind has one.
     pub(crate) input: Option<Bytes>,
@@ -157,7 +157,7 @@ fn bytes_of(raw: &RawValue) -> Bytes {
     Bytes::copy_from_slice(raw.get().as_bytes())
 }
 
-/// An entry that this build cannot read: the invocation parks, a newer build may go on with it.
+/// An entry that this build cannot read. The invocation is parked; a newer build may go on with it.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("the journal entry of position {position} is not readable: {reason}")]
 pub(crate) struct UnreadableEntry {

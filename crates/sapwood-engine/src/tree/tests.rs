@@ -1,4 +1,4 @@
-//! The rules of one tree, without a store, a clock or a body: what F, N and S say of each decision.
+//! The rules of one tree, without a store, a clock or a body: what F, N and S demand of each decision.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,7 +61,7 @@ impl Function for Does {
     }
 }
 
-/// Nothing here asks for time, chance or tasks: decisions take them as values.
+/// Nothing here uses time, chance or tasks: decisions take them as values.
 struct Unasked;
 
 impl Environment for Unasked {
@@ -132,7 +132,7 @@ impl Play {
         self.tree.paused(id, report, &self.registry, NOW)
     }
 
-    /// A body calls so many children, from position 0 on, and each begins.
+    /// A body calls this many children, from position 0 on, and each begins.
     fn calls(&mut self, id: NodeId, count: Position) -> Vec<NodeId> {
         let children = self.writes(id, (0..count).map(call).collect());
         children.iter().for_each(|child| self.begin(*child));
@@ -166,7 +166,7 @@ impl Play {
         self.tree.step_ended(id, end, NOW);
     }
 
-    /// What the next turn of the owned tree says; it is durable then.
+    /// The next turn of the owned tree, which is durable after that.
     fn commits(&mut self) -> Turn {
         let turn = self.tree.keep();
         self.tree.committed();
@@ -213,7 +213,7 @@ fn promise(turn: &Turn, path: &str) -> Option<PromiseState> {
 // ---- F ------------------------------------------------------------------------------------------------------------
 
 /// F3, F5: an error is retried only if it is transient, an attempt is left, and a retry can end otherwise; else the
-/// function rejects its own promise, and says whether its error was terminal.
+/// function rejects its own promise, and the rejection shows whether its error was terminal.
 #[test]
 fn an_error_is_retried_only_if_a_retry_can_end_otherwise() {
     let (nothing, asked, forgets) = (basis(false, &[]), basis(true, &[]), basis(false, &[0, 3]));
@@ -372,7 +372,7 @@ fn a_promise_settles_after_the_last_of_its_children() {
     }
 }
 
-/// N1: an outcome that is decided waits visibly, and settles up the tree as far as parents have only waited for that.
+/// N1: an outcome that is decided waits visibly; promises settle up the tree as far as parents waited only for that.
 #[test]
 fn outcomes_settle_up_the_tree_in_one_turn() {
     let mut play = Play::new();
@@ -459,7 +459,8 @@ fn a_tree_in_which_everything_waits_is_released() {
     assert_eq!(turn.invocations[0].state.seen, Some(0), "a takeover runs only what has news");
 }
 
-/// S2: with a step in flight the tree stays owned, also while its worker drains; what only wants to run does not.
+/// S2: with a step in flight the tree stays owned, also while its worker drains; a node that only wants to run does not
+/// keep it.
 #[test]
 fn a_step_in_flight_keeps_its_tree_owned() {
     let (wanted, in_flight) =
@@ -502,7 +503,7 @@ fn a_sleep_fires_once() {
     assert_eq!(play.notices(ROOT).len(), 1);
 }
 
-/// S6: a length that no time can hold is as good as never, and nothing is due.
+/// S6: a sleep whose end is beyond the last timestamp is as good as endless, and nothing is due.
 #[test]
 fn a_sleep_without_end_is_never_due() {
     let mut play = Play::new();
@@ -544,7 +545,7 @@ fn what_is_put_down_is_runnable_elsewhere_and_loses_no_attempt() {
     assert_eq!(play.tree.status(ROOT), Some(Status::Suspended));
 }
 
-/// V1: a tree whose worker lacks a version is released at once, saying what it needs.
+/// V1: a tree whose worker lacks a version is released at once, with the version that it needs.
 #[test]
 fn a_tree_that_needs_a_version_says_so_as_it_is_released() {
     let mut play = Play::new();

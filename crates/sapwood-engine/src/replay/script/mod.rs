@@ -9,8 +9,8 @@ use super::operation::{Asked, Completion, words};
 use super::record::{Record, RecordedOperation};
 use crate::payload::Violation;
 
-/// How far an activation had come when a completion was delivered. Used to decide F5: equal marks mean that nothing was
-/// delivered, asked or dropped in between.
+/// How far an activation had come at a delivery. It decides F5: equal marks mean that nothing was delivered, asked or
+/// dropped in between.
 ///
 /// It names what was delivered, not what was recorded: a replay, which knows all completions from the start, marks the
 /// same. What the poll itself asks for and drops is not part of it, because the last poll of a failed attempt is
@@ -22,7 +22,7 @@ struct Mark {
     drops: usize,
 }
 
-/// One live operation.
+/// One operation that the body has asked for.
 #[derive(Debug)]
 struct Op {
     name: String,
@@ -31,17 +31,20 @@ struct Op {
     awaited: bool,
     /// Offered in a poll that did not take it, and not polled since.
     passed_over: bool,
-    /// Its result was taken, or its handle dropped.
+    /// Its result was taken, or its handle was dropped, or it has none.
     done: bool,
 }
 
 /// One activation's reading of its journal.
 #[derive(Debug, Default)]
 pub(crate) struct Script {
+    /// What is recorded and the body has not asked for yet.
     record: Record,
+    /// The operations asked for, by position.
     ops: Vec<Op>,
     /// Completions not delivered yet, by number.
     undelivered: BTreeMap<u32, Position>,
+    /// The operation whose handle the poll under way makes ready.
     offered: Option<Position>,
     /// The number that was delivered last.
     delivered: u32,
@@ -51,7 +54,7 @@ pub(crate) struct Script {
     drops_before: usize,
     /// Positions asked for before this poll began.
     asked_before: Position,
-    /// Failed steps with where the activation stood when each was delivered.
+    /// Failed steps, each with the mark at its delivery.
     failed_steps: Vec<(Position, Mark)>,
 }
 
@@ -89,7 +92,7 @@ impl Script {
                     location: asked.location.to_string(),
                 });
             }
-            // Everything that is recorded when written and comes before a recorded operation is recorded too.
+            // If a later operation is recorded, so is everything before it that is recorded when it is written.
             None if asked.kind.is_recorded_when_written() && self.is_replaying() => {
                 return Err(Violation {
                     position,
@@ -117,7 +120,7 @@ impl Script {
     /// Records that an operation ended. Numbers only grow, so what was offered before keeps its place.
     pub(crate) fn complete(&mut self, position: Position, number: u32, completion: Completion) {
         let Some(op) = self.ops.get_mut(position as usize) else {
-            // Not asked for yet: the completion came while the activation was elsewhere; it joins the record.
+            // Not asked for yet: it completed while the activation was still replaying. It joins the record.
             if let Some(recorded) = self.record.operations.get_mut(&position) {
                 recorded.completion.get_or_insert((number, completion));
             }
@@ -150,7 +153,7 @@ impl Script {
         Some(completion)
     }
 
-    /// A handle was dropped while the body goes on. Says whether that is news to the record.
+    /// A handle was dropped while the body goes on. Returns whether the drop is still to be recorded.
     pub(crate) fn dropped(&mut self, position: Position) -> bool {
         let Some(op) = self.ops.get_mut(position as usize) else { return false };
         if op.done {
@@ -167,7 +170,7 @@ impl Script {
         !self.record.dropped.remove(&position)
     }
 
-    /// Chooses what the next poll makes ready: of the handles alive and awaited the one with the lowest number.
+    /// Chooses what the next poll makes ready: of the handles alive and awaited, the one with the lowest number (R7).
     pub(crate) fn offer(&mut self) -> Option<Position> {
         self.begin_poll();
         let ops = &self.ops;

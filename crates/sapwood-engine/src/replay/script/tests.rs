@@ -36,7 +36,7 @@ impl Body {
         }
     }
 
-    /// One poll of the body in which these handles are polled; gives those that were ready.
+    /// One poll of the body in which these handles are polled; returns those that were ready.
     fn poll(&mut self, handles: &[Position]) -> Vec<Position> {
         self.0.offer();
         let ready = handles.iter().copied().filter(|handle| self.0.polled(*handle).is_some()).collect();

@@ -10,7 +10,7 @@ pub struct TopicPartition {
     pub topic: String,
     /// The partition.
     pub partition: i32,
-    /// The broker's id of the topic, if it has one: it tells a re-created topic from the old one (H8).
+    /// The broker's id of the topic, if it has one: it distinguishes a re-created topic from the old one (H8).
     pub topic_id: Option<String>,
 }
 
@@ -36,9 +36,9 @@ pub struct Consumed {
     pub partition: i32,
     /// The offset.
     pub offset: i64,
-    /// The key; foreign producers may send none.
+    /// The key; other producers may send a record without one.
     pub key: Option<Bytes>,
-    /// The headers; values that are no UTF-8 are left out.
+    /// The headers; values that are not UTF-8 are left out.
     pub headers: Vec<(String, String)>,
     /// The content; empty for a tombstone.
     pub content: Bytes,
@@ -47,7 +47,7 @@ pub struct Consumed {
 /// A broker of events.
 #[async_trait]
 pub trait Broker: Send + Sync + 'static {
-    /// What and where the broker is; nothing secret.
+    /// What and where the broker is, without secrets.
     fn describe(&self) -> String;
 
     /// Whether the broker answers.
@@ -57,9 +57,10 @@ pub trait Broker: Send + Sync + 'static {
     async fn topics_ensure(&self, topics: &[String]) -> Result<(), BrokerError>;
 
     /// Publishes records, keeping their order within a key, and answers once each is acknowledged or refused: one
-    /// result a record, in order.
+    /// result per record, in order.
     ///
-    /// While the broker cannot be reached this waits; dropping the future gives up waiting, not the records.
+    /// While the broker cannot be reached, this waits. Dropping the future ends the wait; the records may still be
+    /// sent.
     async fn publish(&self, records: Vec<Record>) -> Vec<Result<(), BrokerError>>;
 
     /// Joins `group` on `topics`.
@@ -74,7 +75,7 @@ pub trait Subscription: Send {
     /// A partition gives no records between [`Delivery::Assigned`] and [`Self::begin`].
     async fn next(&mut self) -> Result<Delivery, BrokerError>;
 
-    /// Begins reading assigned partitions: at the offset, or at the oldest record where there is none.
+    /// Begins reading assigned partitions: at the offset, or without one at the oldest record.
     async fn begin(&mut self, partitions: &[(TopicPartition, Option<i64>)]) -> Result<(), BrokerError>;
 
     /// Tells the broker how far the group has come; advisory, the store is the truth.
@@ -86,7 +87,7 @@ pub trait Subscription: Send {
 pub enum Delivery {
     /// These partitions are this member's from now on.
     Assigned(Vec<TopicPartition>),
-    /// These are not any more.
+    /// These partitions are no longer this member's.
     Revoked(Vec<TopicPartition>),
     /// Records of partitions that were begun, in order within each.
     Batch(Vec<Consumed>),
@@ -109,7 +110,7 @@ pub enum BrokerErrorKind {
     Passing,
     /// This record, topic or permission is refused for good; others are not.
     Refused,
-    /// The client is of no use any more; make a new one.
+    /// The client no longer works; make a new one.
     Fatal,
 }
 

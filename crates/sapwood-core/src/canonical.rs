@@ -27,7 +27,7 @@ pub fn covers(recorded: &Value, now: &Value) -> bool {
     }
 }
 
-/// [`covers`] for texts; equal bytes are not parsed, and what is no JSON equals only itself.
+/// [`covers`] for texts. Equal bytes are not parsed, and a text that is not JSON equals only itself.
 #[must_use]
 pub fn covers_bytes(recorded: &[u8], now: &[u8]) -> bool {
     if recorded == now {

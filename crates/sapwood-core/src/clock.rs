@@ -1,4 +1,4 @@
-//! Where time comes from, so that tests own it. Leases and deadlines are judged by the database instead.
+//! Where time comes from, so that tests can control it. Leases and deadlines are judged by the database instead.
 
 use jiff::Timestamp;
 

@@ -2,7 +2,7 @@
 
 /// Gives an enum with `#[repr(i16)]` its codes and its names on the wire, from one list of its variants.
 ///
-/// The list is complete: a variant that it lacks does not compile. A code is never given a second meaning.
+/// The list is complete: if it lacks a variant, it does not compile. A code is never given a second meaning.
 macro_rules! stored_codes {
     ($type:ident { $($variant:ident: $name:literal),+ $(,)? }) => {
         impl $type {
@@ -39,7 +39,7 @@ mod tests {
     use crate::journal::EntryKind;
     use crate::tree::{Closing, PromiseState, TimerKind, TreeState};
 
-    /// What is stored by code, with the number of its codes: a new enum is walked too, or is missed here.
+    /// Checks each enum that is stored by code, given the count of its codes.
     macro_rules! walk {
         ($($type:ident: $count:literal),+ $(,)?) => {
             $(

@@ -1,6 +1,6 @@
-//! Bounded contexts: who owns functions, events and a store.
+//! Bounded contexts: the owners of functions, events and a store.
 
-/// A bounded context, declared in its contract crate as a type without a value's worth of data.
+/// A bounded context, declared in its contract crate as a type without data.
 ///
 /// ```text
 /// /// The orders context.

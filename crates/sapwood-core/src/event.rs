@@ -13,14 +13,14 @@ use crate::BoundedContext;
 /// pub struct OrderCompleted { pub order_id: OrderId, pub total: Cents }
 /// ```
 pub trait Event: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static {
-    /// The context that owns the event; nobody else emits it (SEMANTICS A3).
+    /// The context that owns the event; no other context emits it (SEMANTICS A3).
     type Context: BoundedContext;
     /// The event's name within its context, such as `order-completed`.
     const NAME: &'static str;
     /// The version of the event's shape; a consumer subscribes to one.
     const VERSION: u32;
 
-    /// What the order is kept by: events of one key leave, and arrive, in the order of their commits.
+    /// The key by which the order is kept: events of one key leave, and arrive, in the order of their commits.
     fn key(&self) -> String;
 
     /// The CloudEvents type, `orders.order-completed.v1`.
@@ -29,7 +29,7 @@ pub trait Event: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stat
         format!("{}.{}.v{}", Self::Context::NAME, Self::NAME, Self::VERSION)
     }
 
-    /// The topic, `orders.events`: one a context, so that the order of a key spans event types.
+    /// The topic, `orders.events`: one per context, so that the order of a key spans event types.
     #[must_use]
     fn topic() -> String {
         topic_of(Self::Context::NAME)
@@ -50,7 +50,7 @@ pub fn source_of(context: &str) -> String {
 
 /// An event that a context may emit: one that it owns.
 ///
-/// `#[derive(Event)]` writes the one impl there is.
+/// `#[derive(Event)]` writes the only impl.
 #[diagnostic::on_unimplemented(
     message = "event `{Self}` is owned by another bounded context than `{C}`",
     label = "`{C}` does not own this event",

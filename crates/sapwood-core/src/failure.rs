@@ -22,7 +22,7 @@ use crate::limits::LimitError;
 pub trait Failure:
     fmt::Display + fmt::Debug + Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static
 {
-    /// Whether trying again may help. A terminal error settles at once.
+    /// Whether another attempt may help. After a terminal error, no other attempt is made.
     fn is_transient(&self) -> bool;
 }
 
@@ -59,7 +59,7 @@ pub enum CallFailureKind {
         /// What is in conflict, in words.
         message: String,
     },
-    /// Its recorded error is none that this build can read.
+    /// This build cannot read its recorded error.
     Unreadable {
         /// What the decoder says.
         message: String,
@@ -99,10 +99,10 @@ pub enum CallError<E> {
     Ended(CallFailure),
 }
 
-/// An error for who wants no enum. Any error converts into it by `?` and is transient, unless its own type is a
-/// [`Failure`] that says otherwise.
+/// An error for authors who do not want an enum of their own. Any error converts into it by `?` and is transient,
+/// unless its own type is a [`Failure`] that says otherwise.
 ///
-/// Like a boxed error it is deliberately no `std::error::Error` itself: only so can every error convert into it.
+/// Like a boxed error, it does not implement `std::error::Error` itself: only then can every error convert into it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Error {
     message: String,
@@ -112,13 +112,13 @@ pub struct Error {
 }
 
 impl Error {
-    /// An error that settles at once.
+    /// An error after which no other attempt is made.
     #[must_use]
     pub fn terminal(message: impl Into<String>) -> Self {
         Self { message: message.into(), sources: Vec::new(), transient: false }
     }
 
-    /// An error that is worth another try.
+    /// An error that is worth another attempt.
     #[must_use]
     pub fn transient(message: impl Into<String>) -> Self {
         Self { message: message.into(), sources: Vec::new(), transient: true }
@@ -159,7 +159,8 @@ impl fmt::Debug for Error {
 
 /// A failure's entry in the link-time register by which [`Error`] keeps the class of a typed error it wraps.
 ///
-/// `#[derive(Failure)]` writes it; a wrapped `CallError` is terminal, for a settled child's error is never retried (F5).
+/// `#[derive(Failure)]` writes it. A wrapped `CallError` is terminal, because a settled child's error is never retried
+/// (F5).
 #[doc(hidden)]
 pub struct FailureType {
     id: fn() -> TypeId,

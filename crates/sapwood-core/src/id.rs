@@ -12,7 +12,7 @@ use uuid::Uuid;
 pub struct TreeId(Uuid);
 
 impl TreeId {
-    /// A fresh identity.
+    /// A new identity, made from the time and chance.
     #[must_use]
     pub fn fresh() -> Self {
         Self(Uuid::now_v7())
@@ -51,7 +51,7 @@ impl FromStr for TreeId {
 pub struct CallerId(String);
 
 impl CallerId {
-    /// The longest id.
+    /// The longest id: long enough for a URL or two UUIDs, short enough for an index, a header and a log line.
     pub const MAX_CHARS: usize = 200;
 
     /// The text of the id.
@@ -90,12 +90,12 @@ impl fmt::Display for CallerId {
     }
 }
 
-/// Text that is no caller's id.
+/// Why a text is not a caller's id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallerIdError {
     /// It is empty.
     Empty,
-    /// It has so many characters.
+    /// It has too many characters: this many.
     TooLong(usize),
     /// It has this character, which is not visible ASCII.
     NotVisible(char),
@@ -151,9 +151,9 @@ impl FromStr for FunctionVersion {
     type Err = FunctionVersionError;
 
     fn from_str(text: &str) -> Result<Self, FunctionVersionError> {
-        // A name has no `@`; if one did, the last one would still be ours.
+        // A name has no `@`; even if one had, the last `@` would be the separator.
         let (name, version) = text.rsplit_once('@').ok_or(FunctionVersionError)?;
-        // As written only: `f@01` would be another text of `f@1`.
+        // Only the text that is written here: `f@01` would be a second text of `f@1`.
         let number: u32 = version.parse().map_err(|_| FunctionVersionError)?;
         if name.is_empty() || number.to_string() != version {
             return Err(FunctionVersionError);
@@ -162,12 +162,12 @@ impl FromStr for FunctionVersion {
     }
 }
 
-/// Text that is no version of a function.
+/// A text is not a version of a function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a version of a function, as `name@version`")]
 pub struct FunctionVersionError;
 
-/// The life of one worker process (or of one engine handle); never used again after it ended.
+/// A worker's identity: of one engine, from its launch to its end. It is never used again.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct WorkerId(pub i64);
@@ -240,7 +240,7 @@ impl Path {
     /// Reads the stored form.
     ///
     /// # Errors
-    /// [`PathError`] where the bytes are not what [`Self::to_bytes`] writes.
+    /// [`PathError`] if the bytes are not what [`Self::to_bytes`] writes.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, PathError> {
         let (depth, rest) = bytes.split_first().ok_or(PathError)?;
         if rest.len() != 4 * usize::from(*depth) {
@@ -284,7 +284,7 @@ impl From<Vec<Position>> for Path {
     }
 }
 
-/// Text or bytes that are no path.
+/// A text, or bytes, are not a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not the path of an invocation")]
 pub struct PathError;
@@ -363,7 +363,7 @@ mod tests {
         }
     }
 
-    /// E3: an event's identity tells its tree, its invocation and its position apart.
+    /// E3: events that differ in tree, invocation or position have different identities.
     #[test]
     fn no_two_emits_share_an_identity() {
         let (tree, other) = (TreeId::fresh(), TreeId::fresh());

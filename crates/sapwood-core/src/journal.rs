@@ -1,4 +1,4 @@
-//! The journal: what a re-execution reads instead of doing it again.
+//! The journal: the recorded outcomes that a re-execution reads instead of doing the operations again.
 //!
 //! Entries are append only. An operation's position is its place in program order; a *completion* carries the next
 //! number of its tree besides (SEMANTICS R7). A call has no entry of its own: the child's invocation row, whose path
@@ -20,16 +20,16 @@ pub struct Entry {
     pub position: Position,
     /// The completion number, for kinds that complete an operation.
     pub number: Option<u32>,
-    /// The attempt that this entry tells of, counted from 1; 0 if it tells of none.
+    /// The attempt that this entry is about, counted from 1; 0 if it is not about an attempt.
     pub attempt: u32,
     /// A step's name, a value's kind, an event's type, a started function; else empty.
     pub name: String,
-    /// What the kind says, in its stored form: the engine's `payload` owns it.
+    /// The payload in its stored form; the engine's module `payload` defines one for each kind.
     pub payload: Bytes,
 }
 
 impl Entry {
-    /// The position of entries that tell of the invocation and not of one operation.
+    /// The position of entries that are about the invocation and not about one operation.
     pub const NO_POSITION: Position = Position::MAX;
 }
 
@@ -37,9 +37,9 @@ impl Entry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(i16)]
 pub enum EntryKind {
-    /// A step gave a result: the payload. A completion.
+    /// A step gave a result, which is the payload. A completion.
     StepResolved = 1,
-    /// A step ended with an error: the rejection. A completion.
+    /// A step ended with an error: the payload is the rejection. A completion.
     StepRejected = 2,
     /// An attempt of a step failed and another follows: the error in words.
     StepRetried = 3,

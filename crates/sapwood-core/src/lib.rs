@@ -1,7 +1,7 @@
-//! The words of the domain and the two ports, `Store` and `Broker`; no I/O, no runtime.
+//! The vocabulary of the domain and the two ports, `Store` and `Broker`; no I/O, no runtime.
 //!
-//! Everything else in Sapwood names this crate; this crate names nothing of Sapwood but its derives. A contract
-//! crate of a bounded context depends on it alone (feature `macros`).
+//! Every other crate of Sapwood depends on this one; this one depends on none of them but its derives. A contract crate
+//! of a bounded context depends on it alone (feature `macros`).
 //!
 //! | room | what is there |
 //! |---|---|
@@ -10,6 +10,7 @@
 //! | [`tree`], [`journal`] | the records of a tree and of its invocations |
 //! | [`store`], [`broker`] | the two ports |
 //! | [`clock`] | where time comes from |
+//! | [`nearest`] | the name that was probably meant, for errors |
 
 pub mod broker;
 pub mod canonical;

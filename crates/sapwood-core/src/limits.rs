@@ -1,6 +1,6 @@
 //! Bounds on a tree, so that one that grew by mistake fails by name instead of taking its worker down (SEMANTICS A2).
 
-/// The bounds of one context. Past one the offending operation fails by name.
+/// The bounds of one context. Past a bound, the offending operation fails by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Levels of calls below a root.
@@ -18,6 +18,7 @@ pub struct Limits {
 }
 
 impl Default for Limits {
+    /// The values of SEMANTICS A2: more than a tree needs that grew by design, less than what harms its worker.
     fn default() -> Self {
         Self {
             depth: 16,
@@ -30,15 +31,15 @@ impl Default for Limits {
     }
 }
 
-/// A bound was met.
+/// An operation would pass a bound.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
 #[error("{operation}: {what} would be {found}, the limit is {limit}")]
 pub struct LimitError {
-    /// The operation that met it, as `call reserve` or `step gateway`.
+    /// The operation, such as `call reserve` or `step gateway`.
     pub operation: String,
     /// What is bounded: `depth`, `nodes`, `fan-out`, `entries`, `payload bytes`, `event bytes`.
     pub what: String,
-    /// The size met.
+    /// The size that it would reach.
     pub found: usize,
     /// The size allowed.
     pub limit: usize,

@@ -3,7 +3,7 @@
 /// The most similar of `known`, if it is similar at all.
 #[must_use]
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    // Below this, Jaro-Winkler calls names similar that only share a few letters.
+    // With a lower bound, Jaro-Winkler would call names similar that only share a few letters.
     const SIMILAR: f64 = 0.8;
     known
         .into_iter()

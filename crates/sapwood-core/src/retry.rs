@@ -18,7 +18,7 @@ impl RetryPolicy {
     pub const STEP: Self = Self::new(10, Duration::from_millis(100), Duration::from_secs(60));
     /// A function's default: its steps have been retried already.
     pub const FUNCTION: Self = Self::new(3, Duration::from_millis(100), Duration::from_secs(60));
-    /// A consumer's default; after it, a dead letter.
+    /// A consumer's default: its event is a dead letter after that, so it gets more attempts.
     pub const CONSUMER: Self = Self::new(10, Duration::from_millis(100), Duration::from_secs(60));
 
     /// A policy of these numbers.
@@ -41,7 +41,7 @@ impl RetryPolicy {
     }
 }
 
-/// Waits for something that is away, with no last attempt: doubling from `first` to `most`.
+/// The waits for something that does not answer, without a last attempt: doubling from `first` to `most`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Backoff {
     first: Duration,
@@ -70,15 +70,15 @@ impl Backoff {
     }
 }
 
-/// A period that is moved by up to a tenth either way, so that several processes do not act in step. `fraction` is a
-/// random number in `0.0..=1.0`.
+/// A period, longer or shorter by up to a tenth, so that several processes do not act in step. `fraction` is a random
+/// number in `0.0..=1.0`.
 #[must_use]
 pub fn jittered(period: Duration, fraction: f64) -> Duration {
     period.mul_f64(0.9 + fraction.clamp(0.0, 1.0) / 5.0)
 }
 
 fn doubled(first: Duration, most: Duration, times: u32) -> Duration {
-    // 31 doublings of the shortest wait pass every bound that makes sense; more would overflow the factor.
+    // 31 doublings of the shortest wait pass every sensible bound; more would overflow the factor.
     first.saturating_mul(1_u32 << times.min(31)).min(most)
 }
 

@@ -7,19 +7,19 @@ use crate::code::stored_codes;
 use crate::journal::Entry;
 use crate::{FunctionVersion, Path, Position, TreeId, WorkerId};
 
-/// Where a tree stands. Stored by code.
+/// The state of a tree. Stored by code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(i16)]
 pub enum TreeState {
     /// Something in it runs, or is waiting to be claimed.
     Running = 0,
-    /// Everything in it waits; it holds nothing.
+    /// Everything in it waits; it has no owner and needs no memory.
     Suspended = 1,
     /// Nothing can go on before an operator or a deploy mends an invocation.
     Parked = 2,
     /// Its root returned a result.
     Resolved = 3,
-    /// Its root gave up with an error.
+    /// Its root ended with an error.
     Rejected = 4,
     /// Its root was cancelled.
     Cancelled = 5,
@@ -48,7 +48,7 @@ impl TreeState {
     }
 }
 
-/// Where an invocation's promise stands. Stored by code.
+/// The state of an invocation's promise. Stored by code.
 ///
 /// ```text
 /// Pending ──► Returned ──► Resolved | Rejected        (Returned: decided, children still open; N1)
@@ -61,7 +61,7 @@ pub enum PromiseState {
     Pending = 0,
     /// The body returned `Ok`; the promise settles once all children are closed.
     ReturnedOk = 1,
-    /// The body gave up with an error; the promise settles once all children are closed.
+    /// The body ended with an error; the promise settles once all children are closed.
     ReturnedErr = 2,
     /// Settled with a result.
     Resolved = 3,
@@ -121,11 +121,11 @@ stored_codes!(Closing {
 /// What led to a tree; carried on by the events it emits.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Cause {
-    /// The same for everything that one beginning led to. A tree nobody caused takes its own id.
+    /// The same for everything that one start led to. A tree without a cause takes its own id.
     pub correlation: String,
-    /// The event, or the invocation of a consumer, that began the tree.
+    /// The event, or the invocation of a consumer, that started the tree.
     pub causation: Option<String>,
-    /// The W3C trace context of the beginning.
+    /// The W3C trace context of the start.
     pub traceparent: Option<String>,
 }
 
@@ -138,19 +138,19 @@ pub struct TreeRow {
     pub function: String,
     /// The root's version.
     pub version: u32,
-    /// Where it stands.
+    /// Its state.
     pub state: TreeState,
-    /// Who may commit progress, while something is runnable or a step is in flight.
+    /// The worker that alone may commit progress, while something is runnable or a step is in flight.
     pub owner: Option<WorkerId>,
     /// Goes from n to n+1 with every commit of the tree.
     pub revision: u64,
-    /// Moved by whoever governs the tree from outside (cancel, kill, pause).
+    /// Moves when the tree is governed from outside (cancel, kill, pause).
     pub control: u32,
-    /// Moved by whoever settles something the tree waits for from outside.
+    /// Moves when something outside settles what the tree waits for.
     pub inbox: u32,
     /// The last completion number given.
     pub number: u32,
-    /// When an unowned tree is to be claimed; `None` while nothing is due ever.
+    /// When a tree without an owner is to be claimed; `None` if nothing in it will be due.
     pub ready_at: Option<Timestamp>,
     /// The function it waits for, if the last worker lacked that version.
     pub needs: Option<FunctionVersion>,
@@ -167,11 +167,11 @@ pub struct TreeRow {
 pub struct InvocationState {
     /// The attempt it is in, counted from 1.
     pub attempt: u32,
-    /// Where its promise stands.
+    /// The state of its promise.
     pub promise: PromiseState,
-    /// Compensation's progress.
+    /// How far its compensation has come.
     pub closing: Closing,
-    /// The completion number its parent sees it settle under; `None` until then, and for a root.
+    /// The completion number under which it settled for its parent; `None` until then, and for a root.
     pub number: Option<u32>,
     /// It waits, and has been offered every completion up to this number: only a later one makes it runnable. `None`
     /// while it runs, or has not begun.
@@ -227,13 +227,13 @@ pub struct InvocationRow {
 /// Something due at a time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timer {
-    /// Whose it is.
+    /// The invocation it belongs to.
     pub path: Path,
     /// The operation it belongs to; [`Entry::NO_POSITION`] for the backoff of the function itself.
     pub position: Position,
     /// What happens then.
     pub kind: TimerKind,
-    /// When.
+    /// When it is due.
     pub due_at: Timestamp,
 }
 
@@ -243,7 +243,7 @@ pub struct Timer {
 pub enum TimerKind {
     /// Ends a sleep.
     Sleep = 1,
-    /// Begins the next try of a step.
+    /// Begins the next attempt of a step.
     StepRetry = 2,
     /// Begins the next attempt of a function.
     FunctionRetry = 3,
@@ -251,7 +251,7 @@ pub enum TimerKind {
 
 stored_codes!(TimerKind { Sleep: "sleep", StepRetry: "step_retry", FunctionRetry: "function_retry" });
 
-/// What a worker needs of a tree that it has claimed and does not hold in memory.
+/// What a worker reads of a tree that it has claimed and does not have in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TreeImage {
     /// The tree's row, as claimed.
@@ -260,11 +260,11 @@ pub struct TreeImage {
     pub open: Vec<OpenInvocation>,
     /// Its timers.
     pub timers: Vec<Timer>,
-    /// Invocations in all, settled ones included (for the limit).
+    /// All its invocations, settled ones included, for the limit.
     pub nodes: usize,
 }
 
-/// The head of an unsettled invocation.
+/// An invocation that is not settled, without its input and its journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenInvocation {
     /// Its place in the tree.
@@ -273,9 +273,9 @@ pub struct OpenInvocation {
     pub function: String,
     /// Its version.
     pub version: u32,
-    /// What changes. The outcome is there only where the body has returned.
+    /// What changes. It has an outcome only if the body has returned.
     pub state: InvocationState,
-    /// The highest completion number recorded for it, 0 without one: of its journal entries and of its children.
+    /// The highest completion number recorded for it, in its journal entries and its children; 0 without one.
     pub latest: u32,
 }
 

@@ -1,4 +1,4 @@
-//! Errors of stores, classified by who must act, so that no loop reads a driver's codes.
+//! Errors of stores, classified by what they ask for, so that no loop reads a database driver's codes.
 
 use std::fmt;
 
@@ -15,13 +15,13 @@ pub struct StoreError {
 pub enum StoreErrorKind {
     /// The database cannot be reached, or the connection was lost; whether the statement was applied is unknown.
     Connection,
-    /// Not applied; the same again may succeed (a deadlock, a lock that was not had in time, a full pool).
+    /// Not applied; the same again may succeed (a deadlock, a lock that was not obtained in time, a full pool).
     Transient,
     /// Not applied, and the same again will fail: data the database refuses, or a bug.
     Permanent,
     /// This worker was declared dead; it must stop.
     Fenced,
-    /// Not applied: what the call named as known is not so any more.
+    /// Not applied: the store is no longer as the call expected it.
     Refused,
 }
 

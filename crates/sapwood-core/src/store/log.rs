@@ -50,7 +50,7 @@ impl LogRecord {
     /// Reads the stored form of headers.
     ///
     /// # Errors
-    /// What the decoder says of text that is no array of pairs.
+    /// The decoder's error if the text is not an array of pairs.
     pub fn headers_of(stored: &str) -> Result<Vec<(String, String)>, serde_json::Error> {
         serde_json::from_str(stored)
     }

@@ -1,4 +1,4 @@
-//! Who works on a store, and who is alive.
+//! The workers of a store, and which of them are alive.
 
 use std::time::Duration;
 
@@ -13,16 +13,16 @@ pub trait Membership {
     /// Registers a worker with `fences` fence rows. Its lease runs from now, by the database's clock.
     async fn worker_join(&self, name: &str, fences: u16, lease: Duration) -> StoreResult<WorkerId>;
 
-    /// What renews the worker's lease, on a connection of its own that the first renewal opens, so that it may live
-    /// on a thread and a runtime of its own.
+    /// A value that renews the worker's lease, on a connection of its own that the first renewal opens, so that it may
+    /// live on a thread and a runtime of its own.
     fn lease(&self, worker: WorkerId) -> Box<dyn Lease>;
 
-    /// Declares dead, for ever, those of `expired` whose lease is over by the database's clock; returns which.
+    /// Declares dead, for ever, those of `expired` whose lease is over by the database's clock; returns them.
     ///
     /// Returns only when no commit of theirs is under way. Their trees are claimed as if they had no owner.
     async fn worker_bury(&self, by: WorkerId, expired: &[WorkerId]) -> StoreResult<Vec<WorkerId>>;
 
-    /// Ends a worker's life by its own will; others claim at once what it still owns.
+    /// Ends a worker at its own request; others claim at once what it still owns.
     async fn worker_leave(&self, worker: WorkerId) -> StoreResult<()>;
 }
 

@@ -4,14 +4,14 @@
 //! batch of [`Turn`]s, each all or nothing. No method names a driver's type. Each role is a trait in a file of its
 //! own, beside the types that it takes and gives; [`Store`] is the sum of the roles.
 //!
-//! | room | role | what it is asked |
+//! | room | role | what it does |
 //! |---|---|---|
-//! | `membership` | [`Membership`], [`Lease`] | who works on this store, and who is alive |
+//! | `membership` | [`Membership`], [`Lease`] | the workers of this store, and which of them are alive |
 //! | `trees` | [`Trees`] | claims, and what a worker loads of a tree |
 //! | `turn` | [`Committer`] | commits what trees recorded |
 //! | `starting` | [`Starter`] | starts trees whose existence others may contest, and takes events in |
-//! | `reading` | [`Reading`] | what readers ask |
-//! | `outbox` | [`Outbox`] | events that wait to be published, and who publishes them |
+//! | `reading` | [`Reading`] | the queries of readers |
+//! | `outbox` | [`Outbox`] | events that wait to be published, and their publishers |
 //! | `offsets` | [`GroupOffsets`] | how far each group has read |
 //! | `log` | [`EventLog`] | the store's own log, the broker of the embedded default |
 //!
@@ -48,7 +48,7 @@ pub type StoreResult<T> = Result<T, StoreError>;
 /// Everything a context asks of its store.
 #[async_trait]
 pub trait Store: Membership + Trees + Reading + Outbox + GroupOffsets + EventLog + Send + Sync + 'static {
-    /// What and where the store is; nothing secret.
+    /// What and where the store is, without secrets.
     fn info(&self) -> StoreInfo;
 
     /// Whether the store answers.
@@ -61,7 +61,7 @@ pub trait Store: Membership + Trees + Reading + Outbox + GroupOffsets + EventLog
     /// Sends hints to all processes on this store. Never part of a commit of trees.
     async fn hint(&self, hints: &[Hint]) -> StoreResult<()>;
 
-    /// Closes all connections, after what is under way.
+    /// Closes all connections, once what is under way has ended.
     async fn close(&self);
 }
 
@@ -74,9 +74,9 @@ pub struct StoreInfo {
     pub location: String,
     /// Lanes of the outbox, fixed when the schema was created.
     pub lanes: u16,
-    /// Committers that are of use; more only wait for each other.
+    /// The most committers that are useful; more would only wait for each other.
     pub committers: u16,
-    /// How durable a commit is, as the database says: pairs such as `("synchronous_commit", "on")`.
+    /// How durable a commit is, as the database reports it: pairs such as `("synchronous_commit", "on")`.
     pub durability: Vec<(String, String)>,
 }
 

@@ -1,4 +1,4 @@
-//! The outbox: events that wait to be published, and who publishes them.
+//! The outbox: events that wait to be published, and the lanes in which workers publish them.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -29,11 +29,11 @@ pub trait Outbox {
 pub struct OutboxEvent {
     /// Its identity.
     pub id: EventId,
-    /// Where it goes.
+    /// The topic to which it goes.
     pub topic: String,
-    /// What its order is kept by.
+    /// The key by which its order is kept.
     pub key: String,
-    /// The lane of topic and key; see [`lane_of`].
+    /// The lane of topic and key, by [`lane_of`].
     pub lane: u16,
     /// The CloudEvents type.
     pub cloud_type: String,

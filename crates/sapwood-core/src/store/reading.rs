@@ -1,4 +1,4 @@
-//! What readers ask.
+//! The queries of readers: rows, whole trees, lists, keys, outcomes.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -22,7 +22,7 @@ pub trait Reading {
     /// The tree that has a key.
     async fn start_key_find(&self, scope: &KeyScope, key: &str) -> StoreResult<Option<TreeId>>;
 
-    /// The outcome of a tree's root, `None` if there is no such tree.
+    /// The outcome of a tree's root; `None` if no tree has this id.
     async fn outcome_read(&self, tree: TreeId) -> StoreResult<Option<TreeOutcome>>;
 }
 
@@ -35,11 +35,11 @@ pub struct TreeFilter {
     pub state: Option<TreeState>,
     /// Only those older than this one.
     pub before: Option<TreeId>,
-    /// At most so many.
+    /// At most this many.
     pub limit: usize,
 }
 
-/// Where the root of a tree stands.
+/// The state of a tree, with the outcome of its root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TreeOutcome {
     /// The tree's state.

@@ -25,7 +25,7 @@ pub trait Starter: Send {
     async fn intake(&mut self, batch: &Intake) -> StoreResult<Vec<Started>>;
 }
 
-/// A tree to be.
+/// A tree that is to be created.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewTree {
     /// Its identity, made by the starter.
@@ -43,7 +43,7 @@ pub struct NewTree {
 /// A start, with the key that makes it happen once.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Start {
-    /// The tree; also its root invocation, which has not run.
+    /// The tree, and with it its root invocation, which has not run.
     pub tree: NewTree,
     /// The key that only one tree can have.
     pub key: StartKey,
@@ -52,15 +52,15 @@ pub struct Start {
 /// A unique key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StartKey {
-    /// Who gave it.
+    /// What gave it.
     pub scope: KeyScope,
     /// The key: a caller's id, or an event's source and id.
     pub key: String,
-    /// The digest of the canonical input; see [`crate::canonical`].
+    /// The digest of the input's canonical JSON, by [`crate::canonical::digest`].
     pub digest: [u8; 32],
 }
 
-/// Who gave a key.
+/// What gave a key; equal keys of different scopes are different keys.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum KeyScope {
     /// A caller who starts a tree.
@@ -83,7 +83,7 @@ impl KeyScope {
     }
 }
 
-/// What a start came to.
+/// What became of a start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Started {
     /// The tree of this start exists, at revision 0 and owned as the starter says; this call created it, or an
@@ -105,7 +105,7 @@ pub enum Started {
 pub struct Intake {
     /// The group.
     pub group: String,
-    /// Where the group goes on: one per partition.
+    /// The offsets at which the group goes on: one per partition.
     pub offsets: Vec<OffsetAdvance>,
     /// The trees the events start, in the order of arrival. Two of one batch may have one key: the first wins.
     pub starts: Vec<Start>,

@@ -13,12 +13,12 @@ pub trait Trees {
     /// A committer on a connection of its own, bound to the fence `fence` of `worker`.
     fn committer(&self, worker: WorkerId, fence: u16) -> Box<dyn Committer>;
 
-    /// What starts trees and takes events in, on a connection of its own. With a worker and one of its fences, the
-    /// trees are inserted owned by that worker; without, they have no owner and are ready at once.
+    /// A value that starts trees and takes in events, on a connection of its own. With a worker and one of its fences,
+    /// the trees are inserted with that worker as owner; without, they have no owner and are ready at once.
     fn starter(&self, owner: Option<(WorkerId, u16)>) -> Box<dyn Starter>;
 
-    /// Claims at most `limit` trees for `worker`: those without an owner whose time has come, and those whose owner
-    /// is not alive; only if `needs` is null or among `versions`. Each claim moves the revision on by one, clears
+    /// Claims at most `limit` trees for `worker`: those without an owner that are due, and those whose owner is not
+    /// alive; only if `needs` is null or among `versions`. Each claim moves the revision on by one, clears
     /// `ready_at` and `needs` and sets the state to running. Skips trees whose row is locked.
     async fn tree_claim(&self, worker: WorkerId, limit: usize, versions: &[FunctionVersion]) -> StoreResult<Claims>;
 
@@ -29,7 +29,7 @@ pub trait Trees {
     async fn invocation_load(&self, tree: TreeId, path: &Path) -> StoreResult<Option<InvocationImage>>;
 }
 
-/// What a claim took, and when to come again.
+/// What a claim took, and when the next claim may find something.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Claims {
     /// The rows of the trees claimed, as they are now.
@@ -43,6 +43,6 @@ pub struct Claims {
 pub struct Claimed {
     /// Its row, as it is now.
     pub row: TreeRow,
-    /// Whether it was taken from a worker that is not alive: then what ran there is found and run again.
+    /// Whether it was taken from a worker that is not alive: then what ran there must run again.
     pub taken_over: bool,
 }

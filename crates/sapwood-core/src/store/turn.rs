@@ -1,4 +1,5 @@
-//! A turn: everything one tree recorded since its last commit, and what becomes of the tree; and who commits it.
+//! A turn: everything that one tree recorded since its last commit, what becomes of the tree, and the port that
+//! commits.
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -15,7 +16,7 @@ pub trait Committer: Send {
     ///
     /// A turn is accepted if and only if this worker's fence is alive, the tree's owner is this worker, and revision,
     /// control counter and (if the turn names it) inbox counter are as the turn expects; or, for a turn that creates
-    /// its tree, if the tree is new. A batch has at most one turn of a tree.
+    /// its tree, if the tree is new. A batch has at most one turn per tree.
     ///
     /// # Errors
     /// [`StoreErrorKind::Fenced`](super::StoreErrorKind::Fenced): the fence was refused, nothing was applied, nothing
@@ -36,19 +37,20 @@ pub trait Committer: Send {
 
 /// One tree's part of a batch; committed whole or refused whole.
 ///
-/// Rows are merged in memory to one per key: an invocation created and settled in one turn is in `invocations` only, with
-/// its final state; a timer set and cleared in one turn is in neither list.
+/// Rows are merged in memory to one per key: an invocation created and settled in one turn is in `invocations` only,
+/// with its final state; a timer set and cleared in one turn is in neither list.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Turn {
     /// The tree.
     pub tree: TreeId,
     /// The revision it is at; the commit moves it on by one. 0 for a tree that this turn creates.
     pub revision: u64,
-    /// The control counter as known.
+    /// The control counter as this worker knows it.
     pub control: u32,
-    /// The inbox counter as known; named by turns that release the tree, so that no wake-up is lost (S3).
+    /// The inbox counter as this worker knows it; named by turns that release the tree, so that no wake-up is lost
+    /// (S3).
     pub inbox: Option<u32>,
-    /// The tree's own row, if this turn creates it, owned by the committing worker: a start that nobody contests. Its
+    /// The tree's own row, if this turn creates it, owned by the committing worker: a start that no other contests. Its
     /// root invocation is then in `invocations`.
     pub created: Option<NewTree>,
     /// New invocations.
@@ -70,7 +72,7 @@ pub struct Turn {
 /// The new state of an invocation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InvocationChange {
-    /// Which.
+    /// The invocation.
     pub path: Path,
     /// Its whole state from now on. A promise that is settled stamps `settled_at` by the database's clock.
     pub state: InvocationState,
@@ -79,7 +81,7 @@ pub struct InvocationChange {
 /// What becomes of the tree's row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Next {
-    /// Where the tree stands from now on. A settled state stamps `settled_at` by the database's clock.
+    /// The tree's state from now on. A settled state stamps `settled_at` by the database's clock.
     pub state: TreeState,
     /// The last completion number given.
     pub number: u32,
@@ -106,9 +108,9 @@ pub enum Ownership {
 pub enum Verdict {
     /// All of it is durable.
     Committed,
-    /// None of it is: owner, revision, control or inbox were not as known.
+    /// Nothing of it: owner, revision, control or inbox were not as the turn expects.
     Refused,
-    /// None of it is, but nothing speaks against it: another statement has the tree's row locked. Send it again.
+    /// Nothing of it yet: another statement has the tree's row locked. Send it again.
     Busy,
 }
 
@@ -119,6 +121,6 @@ pub enum Recovered {
     Committed,
     /// It was not; send it again.
     Lost,
-    /// The tree is no longer this worker's, or moved on: treat it as refused.
+    /// This worker no longer owns the tree, or another commit changed it: the turn is refused.
     Refused,
 }

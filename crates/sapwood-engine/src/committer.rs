@@ -2,7 +2,7 @@
 //! way, its next batch gathers; an idle committer commits a turn at once.
 //!
 //! A tree has at most one turn under way and always the same committer, so its turns commit in order. A tree is told of
-//! its verdict only after the commit, so whoever the tree then tells, such as a waiter, is told of something durable.
+//! its verdict only after the commit, so what it then tells to others, such as a waiter, is durable.
 
 use std::sync::Arc;
 

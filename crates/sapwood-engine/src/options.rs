@@ -7,7 +7,7 @@ use sapwood_core::limits::Limits;
 
 use crate::environment::{Environment, SystemEnvironment};
 
-/// How an engine runs.
+/// The settings with which an engine is launched.
 #[derive(Clone)]
 pub struct EngineOptions {
     /// The worker's name, for operators: a host name, a pod's name.

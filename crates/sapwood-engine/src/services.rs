@@ -19,7 +19,7 @@ use crate::outage::Outage;
 use crate::registry::Registry;
 use crate::starting::Starts;
 
-/// What a tree's driver uses of its worker: the same for every tree.
+/// The services of a worker for the drivers of its trees, the same for all of them.
 pub(crate) struct Services {
     /// The context's name.
     pub(crate) context: &'static str,

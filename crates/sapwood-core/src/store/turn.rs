@@ -85,11 +85,11 @@ pub struct Next {
     pub state: TreeState,
     /// The last completion number given.
     pub number: u32,
-    /// Who owns it from now on.
+    /// The owner from now on.
     pub ownership: Ownership,
 }
 
-/// Who owns a tree after a turn.
+/// The owner of a tree after a turn.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Ownership {
     /// The committing worker, as before.

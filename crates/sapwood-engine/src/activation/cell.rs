@@ -338,7 +338,7 @@ impl Cell {
         }
     }
 
-    /// Ends a poll and takes what it did. If the body `waits`, this returns how it stands; if it has ended, what
+    /// Ends a poll and takes what it did. If the body `waits`, this returns how it goes on; if it has ended, what
     /// decides about a retry.
     pub(super) fn end_poll(&self, waits: bool, is_woken: impl FnOnce() -> bool) -> AfterPoll {
         let mut state = self.state.lock();
@@ -366,7 +366,7 @@ impl Cell {
         AfterPoll { report, how: How::Ended { unasked: state.script.unasked(), retry } }
     }
 
-    /// Tells the body what became of its operations; returns how it stands then.
+    /// Tells the body what became of its operations; returns how it goes on then.
     pub(super) fn tell(&self, notices: Vec<Notice>, is_woken: impl FnOnce() -> bool) -> (Stand, Work) {
         let mut state = self.state.lock();
         let mut wakers = Vec::new();

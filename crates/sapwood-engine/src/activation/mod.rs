@@ -1,8 +1,8 @@
 //! One physical run of an invocation: its body, and the cell that body and driver share.
 //!
 //! The body is polled by the driver only. During a poll the body's operations work on the [`Cell`]; after it the driver
-//! takes a [`Report`] of what happened, and how the body stands. The cell's lock is taken for moments only and is never
-//! contended, because body and driver take it one after the other.
+//! takes a [`Report`] of what happened, and how the body goes on. The cell's lock is taken for moments only and is
+//! never contended, because body and driver take it one after the other.
 
 mod cell;
 mod poll;

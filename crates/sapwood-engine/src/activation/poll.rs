@@ -46,7 +46,7 @@ impl Wake for BodyWaker {
     }
 }
 
-/// A body in memory. After a poll, and after news of its operations, it reports how it stands.
+/// A body in memory. After a poll, and after news of its operations, it reports how it goes on.
 pub(crate) struct Activation {
     cell: Arc<Cell>,
     body: Body,
@@ -97,7 +97,7 @@ impl Activation {
         (polled, after.report)
     }
 
-    /// Tells the body what became of its operations; returns how it stands then.
+    /// Tells the body what became of its operations; returns how it goes on then.
     pub(crate) fn tell(&mut self, notices: Vec<Notice>) -> (Stand, Work) {
         self.cell.tell(notices, || self.is_woken())
     }

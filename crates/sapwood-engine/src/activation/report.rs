@@ -1,4 +1,4 @@
-//! What a body and its driver tell each other: what a poll did, how the body stands, what became of its operations.
+//! What a body and its driver tell each other: what a poll did, how the body goes on, what became of its operations.
 
 use bytes::Bytes;
 use sapwood_core::Position;

@@ -534,7 +534,7 @@ impl Driver {
         self.mailbox.send(Signal::Woken(id));
     }
 
-    /// Records what a poll did. Returns how the body stands after that, if it waits.
+    /// Records what a poll did. Returns how the body goes on, if it waits.
     fn after_poll(&mut self, id: NodeId, polled: Polled, report: Report) -> Option<Stand> {
         let (registry, now) = (&self.services.registry, self.now);
         let (woken, waits) = match polled {

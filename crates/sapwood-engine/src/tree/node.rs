@@ -47,7 +47,7 @@ pub(crate) enum Status {
     Loading,
     /// Its body is being polled, or a step or start of it is in flight or waits for durability.
     Active,
-    /// It waits for something durable and holds nothing; its body may be cached.
+    /// It waits for something durable and has no slot; its body may be cached.
     Suspended,
     /// An attempt failed; the next one is due later.
     BackingOff,

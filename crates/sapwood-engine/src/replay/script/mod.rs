@@ -66,7 +66,7 @@ impl Script {
 
     /// The position the next operation takes.
     pub(crate) fn next_position(&self) -> Position {
-        // The limits keep the number of operations far below what a position can hold.
+        // The limits keep the count of operations far below the largest position.
         self.ops.len() as Position
     }
 

@@ -8,12 +8,12 @@ pub async fn no_group(_: &mut ConsumerCx<ShippingDependencies>, _: Delivered<Ord
     Ok(())
 }
 
-#[sapwood::consumer(group = "shipping", on_dead = "skip")] //~ knows no key `on_dead`
+#[sapwood::consumer(group = "shipping", on_dead = "skip")] //~ has no key `on_dead`
 pub async fn unknown_key(_: &mut ConsumerCx<ShippingDependencies>, _: Delivered<OrderCompleted>) -> Result<(), CourierError> {
     Ok(())
 }
 
-#[sapwood::consumer(group = "Shipping!")] //~ `Shipping!` is no name
+#[sapwood::consumer(group = "Shipping!")] //~ `Shipping!` is not a valid name
 pub async fn group_name(_: &mut ConsumerCx<ShippingDependencies>, _: Delivered<OrderCompleted>) -> Result<(), CourierError> {
     Ok(())
 }
@@ -39,7 +39,7 @@ pub async fn two(_: &mut ConsumerCx<ShippingDependencies>, _: Delivered<OrderCom
 }
 
 #[sapwood::consumer(group = "shipping")]
-pub async fn gives(_: &mut ConsumerCx<ShippingDependencies>, _: Delivered<OrderCompleted>) -> Result<u32, CourierError> { //~ nobody waits for a value
+pub async fn gives(_: &mut ConsumerCx<ShippingDependencies>, _: Delivered<OrderCompleted>) -> Result<u32, CourierError> { //~ no caller waits for its value
     Ok(3)
 }
 

@@ -7,7 +7,7 @@ use contexts::*;
 pub struct Nameless;
 
 #[derive(BoundedContext)]
-#[context(nam = "orders")] //~ knows no key `nam`; it knows `name`; did you mean `name`?
+#[context(nam = "orders")] //~ has no key `nam`; it takes `name`; did you mean `name`?
 pub struct Misspelled;
 
 #[derive(BoundedContext)]
@@ -26,7 +26,7 @@ pub struct Full(u32); //~ a bounded context is a name alone: `pub struct Full;`
 pub struct Free;
 
 #[derive(Dependencies)]
-#[dependencies(of = Orders, database = Postgres)] //~ knows no key `database`
+#[dependencies(of = Orders, database = Postgres)] //~ has no key `database`
 pub struct Database;
 
 #[derive(Event, Serialize, Deserialize, JsonSchema)]
@@ -59,7 +59,7 @@ pub struct Generic<T> { //~ it takes no generics
 }
 
 #[derive(Event, Serialize, Deserialize, JsonSchema)]
-#[event(context = Orders, name = "retried", key = order, retry = 3)] //~ knows no key `retry`; it knows `context`, `name`, `version`, `key`
+#[event(context = Orders, name = "retried", key = order, retry = 3)] //~ has no key `retry`; it takes `context`, `name`, `version`, `key`
 pub struct Retried {
     order: String,
 }

@@ -15,7 +15,7 @@ pub enum Policy {
 }
 
 #[derive(Debug, thiserror::Error, Serialize, Deserialize, JsonSchema, Failure)]
-#[retry] //~ marks the variants that are worth another try
+#[retry] //~ marks the variants that are worth another attempt
 pub enum Whole {
     #[error("unavailable")]
     Unavailable,
@@ -24,7 +24,7 @@ pub enum Whole {
 #[derive(Debug, thiserror::Error, Serialize, Deserialize, JsonSchema, Failure)]
 pub enum UnknownKey {
     #[error(transparent)]
-    #[failure(calls)] //~ knows no key `calls`; it knows `call`; did you mean `call`?
+    #[failure(calls)] //~ has no key `calls`; it takes `call`; did you mean `call`?
     Call(CallFailure),
 }
 
@@ -32,7 +32,7 @@ pub enum UnknownKey {
 pub enum Shape {
     #[error("call")]
     #[failure(call)]
-    Call { failure: CallFailure }, //~ holds what happened: `Call(CallFailure)`
+    Call { failure: CallFailure }, //~ contains what happened: `Call(CallFailure)`
 }
 
 #[derive(Debug, thiserror::Error, Serialize, Deserialize, JsonSchema, Failure)]

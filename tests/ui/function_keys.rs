@@ -3,7 +3,7 @@
 mod contexts;
 use contexts::*;
 
-#[sapwood::function(deadline = "7d")] //~ `#[sapwood::function]` knows no key `deadline`; it knows `retry`, `version`, `name`
+#[sapwood::function(deadline = "7d")] //~ `#[sapwood::function]` has no key `deadline`; it takes `retry`, `version`, `name`
 pub async fn deadline(_: &mut Cx<OrdersDependencies>) -> Result<(), PaymentError> {
     Ok(())
 }
@@ -33,12 +33,12 @@ pub async fn no_attempts(_: &mut Cx<OrdersDependencies>) -> Result<(), PaymentEr
     Ok(())
 }
 
-#[sapwood::function(retry(backoff = "fast"))] //~ `fast` is no backoff
+#[sapwood::function(retry(backoff = "fast"))] //~ `fast` is not a backoff
 pub async fn no_backoff(_: &mut Cx<OrdersDependencies>) -> Result<(), PaymentError> {
     Ok(())
 }
 
-#[sapwood::function(retry(backoff = "100..30s"))] //~ `100` is no duration: write a number and its unit
+#[sapwood::function(retry(backoff = "100..30s"))] //~ `100` is not a duration: write a number and its unit
 pub async fn no_unit(_: &mut Cx<OrdersDependencies>) -> Result<(), PaymentError> {
     Ok(())
 }
@@ -53,12 +53,12 @@ pub async fn version_zero(_: &mut Cx<OrdersDependencies>) -> Result<(), PaymentE
     Ok(())
 }
 
-#[sapwood::function(version = 2, version = 3)] //~ `version` stands here twice
+#[sapwood::function(version = 2, version = 3)] //~ `version` is given twice
 pub async fn twice(_: &mut Cx<OrdersDependencies>) -> Result<(), PaymentError> {
     Ok(())
 }
 
-#[sapwood::function(name = "Place Order")] //~ `Place Order` is no name
+#[sapwood::function(name = "Place Order")] //~ `Place Order` is not a valid name
 pub async fn named(_: &mut Cx<OrdersDependencies>) -> Result<(), PaymentError> {
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The lists inside attributes, `key = value, key(…)`, and what is said of a wrong one.
+//! The lists inside attributes, `key = value, key(…)`, and the messages about a wrong one.
 
 use proc_macro2::Span;
 use syn::ext::IdentExt;
@@ -28,7 +28,7 @@ impl Keys {
                 return Err(self.unknown(&key));
             }
             if seen.contains(&key) {
-                return Err(syn::Error::new(key.span(), format!("`{key}` stands here twice")));
+                return Err(syn::Error::new(key.span(), format!("`{key}` is given twice")));
             }
             take(&key, input)?;
             seen.push(key);
@@ -39,7 +39,7 @@ impl Keys {
         Ok(())
     }
 
-    /// Reads the one attribute of this name among `attributes`; says what to write where there is none.
+    /// Reads the one attribute of this name among `attributes`; without one, the error is `missing`.
     pub(crate) fn read_attribute(
         self,
         attributes: &[Attribute],
@@ -52,7 +52,7 @@ impl Keys {
             return Err(syn::Error::new(Span::call_site(), missing));
         };
         if let Some(second) = named.next() {
-            return Err(syn::Error::new_spanned(second, format!("`{}` stands here twice", self.attribute)));
+            return Err(syn::Error::new_spanned(second, format!("`{}` is given twice", self.attribute)));
         }
         let Meta::List(list) = &attribute.meta else {
             return Err(syn::Error::new_spanned(attribute, missing));
@@ -64,7 +64,7 @@ impl Keys {
     fn unknown(self, key: &Ident) -> syn::Error {
         let asked = key.to_string();
         let known = among(&asked, self.known);
-        syn::Error::new(key.span(), format!("`{}` knows no key `{asked}`; it knows {known}", self.attribute))
+        syn::Error::new(key.span(), format!("`{}` has no key `{asked}`; it takes {known}", self.attribute))
     }
 }
 
@@ -74,9 +74,9 @@ pub(crate) fn value<T: syn::parse::Parse>(input: ParseStream<'_>) -> syn::Result
     input.parse()
 }
 
-/// `` `a`, `b`, `c`; did you mean `b`? `` The question where the name asked for is like one that is known.
+/// `` `a`, `b`, `c`; did you mean `b`? `` The question is added if the name asked for is like one that is known.
 pub(crate) fn among<S: AsRef<str>>(asked: &str, known: &[S]) -> String {
-    // Below this two names have little more than their letters in common.
+    // With a lower bound, names would be called alike that have little more than their letters in common.
     const ALIKE: f64 = 0.8;
     let mut text = known.iter().map(|name| format!("`{}`", name.as_ref())).collect::<Vec<_>>().join(", ");
     let nearest = known

@@ -28,7 +28,7 @@ pub(crate) fn consumer(arguments: TokenStream, source: Source) -> syn::Result<To
     Ok(with_error(expand(&options, source)?, error))
 }
 
-/// The options, and what is wrong with them: the body is checked nevertheless.
+/// The options, and the error if they are wrong: the body is checked all the same.
 fn read_options(arguments: TokenStream) -> (Options, Option<syn::Error>) {
     let mut options = Options { group: None, retry: None, version: 1, name: None };
     let read = |input: ParseStream<'_>| {
@@ -65,7 +65,7 @@ fn expand(options: &Options, source: Source) -> syn::Result<TokenStream> {
     let error = quote_spanned!(at(returns.span())=> <#returns as #engine::Returned>::Err);
     let policy =
         options.retry.as_ref().map_or_else(|| quote!(#engine::RetryPolicy::CONSUMER), |retry| retry.policy("CONSUMER"));
-    // Where the body's future is not `Send`, the error stands at the consumer's name and its note at the culprit.
+    // If the body's future is not `Send`, the error is shown at the consumer's name and its note at the culprit.
     let future = quote_spanned!(at(ident.span())=>
         impl ::core::future::Future<
             Output = ::core::result::Result<(), <Self as #engine::Consumer>::Error>
@@ -117,7 +117,7 @@ fn read_event(durable: &Durable) -> syn::Result<(&PatType, &Type)> {
     }
 }
 
-/// Refuses a `Result<T, E>` whose `T` can be seen not to be `()`; behind an alias, the compiler's own error will do.
+/// Refuses a `Result<T, E>` whose `T` is visibly not `()`. Behind an alias, the compiler's own error is enough.
 fn check_unit(returns: &Type) -> syn::Result<()> {
     let Type::Path(path) = returns else { return Ok(()) };
     let Some(last) = path.path.segments.last().filter(|last| last.ident == "Result") else { return Ok(()) };
@@ -125,7 +125,7 @@ fn check_unit(returns: &Type) -> syn::Result<()> {
     match arguments.args.first() {
         Some(GenericArgument::Type(Type::Tuple(tuple))) if tuple.elems.is_empty() => Ok(()),
         Some(GenericArgument::Type(ty)) => {
-            let message = "a consumer returns `Result<(), E>`: nobody waits for a value of it";
+            let message = "a consumer returns `Result<(), E>`: no caller waits for its value";
             Err(syn::Error::new_spanned(ty, message))
         }
         _ => Ok(()),

@@ -1,4 +1,4 @@
-//! `#[derive(BoundedContext)]` and `#[derive(Dependencies)]`: whose code this is, and what it talks to.
+//! `#[derive(BoundedContext)]` and `#[derive(Dependencies)]`: the name of a context, and what its functions need.
 
 use proc_macro2::TokenStream;
 use quote::quote;

@@ -13,8 +13,8 @@ use syn::{
 
 use crate::values::Naming;
 
-/// An `async fn` as written. Its body stays unparsed: what is wrong in there is the compiler's to say, and a body in
-/// the making still gets completion in editors.
+/// An `async fn` as written. Its body is not parsed: the compiler reports the mistakes in it, and an unfinished body
+/// still gets completion in editors.
 pub(crate) struct Source {
     pub(crate) attributes: Vec<Attribute>,
     pub(crate) visibility: Visibility,
@@ -37,9 +37,9 @@ impl Parse for Source {
 /// The kind of durable function, for its messages.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Kind {
-    /// `durable function`
+    /// `durable function` or `consumer`.
     pub(crate) noun: &'static str,
-    /// `Cx`
+    /// `Cx` or `ConsumerCx`.
     pub(crate) cx: &'static str,
 }
 
@@ -53,7 +53,7 @@ pub(crate) struct Durable {
     pub(crate) dependencies: Type,
     /// The parameters after `cx`.
     pub(crate) parameters: Vec<PatType>,
-    /// The type it returns, some `Result<T, E>`.
+    /// The type it returns, which is a `Result<T, E>` or an alias of one.
     pub(crate) returns: Type,
 }
 
@@ -87,7 +87,7 @@ impl Durable {
         })
     }
 
-    /// The recorded name: the one given, else that of the function.
+    /// The recorded name: the one given, or else the function's own.
     pub(crate) fn name(&self, given: Option<&str>) -> syn::Result<String> {
         if let Some(given) = given {
             return Ok(given.to_owned());
@@ -118,7 +118,7 @@ fn check_plainness(kind: Kind, signature: &Signature) -> syn::Result<()> {
         return refuse(abi, format!("a {noun} is started by the engine: it has no ABI"));
     }
     if let Some(parameter) = signature.generics.params.first() {
-        let message = format!("a {noun} is found again by its name, so there is one of it: it takes no generics");
+        let message = format!("a {noun} is found again by its name, so there is only one of it: it takes no generics");
         return refuse(parameter, message);
     }
     if let Some(bounds) = &signature.generics.where_clause {
@@ -172,7 +172,7 @@ pub(crate) fn one_argument<'a>(ty: &'a Type, name: &str) -> Option<&'a Type> {
 pub(crate) struct Attributes {
     /// `#[cfg]`: on everything that is generated.
     pub(crate) conditions: Vec<Attribute>,
-    /// The doc comment, and what else speaks to callers.
+    /// The doc comment, and other attributes for callers.
     pub(crate) outside: Vec<Attribute>,
     /// The rest, such as lint levels: on the body.
     pub(crate) inside: Vec<Attribute>,
@@ -210,7 +210,7 @@ impl Attributes {
     }
 }
 
-/// What generated items are excused from; their author cannot mend them.
+/// The lints that generated items may break, because their author cannot mend them.
 pub(crate) fn excuses() -> TokenStream {
     quote! {
         #[allow(
@@ -220,14 +220,14 @@ pub(crate) fn excuses() -> TokenStream {
     }
 }
 
-/// What the body is excused from: its shape is the attribute's demand, not its author's choice.
+/// The lints that the body may break, because the attribute demands its shape and its author cannot choose another.
 pub(crate) fn body_excuses() -> TokenStream {
     quote! {
         #[allow(clippy::needless_pass_by_value, clippy::too_many_arguments, clippy::unused_async)]
     }
 }
 
-/// An item's tokens with the error beside them, so that one mistake in an attribute is one message.
+/// An item's tokens with the error beside them, so that one mistake in an attribute gives one message.
 pub(crate) fn with_error(expansion: TokenStream, error: Option<syn::Error>) -> TokenStream {
     let error = error.map(syn::Error::into_compile_error);
     quote!(#expansion #error)

@@ -48,7 +48,7 @@ pub(crate) fn event(input: &DeriveInput, home: Home) -> syn::Result<TokenStream>
     })
 }
 
-/// A field, a field of a field, or a closure over the event.
+/// The key's text as an expression, from a field, a field of a field, or a closure over the event.
 fn key_expression(key: &Expr, data: &Data) -> syn::Result<TokenStream> {
     if let Expr::Closure(closure) = key
         && let [parameter] = &closure.inputs.iter().collect::<Vec<_>>()[..]

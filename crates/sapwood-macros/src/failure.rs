@@ -1,4 +1,4 @@
-//! `#[derive(Failure)]`: which errors are worth another try, decided by their type.
+//! `#[derive(Failure)]`: which errors are worth another attempt, decided by their type.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
@@ -38,7 +38,7 @@ pub(crate) fn failure(input: &DeriveInput, home: Home) -> syn::Result<TokenStrea
 
 fn of_enum(input: &DeriveInput, data: &DataEnum, core: &TokenStream) -> syn::Result<(TokenStream, TokenStream)> {
     if let Some(retry) = retry_attribute(&input.attrs)? {
-        return Err(syn::Error::new_spanned(retry, "`#[retry]` marks the variants that are worth another try"));
+        return Err(syn::Error::new_spanned(retry, "`#[retry]` marks the variants that are worth another attempt"));
     }
     let (mut arms, mut call): (Vec<TokenStream>, Option<&Ident>) = (Vec::new(), None);
     for variant in &data.variants {
@@ -79,16 +79,16 @@ fn of_struct(input: &DeriveInput, fields: &Fields, core: &TokenStream) -> syn::R
     })
 }
 
-/// What decides whether trying again may help.
+/// Whether another attempt may help.
 enum Class<'a> {
     Terminal,
     Transient,
-    /// The error it was converted from.
+    /// As the error from which it was converted says.
     Inner(Member, &'a Type),
 }
 
 impl<'a> Class<'a> {
-    /// `#[retry]` is explicit, so it wins over what an inner error says.
+    /// The class of an error or a variant. `#[retry]` is explicit, so it wins over what an inner error says.
     fn of(attributes: &[Attribute], fields: &'a Fields) -> syn::Result<Self> {
         if retry_attribute(attributes)?.is_some() {
             return Ok(Self::Transient);
@@ -108,7 +108,7 @@ impl<'a> Class<'a> {
 }
 
 fn inner_class(core: &TokenStream, ty: &Type, inner: TokenStream) -> TokenStream {
-    // Where the inner type is no failure, the error points at it.
+    // If the inner type is not a `Failure`, the compiler's error points at it.
     quote_spanned!(at(ty.span())=> <#ty as #core::failure::Failure>::is_transient(#inner))
 }
 
@@ -119,8 +119,8 @@ fn retry_attribute(attributes: &[Attribute]) -> syn::Result<Option<&Attribute>> 
     match &retry.meta {
         Meta::Path(_) => Ok(Some(retry)),
         other => {
-            let message = "`#[retry]` takes nothing: it says that an error is worth another try; how often is the policy \
-                           of the step or function";
+            let message = "`#[retry]` takes nothing: it marks an error that is worth another attempt; how often is the \
+                           policy of the step or function";
             Err(syn::Error::new_spanned(other, message))
         }
     }
@@ -130,7 +130,7 @@ fn from_attribute(field: &Field) -> Option<&Attribute> {
     field.attrs.iter().find(|attribute| attribute.path().is_ident("from"))
 }
 
-/// Whether the variant is marked `#[failure(call)]`, and shaped as such a variant must be.
+/// Whether the variant is marked `#[failure(call)]`; an error if it is and does not have the required shape.
 fn is_call(variant: &Variant) -> syn::Result<bool> {
     let Some(attribute) = variant.attrs.iter().find(|attribute| attribute.path().is_ident("failure")) else {
         return Ok(false);
@@ -155,14 +155,14 @@ fn is_call(variant: &Variant) -> syn::Result<bool> {
         return Err(syn::Error::new_spanned(from, "`#[failure(call)]` writes the conversion: remove `#[from]`"));
     }
     if let Some(retry) = retry_attribute(&variant.attrs)? {
-        let message = "a call that has ended is never tried again: remove `#[retry]`";
+        let message = "a call that has ended is never retried: remove `#[retry]`";
         return Err(syn::Error::new_spanned(retry, message));
     }
     Ok(true)
 }
 
 fn misshapen_call(span: Span) -> syn::Error {
-    syn::Error::new(span, "`#[failure(call)]` marks a variant that holds what happened: `Call(CallFailure)`")
+    syn::Error::new(span, "`#[failure(call)]` marks a variant that contains what happened: `Call(CallFailure)`")
 }
 
 fn call_conversions(ident: &Ident, variant: &Ident, core: &TokenStream) -> TokenStream {

@@ -30,7 +30,7 @@ pub(crate) fn function(arguments: TokenStream, source: Source) -> syn::Result<To
     Ok(with_error(expand(&options, source)?, error))
 }
 
-/// The options, and what is wrong with them: the function exists nevertheless, so that its callers do not fail too.
+/// The options, and the error if they are wrong: the function is generated all the same, so that its callers compile.
 fn read_options(arguments: TokenStream) -> (Options, Option<syn::Error>) {
     let mut options = Options { retry: None, version: 1, name: None };
     let read = |input: ParseStream<'_>| {
@@ -67,7 +67,7 @@ fn expand(options: &Options, source: Source) -> syn::Result<TokenStream> {
     let error = quote_spanned!(at(returns.span())=> <#returns as #engine::Returned>::Err);
     let policy =
         options.retry.as_ref().map_or_else(|| quote!(#engine::RetryPolicy::FUNCTION), |retry| retry.policy("FUNCTION"));
-    // Where the body's future is not `Send`, the error stands at the function's name and its note at the culprit.
+    // If the body's future is not `Send`, the error is shown at the function's name and its note at the culprit.
     let future = quote_spanned!(at(ident.span())=>
         impl ::core::future::Future<
             Output = ::core::result::Result<<Self as #engine::Function>::Output, <Self as #engine::Function>::Error>
@@ -118,7 +118,7 @@ fn expand(options: &Options, source: Source) -> syn::Result<TokenStream> {
     })
 }
 
-/// A parameter after `cx`: a field of what is recorded.
+/// A parameter after `cx`: a field of the struct that is recorded.
 struct Parameter {
     name: Ident,
     mutable: bool,

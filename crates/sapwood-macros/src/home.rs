@@ -1,4 +1,4 @@
-//! Which crate an expansion names: the one its derive was imported from.
+//! The crate that an expansion names: the one its derive was imported from.
 //!
 //! The derives of a contract crate exist twice, as `sapwood_core::Event` and as `sapwood::Event`. A contract crate
 //! depends on `sapwood-core` alone, an app on `sapwood` alone, and each has the derive that names what it depends on.
@@ -37,7 +37,7 @@ pub(crate) const SERDE: &str = "::sapwood::__private::serde";
 pub(crate) const SCHEMARS: &str = "::sapwood::__private::schemars";
 
 /// A span that points at what the author wrote and resolves names as generated code does. With the author's own span,
-/// `self` and lifetimes would not be found where the author is a `macro_rules!`.
+/// `self` and lifetimes would not be found if a `macro_rules!` wrote the item.
 pub(crate) fn at(span: Span) -> Span {
     Span::call_site().located_at(span)
 }

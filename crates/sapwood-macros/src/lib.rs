@@ -1,11 +1,12 @@
-//! The attributes and derives an author writes; imported from `sapwood`, or from `sapwood-core` in a contract crate.
+//! The attributes and derives that an author writes; imported from `sapwood`, or from `sapwood-core` in a contract
+//! crate.
 //!
 //! | file | what is there |
 //! |---|---|
 //! | `context`, `event`, `failure` | the derives of what authors declare |
 //! | `function`, `consumer` | the two attributes; `durable` is what they share |
-//! | `arguments`, `values` | lists of keys, and values that are checked at expansion |
-//! | `home` | which crate an expansion names |
+//! | `arguments`, `values` | the keys of attributes; their values, checked at expansion |
+//! | `home` | the crate that an expansion names |
 
 mod arguments;
 mod consumer;
@@ -40,7 +41,7 @@ use crate::home::Home;
 ///
 /// | key | meaning | default |
 /// |---|---|---|
-/// | `retry(attempts = 5, backoff = "100ms..30s")` | tries in all; the first and the longest wait between them | 3, `"100ms..60s"` |
+/// | `retry(attempts = 5, backoff = "100ms..30s")` | attempts in all; the first and the longest wait between them | 3, `"100ms..60s"` |
 /// | `version = 2` | the version of the function, for trees that started with another | 1 |
 /// | `name = "charge"` | the recorded name, so that the Rust name may change | the function's name |
 ///
@@ -65,8 +66,8 @@ pub fn function(arguments: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// | key | meaning | default |
 /// |---|---|---|
-/// | `group = "shipping"` | the group that sees each event once | none, it is required |
-/// | `retry(attempts = 8, backoff = "1s..5m")` | tries in all; the first and the longest wait between them | 10, `"100ms..60s"` |
+/// | `group = "shipping"` | the group that sees each event once | required |
+/// | `retry(attempts = 8, backoff = "1s..5m")` | attempts in all; the first and the longest wait between them | 10, `"100ms..60s"` |
 /// | `version = 2` | the version of the consumer, for events whose handling began with another | 1 |
 /// | `name = "book_courier"` | the recorded name, so that the Rust name may change | the function's name |
 #[proc_macro_attribute]
@@ -123,10 +124,10 @@ pub fn dependencies(input: TokenStream) -> TokenStream {
 ///
 /// | key | meaning | default |
 /// |---|---|---|
-/// | `context = Orders` | the context that owns the event; nobody else emits it | none, it is required |
-/// | `name = "order-completed"` | its name within the context: lower case letters, digits, dashes | none, it is required |
+/// | `context = Orders` | the context that owns the event; no other context emits it | required |
+/// | `name = "order-completed"` | its name within the context: lower case letters, digits, dashes | required |
 /// | `version = 1` | the version of its shape | 1 |
-/// | `key = order_id` | the field by which its order is kept, or a closure: <code>key = \|event\| event.order.id</code>; its text (`Display`) counts | none, it is required |
+/// | `key = order_id` | the field by which its order is kept, or a closure: <code>key = \|event\| event.order.id</code>; its text (`Display`) is the key | required |
 #[proc_macro_derive(Event, attributes(event))]
 pub fn event(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);
@@ -141,7 +142,7 @@ pub fn app_event(input: TokenStream) -> TokenStream {
     finish(event::event(&input, Home::App))
 }
 
-/// Makes an error type one that functions and steps may return: transient or terminal by its variants.
+/// Makes an error type a failure, which functions and steps may return: transient or terminal by its variants.
 ///
 /// ```text
 /// #[derive(Debug, thiserror::Error, Serialize, Deserialize, JsonSchema, Failure)]

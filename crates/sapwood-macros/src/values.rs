@@ -15,7 +15,7 @@ const CONTEXT_NAME: usize = 40;
 /// The longest name of anything else: it is part of keys, routes and headers.
 const NAME: usize = 100;
 
-/// What a name may consist of.
+/// The kinds of names, which differ in what they may consist of.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Naming {
     /// A bounded context.
@@ -41,7 +41,7 @@ impl Naming {
         }
     }
 
-    /// Whether the name is one; else what is wrong with it.
+    /// Checks a name; the error is the message about what is wrong with it.
     pub(crate) fn check(self, name: &str) -> Result<(), String> {
         let longest = self.longest();
         let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == self.separator();
@@ -51,8 +51,8 @@ impl Naming {
         };
         if !name.starts_with(|c: char| c.is_ascii_lowercase()) || !name.chars().all(allowed) {
             return Err(format!(
-                "`{name}` is no name: it consists of lower case letters, digits and {separators}, and starts with a \
-                 letter"
+                "`{name}` is not a valid name: it consists of lower case letters, digits and {separators}, and starts \
+                 with a letter"
             ));
         }
         if name.len() > longest {
@@ -82,7 +82,7 @@ fn positive(input: ParseStream<'_>, message: &str) -> syn::Result<u32> {
     }
 }
 
-/// What `retry(…)` says; what it leaves out is the default's.
+/// What `retry(…)` gives; the default gives what it leaves out.
 #[derive(Debug, Default)]
 pub(crate) struct Retry {
     attempts: Option<u32>,
@@ -103,13 +103,13 @@ impl Retry {
         let mut retry = Self::default();
         Self::KEYS.read(&content, |key, input| {
             match key.to_string().as_str() {
-                "attempts" => retry.attempts = Some(positive(input, "the first try counts: at least 1 attempt")?),
+                "attempts" => retry.attempts = Some(positive(input, "the first attempt counts: at least 1 attempt")?),
                 _ => retry.backoff = Some(Backoff::read(input)?),
             }
             Ok(())
         })?;
         if retry.attempts.is_none() && retry.backoff.is_none() {
-            return Err(syn::Error::new(key.span(), "a policy says `attempts`, `backoff` or both"));
+            return Err(syn::Error::new(key.span(), "a policy has `attempts`, `backoff` or both"));
         }
         Ok(retry)
     }
@@ -146,7 +146,9 @@ impl Backoff {
 
     fn parse(text: &str) -> Result<Self, String> {
         let Some((first, most)) = text.split_once("..") else {
-            return Err(format!("`{text}` is no backoff: write the first and the longest wait, as in \"100ms..30s\""));
+            return Err(format!(
+                "`{text}` is not a backoff: write the first and the longest wait, as in \"100ms..30s\""
+            ));
         };
         let (first, most) = (duration(first)?, duration(most)?);
         if first.is_zero() {
@@ -161,7 +163,7 @@ impl Backoff {
 
 /// `100ms`, `30s`, `5m`, `2h`, `7d`.
 fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("`{text}` is no duration: write a number and its unit, as in 100ms, 30s, 5m, 2h, 7d");
+    let wrong = || format!("`{text}` is not a duration: write a number and its unit, as in 100ms, 30s, 5m, 2h, 7d");
     let text = text.trim();
     let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
     let (number, unit) = text.split_at(digits);

@@ -12,8 +12,8 @@ pub enum EngineError {
     /// The context's functions contradict each other.
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    /// The store did not take the worker.
-    #[error("the store did not take this worker")]
+    /// The store did not accept the worker.
+    #[error("the store did not accept this worker")]
     Store(#[from] StoreError),
     /// The thread of the heartbeat did not start.
     #[error("the heartbeat's thread did not start")]
@@ -68,7 +68,7 @@ pub enum StartError {
     #[error("this worker is shutting down and starts nothing more")]
     Draining,
     /// The store failed.
-    #[error("the store did not take the start")]
+    #[error("the store did not accept the start")]
     Store(#[source] StoreError),
 }
 

@@ -104,7 +104,7 @@ pub enum WaitsOn {
         /// What the last one ended with.
         error: String,
     },
-    /// Nothing: it runs, or a step of it is in flight, on this worker.
+    /// Nothing: it runs, or a step of it is in flight, on the worker that owns its tree.
     Running {
         /// The worker.
         worker: WorkerId,

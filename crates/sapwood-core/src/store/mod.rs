@@ -1,8 +1,8 @@
 //! The store port: where a context keeps its trees, journal, timers and events.
 //!
-//! The port is narrow because one call carries a whole decision: the central one, [`Committer::commit`], takes a
-//! batch of [`Turn`]s, each all or nothing. No method names a driver's type. Each role is a trait in a file of its
-//! own, beside the types that it takes and gives; [`Store`] is the sum of the roles.
+//! The port is narrow because one call carries a whole decision: the central one, [`Committer::commit`], takes a batch
+//! of [`Turn`]s, each all or nothing. No method names a type of a database's driver. Each role is a trait in a file of
+//! its own, beside the types that it takes and gives; [`Store`] is the sum of the roles.
 //!
 //! | room | role | what it does |
 //! |---|---|---|

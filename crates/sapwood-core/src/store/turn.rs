@@ -25,9 +25,9 @@ pub trait Committer: Send {
     /// applied.
     async fn commit(&mut self, turns: &[Turn]) -> StoreResult<Vec<Verdict>>;
 
-    /// Finds out what became of a batch whose outcome is unknown: on a new connection takes the fence row
-    /// `for update`, which waits for the old statement, gives it a new incarnation, which every commit names, and
-    /// reads the revisions.
+    /// Finds out what became of a batch whose outcome is unknown. On a new connection it takes the fence row
+    /// `for update`, which waits for the old statement; it gives the row a new incarnation, which every commit names;
+    /// then it reads the revisions.
     ///
     /// # Errors
     /// [`StoreErrorKind::Connection`](super::StoreErrorKind::Connection) while the database cannot be reached: ask

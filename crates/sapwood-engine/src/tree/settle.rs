@@ -103,7 +103,7 @@ impl Tree {
         self.decided(id, PromiseState::ReturnedErr, rejection.to_bytes())
     }
 
-    /// A consumer cannot read its event: it is rejected, because a later build may never be able to either.
+    /// A consumer cannot read its event. It is rejected at once, because no later build is sure to read it.
     pub(crate) fn undecodable(&mut self, id: NodeId, message: String) -> Vec<NodeId> {
         self.decided(id, PromiseState::ReturnedErr, Rejection::of(RejectionKind::Input, message).to_bytes())
     }

@@ -1,11 +1,9 @@
 //! The broker on a real Kafka, with other people's clients beside it.
 //!
-//! The cases run on the broker at `SAPWOOD_TEST_KAFKA_URL`. librdkafka's mock broker stands in only where a real one
+//! The cases run on the broker that the environment names. librdkafka's mock broker stands in only where a real one
 //! cannot be made to fail at will.
 
 use std::collections::BTreeMap;
-use std::io::Write;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,64 +22,60 @@ use sapwood_tests::conformance::broker::reader::{Reader, assert_ordered_by_key, 
 use sapwood_tests::conformance::broker::{
     Features, fresh_group, fresh_topic, numbered, numbered_over_keys, publish_all,
 };
+use sapwood_tests::kafka::{bootstrap, kafka_url, kcat};
+use sapwood_tests::sqlite::TestFile;
+use sapwood_tests::wait::PATIENCE;
 
 const FEATURES: Features = Features { partitions: 4, refused_bytes: Some(2_000_000) };
 
 fn options() -> KafkaOptions {
-    let url = std::env::var("SAPWOOD_TEST_KAFKA_URL").expect("SAPWOOD_TEST_KAFKA_URL names a Kafka");
-    let options = KafkaOptions::from_url(&url).expect("SAPWOOD_TEST_KAFKA_URL is kafka://host:port");
+    let options = KafkaOptions::from_url(&kafka_url()).expect("kafka://host:port");
     // A machine that compiles something meanwhile makes the broker slow, and that is no fault of the code.
-    KafkaOptions { answer_timeout: SOON, ..options }
+    KafkaOptions { answer_timeout: PATIENCE, ..options }
 }
 
 fn connect(options: KafkaOptions) -> Arc<dyn Broker> {
     Arc::new(KafkaBroker::connect(options).expect("the options are good"))
 }
 
-async fn fixture() -> (Arc<dyn Broker>, Features) {
-    (connect(options()), FEATURES)
+async fn fixture() -> (Arc<dyn Broker>, Features, ()) {
+    (connect(options()), FEATURES, ())
 }
 
-sapwood_tests::broker_conformance!(
-    #[cfg_attr(not(sapwood_services), ignore = "needs Kafka; ./test brings one")]
-    fixture
-);
+sapwood_tests::on_a_broker!(kafka fixture);
 
 /// The same on the protocol in which the broker assigns.
 mod with_the_newer_group_protocol {
     use super::{Arc, Broker, FEATURES, Features, GroupProtocol, KafkaOptions, connect, options};
 
-    async fn fixture() -> (Arc<dyn Broker>, Features) {
-        (connect(KafkaOptions { group_protocol: GroupProtocol::Consumer, ..options() }), FEATURES)
+    async fn fixture() -> (Arc<dyn Broker>, Features, ()) {
+        (connect(KafkaOptions { group_protocol: GroupProtocol::Consumer, ..options() }), FEATURES, ())
     }
 
-    sapwood_tests::broker_conformance!(
-        #[cfg_attr(not(sapwood_services), ignore = "needs Kafka; ./test brings one")]
-        fixture
-    );
+    sapwood_tests::on_a_broker!(kafka fixture);
 }
 
 /// E7: what we publish is plain Kafka: another client reads key, headers and content.
 #[tokio::test(flavor = "multi_thread")]
-#[cfg_attr(not(sapwood_services), ignore = "needs Kafka; ./test brings one")]
+#[cfg_attr(not(sapwood_services), ignore = "needs Kafka: ./test provides it")]
 async fn a_foreign_client_reads_what_we_publish() {
-    let (broker, _) = fixture().await;
+    let broker = connect(options());
     let topic = fresh_topic(&broker).await;
     publish_all(&broker, (0..3).map(|n| numbered(&topic, "order-1", n)).collect()).await;
-    let read = kcat(&["-C", "-t", &topic, "-o", "beginning", "-e", "-q", "-f", "%k|%h|%s\\n"], "");
-    assert_eq!(read, "order-1|ce_id=order-1/0|0\norder-1|ce_id=order-1/1|1\norder-1|ce_id=order-1/2|2\n");
+    let read = kcat(&["-C", "-t", &topic, "-o", "beginning", "-e", "-q", "-f", "%k|%h|%s\\n"]).run().well();
+    assert_eq!(read, "order-1|ce_id=order-1/0|0\norder-1|ce_id=order-1/1|1\norder-1|ce_id=order-1/2|2");
 }
 
 /// E7: a foreign producer's records come through, with headers or without, also where they have no key and no content.
 #[tokio::test(flavor = "multi_thread")]
-#[cfg_attr(not(sapwood_services), ignore = "needs Kafka; ./test brings one")]
+#[cfg_attr(not(sapwood_services), ignore = "needs Kafka: ./test provides it")]
 async fn a_foreign_producers_records_are_delivered() {
-    let (broker, _) = fixture().await;
+    let broker = connect(options());
     let topic = fresh_topic(&broker).await;
-    kcat(&["-P", "-t", &topic, "-p", "0"], "neither key nor header\n");
-    kcat(&["-P", "-t", &topic, "-p", "0", "-K", "|", "-H", "ce_id=7", "-H", "ce_type=a.b.v1"], "order-7|{}\n");
+    produce(&["-t", &topic, "-p", "0"], "neither key nor header\n");
+    produce(&["-t", &topic, "-p", "0", "-K", "|", "-H", "ce_id=7", "-H", "ce_type=a.b.v1"], "order-7|{}\n");
     // `-Z` makes an empty content none at all: a tombstone.
-    kcat(&["-P", "-t", &topic, "-p", "0", "-K", "|", "-Z"], "order-7|\n");
+    produce(&["-t", &topic, "-p", "0", "-K", "|", "-Z"], "order-7|\n");
 
     let read = Reader::join(&broker, &fresh_group(), &[&topic]).await.read(3).await;
 
@@ -96,9 +90,9 @@ async fn a_foreign_producers_records_are_delivered() {
 
 /// E4: a key has the partition that Java's clients give it, so that other producers may write to the same topic.
 #[tokio::test(flavor = "multi_thread")]
-#[cfg_attr(not(sapwood_services), ignore = "needs Kafka; ./test brings one")]
+#[cfg_attr(not(sapwood_services), ignore = "needs Kafka: ./test provides it")]
 async fn a_key_has_the_partition_of_javas_hash() {
-    let (broker, _) = fixture().await;
+    let broker = connect(options());
     let topic = fresh_topic(&broker).await;
     let keys = ["21", "foobar", "a-little-bit-long-string"];
     publish_all(&broker, keys.iter().enumerate().map(|(n, key)| numbered(&topic, key, n)).collect()).await;
@@ -114,7 +108,7 @@ async fn a_key_has_the_partition_of_javas_hash() {
 
 /// E4: publishes that wait together keep the order of their calls.
 #[tokio::test(flavor = "multi_thread")]
-#[cfg_attr(not(sapwood_services), ignore = "needs Kafka; ./test brings one")]
+#[cfg_attr(not(sapwood_services), ignore = "needs Kafka: ./test provides it")]
 async fn publishes_keep_the_order_of_their_calls_also_where_there_is_no_room() {
     let mut options = options();
     options.settings.insert("queue.buffering.max.messages".to_owned(), "10".to_owned());
@@ -129,9 +123,9 @@ async fn publishes_keep_the_order_of_their_calls_also_where_there_is_no_room() {
 
 /// E4: where the broker itself refuses a batch, only the record that is to blame is refused, and the order stays.
 #[tokio::test(flavor = "multi_thread")]
-#[cfg_attr(not(sapwood_services), ignore = "needs Kafka; ./test brings one")]
+#[cfg_attr(not(sapwood_services), ignore = "needs Kafka: ./test provides it")]
 async fn a_batch_that_the_broker_refuses_costs_only_the_record_to_blame() {
-    let (broker, _) = fixture().await;
+    let broker = connect(options());
     let (narrow, wide) = (format!("{}.narrow", fresh_group()), fresh_topic(&broker).await);
     let topic = NewTopic::new(&narrow, 1, TopicReplication::Fixed(1)).set("max.message.bytes", "2000");
     admin().create_topics([&topic], &AdminOptions::new()).await.expect("an answer")[0].as_ref().expect("created");
@@ -151,9 +145,9 @@ async fn a_batch_that_the_broker_refuses_costs_only_the_record_to_blame() {
 
 /// E4: a topic that is not there refuses its own records and nobody else's.
 #[tokio::test(flavor = "multi_thread")]
-#[cfg_attr(not(sapwood_services), ignore = "needs Kafka; ./test brings one")]
+#[cfg_attr(not(sapwood_services), ignore = "needs Kafka: ./test provides it")]
 async fn a_record_for_no_topic_is_refused_and_the_others_go_through() {
-    let (broker, _) = fixture().await;
+    let broker = connect(options());
     let topic = fresh_topic(&broker).await;
     let answers = broker.publish(vec![numbered("there-is-no.events", "key", 0), numbered(&topic, "key", 1)]).await;
     let error = answers[0].as_ref().expect_err("there is no such topic");
@@ -164,21 +158,22 @@ async fn a_record_for_no_topic_is_refused_and_the_others_go_through() {
 
 /// H4: records of a transaction that was aborted are not delivered, and the gaps they leave mean nothing.
 #[tokio::test(flavor = "multi_thread")]
-#[cfg_attr(not(sapwood_services), ignore = "needs Kafka; ./test brings one")]
+#[cfg_attr(not(sapwood_services), ignore = "needs Kafka: ./test provides it")]
 async fn only_what_is_committed_is_delivered() {
-    let (broker, _) = fixture().await;
+    let broker = connect(options());
     let topic = fresh_topic(&broker).await;
     let to = topic.clone();
     tokio::task::spawn_blocking(move || {
         let mut config = client_config();
         let producer: BaseProducer = config.set("transactional.id", fresh_group()).create().expect("a producer");
-        producer.init_transactions(SOON).expect("transactions");
+        producer.init_transactions(PATIENCE).expect("transactions");
         for (n, commits) in [true, false, true].into_iter().enumerate() {
             producer.begin_transaction().expect("a transaction");
             let content = n.to_string();
             producer.send(BaseRecord::to(&to).key("key").payload(&content)).map_err(|(error, _)| error).expect("sent");
-            producer.flush(SOON).expect("delivered");
-            if commits { producer.commit_transaction(SOON) } else { producer.abort_transaction(SOON) }.expect("ended");
+            producer.flush(PATIENCE).expect("delivered");
+            if commits { producer.commit_transaction(PATIENCE) } else { producer.abort_transaction(PATIENCE) }
+                .expect("ended");
         }
     })
     .await
@@ -190,16 +185,16 @@ async fn only_what_is_committed_is_delivered() {
 
 /// H8: a topic that is deleted while it is read stops its reader; so does one that was created again.
 #[tokio::test(flavor = "multi_thread")]
-#[cfg_attr(not(sapwood_services), ignore = "needs Kafka; ./test brings one")]
+#[cfg_attr(not(sapwood_services), ignore = "needs Kafka: ./test provides it")]
 async fn a_topic_that_is_gone_or_another_one_stops_its_reader() {
     for again in [false, true] {
-        let (broker, features) = fixture().await;
+        let broker = connect(options());
         let topic = fresh_topic(&broker).await;
         publish_all(&broker, numbered_over_keys(&topic, 0..20)).await;
         let mut reader = Reader::join(&broker, &fresh_group(), &[&topic]).await;
         reader.read(20).await;
         let id = reader.assigned[0].topic_id.clone();
-        assert!(id.is_some() && reader.assigned.len() == features.partitions);
+        assert!(id.is_some() && reader.assigned.len() == FEATURES.partitions);
 
         let deleted = admin().delete_topics(&[&topic], &AdminOptions::new()).await.expect("an answer");
         deleted[0].as_ref().expect("deleted");
@@ -215,12 +210,12 @@ async fn a_topic_that_is_gone_or_another_one_stops_its_reader() {
 
 /// H8: records that retention drops before they are read stop the reader, at the beginning and on the way.
 #[tokio::test(flavor = "multi_thread")]
-#[cfg_attr(not(sapwood_services), ignore = "needs Kafka; ./test brings one")]
+#[cfg_attr(not(sapwood_services), ignore = "needs Kafka: ./test provides it")]
 async fn records_dropped_before_they_are_read_are_reported() {
-    let (broker, features) = fixture().await;
+    let broker = connect(options());
     let topic = fresh_topic(&broker).await;
     let mut reader = Reader::join(&broker, &fresh_group(), &[&topic]).await;
-    reader.assigned(features.partitions).await;
+    reader.assigned(FEATURES.partitions).await;
     let assigned = reader.assigned.clone();
     reader.begin(&assigned).await.expect("reading begins");
     // 60 MB: more than the reader takes ahead, so that it has to come back for what is dropped.
@@ -241,7 +236,7 @@ async fn records_dropped_before_they_are_read_are_reported() {
 
     let mut late = Reader::join(&broker, &fresh_group(), &[&topic]).await;
     late.positions.insert((topic.clone(), partition), 5);
-    late.assigned(features.partitions).await;
+    late.assigned(FEATURES.partitions).await;
     let error = late.begin(&assigned).await.expect_err("offset 5 is gone");
     assert_eq!(error.kind(), BrokerErrorKind::Fatal);
     assert!(error.to_string().contains(&topic), "{error}");
@@ -315,12 +310,9 @@ async fn a_broker_that_cannot_be_reached_is_named() {
     }
 }
 
-/// How long a call of the test's own clients may take.
-const SOON: Duration = Duration::from_secs(30);
-
 fn client_config() -> ClientConfig {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", options().bootstrap);
+    config.set("bootstrap.servers", bootstrap());
     config
 }
 
@@ -340,17 +332,11 @@ fn noise(count: usize, seed: u64) -> Bytes {
     (0..count).map(|_| next()).collect()
 }
 
-/// Runs the client of the system's packages; gives what it prints.
-fn kcat(arguments: &[&str], input: &str) -> String {
-    let mut command = Command::new("kcat");
-    command.args(["-b", &options().bootstrap]).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
-    // Its warnings about its own settings are nobody's concern.
-    command.stderr(Stdio::null());
-    let mut kcat = command.spawn().expect("kcat is installed");
-    kcat.stdin.take().expect("a pipe").write_all(input.as_bytes()).expect("input");
-    let output = kcat.wait_with_output().expect("an end");
-    assert!(output.status.success(), "kcat {arguments:?}");
-    String::from_utf8(output.stdout).expect("text")
+/// Lets the foreign client send these lines, each a record.
+fn produce(arguments: &[&str], lines: &str) {
+    let file = TestFile::fresh();
+    std::fs::write(file.path(), lines).expect("a file is written");
+    let _ = kcat(arguments).arguments(["-P", "-l"]).arguments([file.path()]).run().well();
 }
 
 /// The error that ends a subscription.

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
-use sapwood_core::broker::{Broker, BrokerError, BrokerErrorKind, Record, Subscription};
+use sapwood_core::broker::{Broker, BrokerErrorKind};
 use sapwood_events::LogBroker;
 use sapwood_tests::conformance::broker::Features;
 use sapwood_tests::store::TestStore;
@@ -14,24 +13,26 @@ const FEATURES: Features = Features { partitions: 1, refused_bytes: None };
 mod postgres {
     use super::*;
 
-    async fn fixture() -> (Arc<dyn Broker>, Features) {
+    async fn fixture() -> (Arc<dyn Broker>, Features, TestStore) {
         over(TestStore::postgres().await)
     }
 
-    sapwood_tests::broker_conformance!(
-        #[cfg_attr(not(sapwood_services), ignore = "needs PostgreSQL: ./test provides it")]
-        fixture
-    );
+    sapwood_tests::on_a_broker!(postgres fixture);
 }
 
 mod sqlite {
     use super::*;
 
-    async fn fixture() -> (Arc<dyn Broker>, Features) {
+    async fn fixture() -> (Arc<dyn Broker>, Features, TestStore) {
         over(TestStore::sqlite().await)
     }
 
-    sapwood_tests::broker_conformance!(fixture);
+    sapwood_tests::on_a_broker!(nothing fixture);
+}
+
+/// The log of a store, which has to stay as long as the broker is used.
+fn over(test: TestStore) -> (Arc<dyn Broker>, Features, TestStore) {
+    (Arc::new(LogBroker::of_one(test.store())), FEATURES, test)
 }
 
 /// A topic of a context that is not in this process would be a log that nobody ever fills.
@@ -48,38 +49,4 @@ async fn a_topic_of_a_context_elsewhere_is_refused_by_name() {
         assert!(error.to_string().contains("`orders`") && error.to_string().contains("kafka://"), "{error}");
     }
     test.store().close().await;
-}
-
-/// A broker that keeps its store's place as long as it is used.
-struct Placed {
-    broker: LogBroker,
-    _place: TestStore,
-}
-
-fn over(place: TestStore) -> (Arc<dyn Broker>, Features) {
-    let broker = LogBroker::of_one(place.store());
-    (Arc::new(Placed { broker, _place: place }), FEATURES)
-}
-
-#[async_trait]
-impl Broker for Placed {
-    fn describe(&self) -> String {
-        self.broker.describe()
-    }
-
-    async fn ping(&self) -> Result<(), BrokerError> {
-        self.broker.ping().await
-    }
-
-    async fn topics_ensure(&self, topics: &[String]) -> Result<(), BrokerError> {
-        self.broker.topics_ensure(topics).await
-    }
-
-    async fn publish(&self, records: Vec<Record>) -> Vec<Result<(), BrokerError>> {
-        self.broker.publish(records).await
-    }
-
-    async fn subscribe(&self, group: &str, topics: &[String]) -> Result<Box<dyn Subscription>, BrokerError> {
-        self.broker.subscribe(group, topics).await
-    }
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use sapwood_tests::workspace;
+
 mod commit {
     sapwood_tests::on_both_stores!(sapwood_tests::conformance::store::commit {
         a_turn_of_a_tree_owned_by_another_is_refused_and_99_others_commit,
@@ -162,18 +164,30 @@ mod hints {
     });
 }
 
-/// A case that nobody lists would pass for ever.
+/// A case that stands in no list would pass for ever.
 #[test]
 fn every_case_of_the_suite_is_listed_here() {
-    let suite = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/conformance/store");
-    let listed: BTreeSet<&str> =
-        include_str!("store.rs").lines().filter_map(|line| line.trim().strip_suffix(',')).collect();
-    for file in std::fs::read_dir(suite).expect("the suite is there") {
-        let text = std::fs::read_to_string(file.expect("a file").path()).expect("it is text");
-        for line in text.lines().filter(|line| line.ends_with("(test: &TestStore) {")) {
-            let Some(rest) = line.strip_prefix("pub async fn ") else { continue };
-            let name = rest.split('(').next().unwrap_or_default();
-            assert!(listed.contains(name), "{name} is not run");
+    assert_all_listed("store", "(test: &TestStore)", include_str!("store.rs"));
+}
+
+/// The same for the cases of the broker port.
+#[test]
+fn every_case_of_the_broker_s_suite_is_listed_in_its_macro() {
+    assert_all_listed("broker", "(broker: Arc<dyn Broker>", include_str!("../src/cases.rs"));
+}
+
+/// Shows that `list` has each case of a suite, a name and a comma on a line; their parameters begin like this.
+fn assert_all_listed(suite: &str, parameters: &str, list: &str) {
+    let suite = Path::new("tests/src/conformance").join(suite);
+    let listed: BTreeSet<&str> = list.lines().filter_map(|line| line.trim().strip_suffix(',')).collect();
+    let texts = workspace::texts("rs").into_iter().filter(|(file, _)| file.starts_with(&suite));
+    let mut cases = 0;
+    for (file, text) in texts {
+        let lines = text.lines().filter_map(|line| line.strip_prefix("pub async fn "));
+        for name in lines.filter_map(|line| line.split_once(parameters)).map(|(name, _)| name) {
+            cases += 1;
+            assert!(listed.contains(name), "{name} of {} is not run", file.display());
         }
     }
+    assert!(cases > 10, "the cases are found");
 }

@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use sapwood_core::TreeId;
 use sapwood_core::store::{Committer, Recovered, Started, Turn, Verdict};
-use sapwood_tests::conformance::store::fixture::{PAST_LEASE, Worker, event, full, outbox, row, start, turn};
+use sapwood_tests::conformance::store::fixture::{Worker, event, full, row, start, turn};
 use sapwood_tests::postgres::TestSchema;
-use sapwood_tests::store::TestStore;
+use sapwood_tests::store::{PAST_LEASE, TestStore, outbox};
+use sapwood_tests::wait::{until_asked, within};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Executor as _};
 
-/// Far longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How often the database is asked who waits.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// A stranger with an open transaction.
 struct Stranger(PgConnection);
@@ -49,17 +50,12 @@ async fn until_waiting(schema: &TestSchema, count: i64) {
     let mut connection = schema.connect().await;
     let sql = "select count(*) from pg_stat_activity
                where wait_event_type = 'Lock' and application_name like 'sapwood ' || $1 || ' %'";
-    let waited = async {
-        loop {
-            let waiting: i64 =
-                sqlx::query_scalar(sql).bind(schema.name()).fetch_one(&mut connection).await.expect("counted");
-            if waiting >= count {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+    let waits = async || {
+        let waiting: i64 =
+            sqlx::query_scalar(sql).bind(schema.name()).fetch_one(&mut connection).await.expect("counted");
+        if waiting >= count { Ok(()) } else { Err(waiting) }
     };
-    tokio::time::timeout(PATIENCE, waited).await.expect("somebody waits for a lock");
+    until_asked("somebody waits for a lock", LOOK, waits).await;
 }
 
 async fn postgres() -> TestStore {
@@ -93,7 +89,7 @@ async fn a_locked_tree_is_busy_and_the_others_commit() {
         assert_eq!(*verdict, expected, "turn {place}");
     }
     assert_eq!(row(&store, trees[3]).await.revision, 1);
-    assert_eq!(outbox(&store).await.len(), 98);
+    assert_eq!(outbox(store.as_ref()).await.len(), 98);
     stranger.let_go().await;
     assert_eq!(worker.commit_one(full(trees[3], 1)).await, Verdict::Committed);
 }
@@ -128,7 +124,7 @@ async fn a_held_lane_holds_up_nobody_else() {
     let stranger = Stranger::hold_lane(schema(&test), lane).await;
     let emit = Turn { events: vec![event(*other, 1)], ..turn(*other, 1) };
     let commits = async { assert_eq!(worker.commit_one(emit).await, Verdict::Committed) };
-    tokio::time::timeout(PATIENCE, commits).await.expect("it does not wait");
+    within("a commit that need not wait", commits).await;
     stranger.let_go().await;
 }
 
@@ -164,7 +160,7 @@ async fn a_recovery_waits_for_the_statement_that_is_still_under_way() {
             () = until_waiting(schema(&test), 2) => {}
         }
         stranger.let_go().await;
-        tokio::time::timeout(PATIENCE, recovering).await.expect("in time").expect("it finds out")
+        within("a recovery", recovering).await.expect("it finds out")
     };
 
     // The connection was closed while its statement waited, so the database may have given it up. Either is right, if
@@ -178,7 +174,7 @@ async fn a_recovery_waits_for_the_statement_that_is_still_under_way() {
         }
         Recovered::Refused => panic!("the tree is this worker's own"),
     }
-    assert_eq!(outbox(&store).await.len(), 1);
+    assert_eq!(outbox(store.as_ref()).await.len(), 1);
 }
 
 /// C1: a burial waits for the commit of the dying that is under way, so what is read after it is final.

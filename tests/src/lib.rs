@@ -2,14 +2,19 @@
 //!
 //! | room | what is there |
 //! |---|---|
-//! | [`store`] | a store of its own for a test, on either database, and `on_both_stores!` |
-//! | [`postgres`], [`sqlite`] | a schema, a file, for one test |
-//! | [`engine`], [`faults`] | engines on such a store, crashed and taken over; a store that fails on purpose |
-//! | [`wait`] | waits that give up |
-//! | [`process`] | programs of the workspace, run as processes and watched |
-//! | [`workspace`] | what cargo knows of the workspace, and its files |
-//! | [`clock`], [`environment`] | the clock that tests move; chance from a seed, on one thread |
+//! | [`store`] | a store of its own for a test, on either database |
+//! | [`postgres`], [`sqlite`], [`kafka`] | a schema, a database, a file, the broker |
+//! | [`front`] | what stands before such a store: it tells of changes and makes faults |
+//! | [`changes`], [`wait`] | what tells a test that something has changed, and how it waits |
+//! | [`faults`] | faults that a test plans, of stores and of brokers |
+//! | [`engine`] | engines on such a store, crashed and taken over |
+//! | [`probe`] | what functions under test tell their test, and are told by it |
+//! | [`cases`] | the macros that make a test of each case, on every database, engine or broker |
 //! | [`conformance`] | the cases that every store and every broker passes |
+//! | [`process`] | programs of the workspace, run as processes and watched |
+//! | [`http`] | requests, with no library between them and the socket |
+//! | [`clock`], [`environment`] | the clock that tests move; chance from a seed, on one thread |
+//! | [`workspace`] | what cargo knows of the workspace, and its files |
 //!
 //! The tests are in `it/`. Those that need a server are ignored by a plain `cargo test`; `./test` brings the servers
 //! and ignores none.
@@ -17,12 +22,18 @@
 // The cases of `it/ui.rs` are compiled against the crates that this library refers to. These no module here names.
 use {sapwood as _, schemars as _, serde as _, thiserror as _};
 
+pub mod cases;
+pub mod changes;
 pub mod clock;
 pub mod conformance;
 pub mod engine;
 pub mod environment;
 pub mod faults;
+pub mod front;
+pub mod http;
+pub mod kafka;
 pub mod postgres;
+pub mod probe;
 pub mod process;
 pub mod sqlite;
 pub mod store;

@@ -4,21 +4,39 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sapwood_core::clock::Clock;
-use sapwood_core::store::Store;
+use sapwood_core::store::{OutboxRow, Store};
 use sapwood_postgres::{PostgresOptions, PostgresStore};
 use sapwood_sqlite::{SqliteOptions, SqliteStore};
 use sqlx::{AssertSqlSafe, Executor as _};
 
+use crate::changes::Changes;
 use crate::clock::ManualClock;
+use crate::front::telling;
 use crate::postgres::TestSchema;
 use crate::sqlite::TestFile;
+
+/// Longer than any test: a lease ends only if the test moves the clock, so a busy machine declares nobody dead.
+pub const LEASE: Duration = Duration::from_secs(3_600);
+
+/// Past the end of every lease that began before.
+pub const PAST_LEASE: Duration = Duration::from_secs(2 * 3_600);
 
 /// A migrated, empty store in a place of its own, which is removed when this is dropped.
 pub struct TestStore {
     // Before the place: its connections are closed before the place is removed.
     store: Arc<dyn Store>,
+    changes: Changes,
     clock: Arc<ManualClock>,
     place: Place,
+}
+
+/// A kind of database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Database {
+    /// The PostgreSQL that the environment names.
+    Postgres,
+    /// SQLite, in a file.
+    Sqlite,
 }
 
 enum Place {
@@ -27,29 +45,45 @@ enum Place {
 }
 
 impl TestStore {
+    /// A store on a database of this kind.
+    ///
+    /// # Panics
+    /// As [`Self::postgres`] and [`Self::sqlite`].
+    pub async fn on(database: Database) -> Self {
+        match database {
+            Database::Postgres => Self::postgres().await,
+            Database::Sqlite => Self::sqlite().await,
+        }
+    }
+
     /// A store on the PostgreSQL that the environment names.
     ///
     /// # Panics
-    /// Where it cannot be reached.
+    /// If it cannot be reached.
     pub async fn postgres() -> Self {
         let schema = TestSchema::fresh();
         let store = postgres_store(&schema).await;
         store.migrate().await.expect("the schema is migrated");
         schema.replace_clock().await;
-        Self { store: Arc::new(store), clock: Arc::new(ManualClock::new()), place: Place::Postgres(schema) }
+        Self::telling(Arc::new(store), Arc::new(ManualClock::new()), Place::Postgres(schema))
     }
 
     /// A store on SQLite, in a file.
     ///
     /// # Panics
-    /// Where the file cannot be made.
+    /// If the file cannot be made.
     pub async fn sqlite() -> Self {
         let file = TestFile::fresh();
         let clock = Arc::new(ManualClock::new());
         let options = SqliteOptions::file(file.path()).clock(Arc::clone(&clock) as Arc<dyn Clock>);
         let store = SqliteStore::open(options).await.expect("the store opens");
         store.migrate().await.expect("the file is migrated");
-        Self { store: Arc::new(store), clock, place: Place::Sqlite(file) }
+        Self::telling(Arc::new(store), clock, Place::Sqlite(file))
+    }
+
+    fn telling(store: Arc<dyn Store>, clock: Arc<ManualClock>, place: Place) -> Self {
+        let changes = Changes::default();
+        Self { store: telling(store, &changes), changes, clock, place }
     }
 
     /// The store.
@@ -61,12 +95,27 @@ impl TestStore {
     /// The store as another process has it. SQLite has one process at a time; there it is the same store.
     ///
     /// # Panics
-    /// Where PostgreSQL cannot be reached.
+    /// If PostgreSQL cannot be reached.
     pub async fn another(&self) -> Arc<dyn Store> {
         match &self.place {
-            Place::Postgres(schema) => Arc::new(postgres_store(schema).await),
+            Place::Postgres(schema) => telling(Arc::new(postgres_store(schema).await), &self.changes),
             Place::Sqlite(_) => self.store(),
         }
+    }
+
+    /// Which kind of database it is on.
+    #[must_use]
+    pub fn database(&self) -> Database {
+        match self.place {
+            Place::Postgres(_) => Database::Postgres,
+            Place::Sqlite(_) => Database::Sqlite,
+        }
+    }
+
+    /// What tells of every change of this store, by whichever process of the test.
+    #[must_use]
+    pub fn changes(&self) -> &Changes {
+        &self.changes
     }
 
     /// The clock that the store judges by. Move it with [`Self::advance`].
@@ -86,8 +135,9 @@ impl TestStore {
     /// Runs SQL of the test's own, on a connection of its own.
     ///
     /// # Panics
-    /// Where the database refuses it.
+    /// If the database refuses it.
     pub async fn execute(&self, sql: &str) {
+        let _tell = self.changes.tell_at_the_end();
         let sql = AssertSqlSafe(sql.to_owned());
         match &self.place {
             Place::Postgres(schema) => {
@@ -99,7 +149,7 @@ impl TestStore {
         }
     }
 
-    /// The schema, where the store is on PostgreSQL.
+    /// The schema, if the store is on PostgreSQL.
     #[must_use]
     pub fn schema(&self) -> Option<&TestSchema> {
         match &self.place {
@@ -108,7 +158,7 @@ impl TestStore {
         }
     }
 
-    /// The file, where the store is on SQLite.
+    /// The file, if the store is on SQLite.
     #[must_use]
     pub fn file(&self) -> Option<&TestFile> {
         match &self.place {
@@ -123,49 +173,21 @@ async fn postgres_store(schema: &TestSchema) -> PostgresStore {
     PostgresStore::connect(options).await.expect("PostgreSQL answers")
 }
 
-/// Runs each case of a module on both stores, as `postgres::CASE` and `sqlite::CASE`.
+/// Every row of the outbox, lane by lane, in the order of the commits.
 ///
-/// A case is `pub async fn case(test: &TestStore)`. Use it once within a module, for it makes modules of these two
-/// names:
-///
-/// ```text
-/// mod claim {
-///     sapwood_tests::on_both_stores!(sapwood_tests::conformance::store::claim { a_claim_is_bounded });
-/// }
-/// ```
-#[macro_export]
-macro_rules! on_both_stores {
-    ($($module:ident)::+ { $($cases:tt)* }) => {
-        mod postgres {
-            $crate::on_one_store!(
-                postgres
-                #[cfg_attr(not(sapwood_services), ignore = "needs PostgreSQL: ./test provides it")]
-                $($module)::+ { $($cases)* }
-            );
-        }
-        mod sqlite {
-            $crate::on_one_store!(sqlite #[allow(unused_attributes)] $($module)::+ { $($cases)* });
-        }
-    };
+/// # Panics
+/// If the store does not answer.
+pub async fn outbox(store: &dyn Store) -> Vec<OutboxRow> {
+    let mut rows = Vec::new();
+    for lane in 0..store.info().lanes {
+        rows.extend(store.outbox_read(lane, 0, 100_000).await.expect("a lane is read"));
+    }
+    rows
 }
 
-/// One half of [`on_both_stores!`].
-#[doc(hidden)]
-#[macro_export]
-macro_rules! on_one_store {
-    ($kind:ident #[$attribute:meta] $($module:ident)::+ { $($case:ident),* $(,)? }) => {
-        use $($module)::+ as cases;
-        $crate::on_one_store!(@each $kind #[$attribute] $($case)*);
-    };
-    (@each $kind:ident #[$attribute:meta]) => {};
-    (@each $kind:ident #[$attribute:meta] $case:ident $($rest:ident)*) => {
-        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        #[$attribute]
-        async fn $case() {
-            let test = $crate::store::TestStore::$kind().await;
-            cases::$case(&test).await;
-            test.store().close().await;
-        }
-        $crate::on_one_store!(@each $kind #[$attribute] $($rest)*);
-    };
+/// Runs a case on a store of its own.
+pub async fn run(database: Database, case: impl AsyncFnOnce(&TestStore)) {
+    let test = TestStore::on(database).await;
+    case(&test).await;
+    test.store().close().await;
 }

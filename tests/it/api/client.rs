@@ -1,15 +1,13 @@
-//! A server for a test, and a client that reads what goes over the wire: no library between it and the socket.
+//! A server for a test, and what its clients ask.
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use sapwood_api::{ContextApi, HealthPart};
 use sapwood_engine::{Engine, EngineOptions, SystemEnvironment};
+use sapwood_tests::http::{self, Reply};
 use sapwood_tests::store::TestStore;
 use serde_json::Value;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::context::ParcelsApp;
@@ -18,7 +16,7 @@ use super::context::ParcelsApp;
 pub(crate) struct Server {
     pub(crate) engine: Engine,
     pub(crate) app: Arc<ParcelsApp>,
-    address: SocketAddr,
+    address: String,
     serving: JoinHandle<()>,
 }
 
@@ -42,7 +40,7 @@ impl Server {
         let engine = Engine::launch(Arc::clone(&app), test.another().await, options).await.expect("an engine");
         let router = sapwood_api::router(vec![ContextApi::new(engine.clone()).health(parts)]);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("an address");
+        let address = listener.local_addr().expect("an address").to_string();
         let serving = tokio::spawn(async move { axum::serve(listener, router).await.expect("serves") });
         Self { engine, app, address, serving }
     }
@@ -66,69 +64,10 @@ impl Server {
     }
 
     pub(crate) async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
-        let mut request = format!("{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n");
-        for (name, value) in headers {
-            request.push_str(&format!("{name}: {value}\r\n"));
-        }
-        if method != "GET" {
-            request.push_str(&format!("content-length: {}\r\n", body.len()));
-        }
-        request.push_str("\r\n");
-        self.send_raw(&[request.as_bytes(), body].concat()).await
+        http::send(&self.address, method, path, headers, body).await
     }
 
-    /// Sends these bytes and reads until the server closes the connection.
     pub(crate) async fn send_raw(&self, request: &[u8]) -> Reply {
-        let mut stream = TcpStream::connect(self.address).await.expect("connects");
-        // A server that refuses a body closes without reading it; what matters is what it answered.
-        let _ = stream.write_all(request).await;
-        let mut response = Vec::new();
-        let _ = stream.read_to_end(&mut response).await;
-        Reply::read(&response)
-    }
-}
-
-/// A response.
-#[derive(Debug)]
-pub(crate) struct Reply {
-    pub(crate) status: u16,
-    pub(crate) headers: HashMap<String, String>,
-    pub(crate) body: String,
-}
-
-impl Reply {
-    fn read(response: &[u8]) -> Self {
-        let response = String::from_utf8_lossy(response);
-        let (head, body) = response.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no response: {response:?}"));
-        let mut lines = head.lines();
-        let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|code| code.parse().ok());
-        let headers =
-            lines.filter_map(|line| line.split_once(": ")).map(|(name, value)| (name.to_owned(), value.to_owned()));
-        Self { status: status.expect("a status"), headers: headers.collect(), body: body.to_owned() }
-    }
-
-    pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", String::as_str)
-    }
-
-    pub(crate) fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
-    }
-
-    /// The body of an answer with this status.
-    pub(crate) fn expect(&self, status: u16) -> Value {
-        assert_eq!(self.status, status, "{}", self.body);
-        self.json()
-    }
-
-    /// The body of a problem with this status and code.
-    pub(crate) fn problem(&self, status: u16, code: &str) -> Value {
-        let body = self.expect(status);
-        assert_eq!(self.header("content-type"), "application/problem+json");
-        assert_eq!(body["code"], code, "{body}");
-        assert_eq!(body["status"], status);
-        assert_eq!(body["type"], format!("/problems/{code}"));
-        assert!(["title", "detail", "instance"].iter().all(|member| body[member].is_string()), "{body}");
-        body
+        http::send_raw(&self.address, request).await
     }
 }

@@ -1,9 +1,10 @@
 //! The context whose API is tested.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sapwood::prelude::*;
-use tokio::sync::Semaphore;
+use sapwood_tests::probe::Probe;
 
 /// The parcels context.
 #[derive(BoundedContext)]
@@ -11,17 +12,11 @@ use tokio::sync::Semaphore;
 pub(crate) struct Parcels;
 
 /// What its functions use.
-#[derive(Dependencies)]
+#[derive(Default, Dependencies)]
 #[dependencies(of = Parcels)]
 pub(crate) struct ParcelsApp {
-    /// A step of `scan` passes for each permit.
-    pub(crate) scanner: Semaphore,
-}
-
-impl Default for ParcelsApp {
-    fn default() -> Self {
-        Self { scanner: Semaphore::new(0) }
-    }
+    /// A step of `scan` waits at its gate `scanner`.
+    pub(crate) probe: Arc<Probe>,
 }
 
 /// A parcel was sent.
@@ -106,7 +101,7 @@ pub(crate) async fn store(cx: &mut Cx<ParcelsApp>, hours: u64) -> Result<u64, Pa
 pub(crate) async fn scan(cx: &mut Cx<ParcelsApp>) -> Result<(), ParcelError> {
     let app = cx.dependencies();
     cx.step("scanner", || async {
-        app.scanner.acquire().await.map_err(|_closed| ParcelError::Busy)?.forget();
+        app.probe.pass("scanner").await;
         Ok(())
     })
     .await

@@ -3,9 +3,11 @@
 use sapwood::prelude::*;
 use sapwood_core::tree::PromiseState;
 use sapwood_engine::ResultError;
-use sapwood_tests::engine::{Probe, World, has_seen, node, promise, tree_suspended, tree_until};
+use sapwood_tests::engine::{World, node, promise};
+use sapwood_tests::probe::Probe;
+use sapwood_tests::store::outbox;
 
-use super::{HOUR, Probed, Trouble, once, outbox, quick};
+use super::{HOUR, Probed, Trouble, once, quick};
 
 sapwood_tests::on_every_engine!(crate::engine::boundaries {
     if_func3_fails_beside_func4_only_func3_runs_again,
@@ -100,7 +102,7 @@ async fn if_func3_fails_beside_func4_only_func3_runs_again(world: &World) {
     let engine = world.launch(&app).await;
     let tree = engine.start(ta_func1()).await.expect("a tree");
     // Number 1 is func4's step, number 2 is func4; func2 has been told.
-    has_seen(&engine, tree.id(), "/0", 2).await;
+    world.has_seen(&engine, tree.id(), "/0", 2).await;
     app.reached("func3 works", 1).await;
     let func2_so_far = if world.evicts() { 2 } else { 1 };
     assert_eq!(activations(&app), [1, func2_so_far, 1, 1, 1, 1]);
@@ -147,7 +149,7 @@ async fn if_func3_panics_only_func3_runs_again(world: &World) {
     let engine = world.launch(&app).await;
     app.turn_on("func3 panics");
     let tree = engine.start(ta_func1()).await.expect("a tree");
-    has_seen(&engine, tree.id(), "/0", 2).await;
+    world.has_seen(&engine, tree.id(), "/0", 2).await;
     app.reached("func3 works", 1).await;
     let func2_so_far = if world.evicts() { 2 } else { 1 };
 
@@ -167,7 +169,7 @@ async fn if_the_worker_dies_in_func3_only_func3_runs_again(world: &World) {
     let app = Probe::new();
     let engine = world.launch(&app).await;
     let tree = engine.start(ta_func1()).await.expect("a tree").id();
-    has_seen(&engine, tree, "/0", 2).await;
+    world.has_seen(&engine, tree, "/0", 2).await;
     app.reached("func3 works", 1).await;
     let [func1, func2, ..] = activations(&app);
 
@@ -358,7 +360,7 @@ async fn an_error_made_of_a_recorded_value_is_never_retried(world: &World) {
     let app = Probe::new();
     let engine = world.launch(&app).await;
     let tree = engine.start(dislikes_its_number()).await.expect("a tree");
-    tree_suspended(&engine, tree.id()).await;
+    world.tree_suspended(&engine, tree.id()).await;
     world.advance(HOUR).await;
     tree.result().await.expect_err("it fails");
     assert_eq!(app.count("dislikes_its_number"), 1);
@@ -383,7 +385,7 @@ async fn a_failed_step_after_which_something_was_recorded_is_not_forgotten(world
     let app = Probe::new();
     let engine = world.launch(&app).await;
     let tree = engine.start(fails_late()).await.expect("a tree");
-    tree_suspended(&engine, tree.id()).await;
+    world.tree_suspended(&engine, tree.id()).await;
     world.advance(HOUR).await;
     let Err(ResultError::Call(CallError::Failed { attempts, .. })) = tree.result().await else { panic!("it fails") };
     assert_eq!((attempts, app.count("fails_late tries")), (1, 1));
@@ -422,6 +424,6 @@ async fn a_retry_finds_the_children_of_the_attempt_before(world: &World) {
     app.open("child", 1);
     assert_eq!(tree.result().await.expect("a result"), "4");
     assert_eq!(app.count("child works"), 1);
-    let view = tree_until(&engine, tree.id(), |view| promise(view, "/0") == Some(PromiseState::Resolved)).await;
+    let view = world.tree_until(&engine, tree.id(), |view| promise(view, "/0") == Some(PromiseState::Resolved)).await;
     assert_eq!(view.nodes.len(), 2, "the child was called once");
 }

@@ -10,11 +10,14 @@ use sapwood_core::journal::{Entry, EntryKind};
 use sapwood_core::store::{Ownership, Store, Turn};
 use sapwood_core::tree::{PromiseState, TreeState};
 use sapwood_engine::EngineOptions;
-use sapwood_tests::engine::{Probe, World, tree_suspended, until};
-use sapwood_tests::faults::{Fault, Faults};
+use sapwood_tests::engine::World;
+use sapwood_tests::faults::Fault;
+use sapwood_tests::front::with_faults;
+use sapwood_tests::probe::Probe;
+use sapwood_tests::store::{PAST_LEASE, outbox};
 use sapwood_tests::wait::within;
 
-use super::{HOUR, Probed, Trouble, dozes, once, outbox, quick};
+use super::{HOUR, Probed, Trouble, dozes, once, quick};
 
 sapwood_tests::on_every_engine!(crate::engine::claims {
     a_crash_before_any_commit_changes_nothing_but_repeats_what_was_not_recorded,
@@ -115,7 +118,7 @@ struct Run {
 /// A run with a fault at its `commit`-th commit; `None` once the run has fewer.
 async fn run_with(world: &World, commit: usize, fault: Fault) -> Option<Run> {
     let app = Probe::new();
-    let (store, faults) = Faults::before(world.store().store());
+    let (store, faults) = with_faults(world.store().store());
     let first = world.launch_on(&app, store, world.options()).await;
     faults.kills(&first);
     faults.plan(commit, fault);
@@ -286,7 +289,7 @@ async fn a_stale_owner_is_refused_and_stops(world: &World) {
     // A heartbeat may come between the jump of the clock and the burial.
     let bury = async {
         loop {
-            world.store().advance(sapwood_tests::engine::LEASE * 2).await;
+            world.store().advance(PAST_LEASE).await;
             let buried = fresh.store().worker_bury(fresh.worker(), &[stale.worker()]).await.expect("a burial");
             if !buried.is_empty() {
                 break;
@@ -318,11 +321,11 @@ async fn a_drain_lets_a_step_in_flight_end_and_the_next_worker_goes_on(world: &W
     let first = world.launch(&app).await;
     let tree = first.start(is_drained()).await.expect("a tree").id();
     app.reached("waits", 1).await;
-    let draining = first.clone();
-    let draining = tokio::spawn(async move { draining.drain().await });
-    until("it drains", async || first.health().is_draining).await;
+    let mut draining = std::pin::pin!(first.drain());
+    assert!(futures::poll!(draining.as_mut()).is_pending(), "a step is in flight");
+    assert!(first.health().is_draining);
     app.open("gate", 1);
-    within("the drain", draining).await.expect("no panic").expect("a drain");
+    within("the drain", draining).await.expect("a drain");
     assert_eq!((app.count("waits"), app.count("after")), (1, 0));
     let view = first.tree(tree).await.expect("the store").expect("the tree");
     assert_eq!((view.row.owner, view.row.state), (None, TreeState::Running));
@@ -338,12 +341,12 @@ async fn a_drain_lets_a_step_in_flight_end_and_the_next_worker_goes_on(world: &W
 /// claim them, so it goes on with them itself, once.
 async fn a_claim_whose_answer_is_lost_strands_no_tree(world: &World) {
     let app = Probe::new();
-    let (store, faults) = Faults::before(world.store().another().await);
+    let (store, faults) = with_faults(world.store().another().await);
     let engine = world.launch_on(&app, store, world.options()).await;
     let mut trees = Vec::new();
     for n in 0..3 {
         let tree = engine.start(dozes(format!("sleeper {n}"), 1)).await.expect("a tree");
-        tree_suspended(&engine, tree.id()).await;
+        world.tree_suspended(&engine, tree.id()).await;
         trees.push(tree);
     }
     faults.lose_claim();

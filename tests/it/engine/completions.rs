@@ -3,7 +3,8 @@
 use futures::stream::{FuturesUnordered, StreamExt};
 use sapwood::prelude::*;
 use sapwood_core::tree::{PromiseState, TreeState};
-use sapwood_tests::engine::{Probe, World, node, promise, tree_suspended, tree_until};
+use sapwood_tests::engine::{World, node, promise};
+use sapwood_tests::probe::Probe;
 
 use super::{HOUR, Trouble, leaf};
 
@@ -48,7 +49,7 @@ async fn completions_come_in_the_order_they_were_recorded_on_every_replay(world:
         app.open(&format!("race {n}"), 1);
         app.reached(&format!("raced {}", done + 1), 1).await;
     }
-    tree_suspended(&first, tree).await;
+    world.tree_suspended(&first, tree).await;
     let second = world.take_over(&first, &app).await;
     world.advance(HOUR).await;
     assert_eq!(second.attach::<races>(tree).result().await.expect("a result"), [2, 0, 3, 1]);
@@ -84,7 +85,7 @@ async fn of_two_settled_calls_the_one_that_settled_first_is_ready(world: &World)
         let settled = |view: &sapwood_engine::TreeView| {
             view.nodes.iter().filter(|node| node.promise == PromiseState::Resolved).count() == done
         };
-        tree_until(&engine, tree.id(), settled).await;
+        world.tree_until(&engine, tree.id(), settled).await;
     }
     world.advance(HOUR).await;
     assert_eq!(tree.result().await.expect("a result"), "ffffffff");
@@ -120,7 +121,7 @@ async fn the_loser_of_a_race_is_the_same_on_every_replay(world: &World) {
         app.reached("slow", n + 1).await;
         app.open(&format!("fast {n}"), 1);
     }
-    tree_suspended(&first, tree).await;
+    world.tree_suspended(&first, tree).await;
     let second = world.take_over(&first, &app).await;
     world.advance(HOUR).await;
     assert_eq!(second.attach::<races_a_step>(tree).result().await.expect("a result"), "0 1");
@@ -173,12 +174,13 @@ async fn a_body_that_wakes_itself_takes_the_same_branch_on_replay(world: &World)
         app.open("teller 0", 1);
         app.reached("heard: told true", 1).await;
         app.open("other 0", 1);
-        tree_until(&first, tree, |view| promise(view, "/1") == Some(PromiseState::Resolved)).await;
-        tree_suspended(&first, tree).await;
+        world.tree_until(&first, tree, |view| promise(view, "/1") == Some(PromiseState::Resolved)).await;
+        world.tree_suspended(&first, tree).await;
 
         let second = world.take_over(&first, &app).await;
         world.advance(HOUR).await;
-        let settled = tree_until(&second, tree, |view| view.row.state.is_settled() || node(view, "/").parked.is_some());
+        let settled =
+            world.tree_until(&second, tree, |view| view.row.state.is_settled() || node(view, "/").parked.is_some());
         let view = settled.await;
         assert_eq!(view.row.state, TreeState::Resolved, "told first: {told_first}; {:#?}", node(&view, "/"));
         assert_eq!(second.attach::<tells_itself>(tree).result().await.expect("a result"), "told true");

@@ -3,7 +3,8 @@
 use sapwood::prelude::*;
 use sapwood_core::tree::{PromiseState, TreeState};
 use sapwood_engine::TreeView;
-use sapwood_tests::engine::{Probe, World, node, promise, tree_until};
+use sapwood_tests::engine::{World, node, promise};
+use sapwood_tests::probe::Probe;
 
 use super::{Trouble, once, quick};
 
@@ -43,8 +44,7 @@ async fn outlived_too(cx: &mut Cx<Probe>) -> Result<u32, Trouble> {
 async fn grandchild(cx: &mut Cx<Probe>) -> Result<u32, Trouble> {
     let app = cx.dependencies();
     let step = async || {
-        app.mark("grandchild");
-        app.pass("grandchild").await;
+        app.comes_to("grandchild").await;
         Ok::<_, Trouble>(3)
     };
     cx.step("work", step).await
@@ -56,14 +56,14 @@ async fn a_promise_settles_after_all_children_are_closed(world: &World) {
     let engine = world.launch(&app).await;
     let tree = engine.start(outlived()).await.expect("a tree");
     let returned = |view: &TreeView| ["/", "/0"].map(|path| promise(view, path)) == [Some(PromiseState::ReturnedOk); 2];
-    let view = tree_until(&engine, tree.id(), returned).await;
+    let view = world.tree_until(&engine, tree.id(), returned).await;
     assert_eq!((view.row.state, view.row.settled_at), (TreeState::Running, None));
     let pending = engine.outcome(tree.id(), std::time::Duration::ZERO).await.expect("the tree");
     assert!(pending.is_none(), "nobody is told before");
 
     app.open("grandchild", 1);
     assert_eq!(tree.result().await.expect("a result"), 1);
-    let view = tree_until(&engine, tree.id(), |view| view.row.state == TreeState::Resolved).await;
+    let view = world.tree_until(&engine, tree.id(), |view| view.row.state == TreeState::Resolved).await;
     let settled = ["/0/0", "/0", "/"].map(|path| node(&view, path).settled_at.expect("settled"));
     assert!(settled.is_sorted(), "leaf first: {settled:?}");
     assert_eq!(app.count("grandchild"), 1);
@@ -82,8 +82,7 @@ async fn worker(cx: &mut Cx<Probe>, n: u32) -> Result<u32, Trouble> {
     let app = cx.dependencies();
     let what = format!("worker {n}");
     let step = async || {
-        app.mark(&what);
-        app.pass(&what).await;
+        app.comes_to(&what).await;
         if app.is_on(&format!("{what} fails")) { Err(Trouble::broken(&what)) } else { Ok(n) }
     };
     cx.step("work", step).retry(once()).await

@@ -4,7 +4,8 @@ use sapwood::Limits;
 use sapwood::prelude::*;
 use sapwood_core::failure::CallFailureKind;
 use sapwood_engine::{EngineOptions, ResultError};
-use sapwood_tests::engine::{Probe, World, node};
+use sapwood_tests::engine::{World, node};
+use sapwood_tests::probe::Probe;
 
 use super::{Probed, Trouble};
 

@@ -17,8 +17,7 @@ mod violations;
 use std::time::Duration;
 
 use sapwood::prelude::*;
-use sapwood_core::store::{OutboxRow, Store};
-use sapwood_tests::engine::{Probe, Probing};
+use sapwood_tests::probe::{Probe, Probing};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3_600);
@@ -74,15 +73,6 @@ fn quick(attempts: u32) -> RetryPolicy {
     RetryPolicy::new(attempts, moment, moment)
 }
 
-/// Every event of the outbox.
-async fn outbox(store: &dyn Store) -> Vec<OutboxRow> {
-    let mut rows = Vec::new();
-    for lane in 0..store.info().lanes {
-        rows.extend(store.outbox_read(lane, 0, 10_000).await.expect("the outbox is read"));
-    }
-    rows
-}
-
 /// Sleeps, and marks that it woke.
 #[sapwood::function]
 async fn dozes(cx: &mut Cx<Probe>, name: String, hours: u32) -> Result<(), Trouble> {
@@ -97,8 +87,7 @@ async fn leaf(cx: &mut Cx<Probe>, name: String, n: u32) -> Result<u32, Trouble> 
     let app = cx.dependencies();
     let gate = format!("{name} {n}");
     let step = async || {
-        app.mark(&gate);
-        app.pass(&gate).await;
+        app.comes_to(&gate).await;
         Ok::<_, Trouble>(n)
     };
     cx.step("work", step).await

@@ -6,7 +6,8 @@ use sapwood_core::store::{Intake, KeyScope, NewTree, Start, StartKey, Started};
 use sapwood_core::tree::{Cause, TreeState};
 use sapwood_core::{CallerId, EventId};
 use sapwood_engine::{Engine, StartError};
-use sapwood_tests::engine::{Probe, World, tree_until, until};
+use sapwood_tests::engine::World;
+use sapwood_tests::probe::Probe;
 use sapwood_tests::wait::within;
 use serde_json::json;
 
@@ -186,18 +187,17 @@ async fn take_in(engine: &Engine, id: &str) -> TreeId {
 async fn a_start_with_an_id_that_is_none_is_refused_and_not_waited_for(world: &World) {
     let app = Probe::new();
     let engine = world.launch(&app).await;
-    for id in ["", "with a space", &"x".repeat(2_000)] {
-        let refused = app.marks("refused: ").len();
+    for (refused, id) in ["", "with a space", &"x".repeat(2_000)].into_iter().enumerate() {
         let tree = take_in(&engine, id).await;
-        tree_until(&engine, tree, |view| view.row.state == TreeState::Resolved).await;
-        until("a refusal", async || app.marks("refused: ").len() > refused).await;
+        world.tree_until(&engine, tree, |view| view.row.state == TreeState::Resolved).await;
+        app.reached_any("refused: ", refused + 1).await;
     }
     let refusals = app.marks("refused: ");
     assert!(refusals.iter().all(|refusal| refusal.contains("dozes@1 at /0 was not started: ")), "{refusals:?}");
     assert!(app.marks("started: ").is_empty());
 
     let tree = take_in(&engine, "an-id").await;
-    tree_until(&engine, tree, |view| view.row.state == TreeState::Resolved).await;
+    world.tree_until(&engine, tree, |view| view.row.state == TreeState::Resolved).await;
     let started = engine.find(&caller_id("an-id")).await.expect("the store").expect("a tree");
     assert_eq!(app.marks("started: "), [started.to_string()]);
 }

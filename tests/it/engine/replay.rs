@@ -5,11 +5,14 @@ use std::time::Duration;
 use sapwood::prelude::*;
 use sapwood_core::Path;
 use sapwood_core::tree::{PromiseState, TreeState};
-use sapwood_tests::engine::{Probe, World, node, tree_suspended, tree_until, until};
-use sapwood_tests::faults::{Fault, Faults};
+use sapwood_tests::engine::{World, is_idle, node};
+use sapwood_tests::faults::Fault;
+use sapwood_tests::front::with_faults;
+use sapwood_tests::probe::Probe;
+use sapwood_tests::store::outbox;
 use serde_json::Value;
 
-use super::{HOUR, Probed, Trouble, leaf, once, one, outbox};
+use super::{HOUR, Probed, Trouble, leaf, once, one};
 
 sapwood_tests::on_every_engine!(crate::engine::replay {
     a_child_s_identity_is_its_place_in_program_order,
@@ -46,7 +49,7 @@ async fn a_child_s_identity_is_its_place_in_program_order(world: &World) {
             app.reached(&gate, 1).await;
             app.open(&gate, 1);
             let path = format!("/{n}");
-            tree_until(&engine, tree, |view| node(view, &path).promise == PromiseState::Resolved).await;
+            world.tree_until(&engine, tree, |view| node(view, &path).promise == PromiseState::Resolved).await;
             if name == "down" && done == 0 {
                 engine = world.take_over(&engine, &app).await;
                 for n in 0..2 {
@@ -105,7 +108,7 @@ async fn a_re_execution_returns_every_recorded_outcome_without_redoing_it(world:
     let app = Probe::new();
     let first = world.launch(&app).await;
     let tree = first.start(remembers("input".to_owned())).await.expect("a tree").id();
-    tree_suspended(&first, tree).await;
+    world.tree_suspended(&first, tree).await;
     let second = world.take_over(&first, &app).await;
     world.advance(HOUR * 24).await;
     let result = second.attach::<remembers>(tree).result().await.expect("a result");
@@ -133,7 +136,7 @@ async fn pays(cx: &mut Cx<Probe>) -> Result<(), Trouble> {
 /// Runs `pays` with a fault at the commit that records the payment; gives what happened, in order.
 async fn pays_with(world: &World, fault: Fault) -> Vec<String> {
     let app = Probe::new();
-    let (store, faults) = Faults::before(world.store().another().await);
+    let (store, faults) = with_faults(world.store().another().await);
     let first = world.launch_on(&app, store, world.options()).await;
     faults.kills(&first);
     // The start is no commit of the tree, and with nothing recorded the first step starts without one.
@@ -170,7 +173,7 @@ async fn values_of_the_context_are_recorded(world: &World) {
     let app = Probe::new();
     let first = world.launch(&app).await;
     let tree = first.start(draws()).await.expect("a tree").id();
-    tree_suspended(&first, tree).await;
+    world.tree_suspended(&first, tree).await;
     let second = world.take_over(&first, &app).await;
     world.advance(HOUR).await;
     let result = second.attach::<draws>(tree).result().await.expect("a result");
@@ -233,7 +236,7 @@ async fn the_journal_is_read_once_an_activation_and_only_the_function_s_own(worl
     let app = Probe::new();
     let first = world.launch(&app).await;
     let tree = first.start(is_long()).await.expect("a tree").id();
-    tree_suspended(&first, tree).await;
+    world.tree_suspended(&first, tree).await;
     let activations = app.count("is_long");
     let (second, faults) = world.take_over_with_faults(&first, &app, |_| {}).await;
     world.advance(HOUR).await;
@@ -262,12 +265,13 @@ async fn a_call_starts_when_written_and_a_step_when_polled(world: &World) {
     let engine = world.launch(&app).await;
     let tree = engine.start(begins()).await.expect("a tree");
     app.open("called 0", 1);
-    tree_until(&engine, tree.id(), |view| {
-        view.nodes.len() == 2
-            && node(view, "/0").promise == PromiseState::Resolved
-            && view.row.state == TreeState::Suspended
-    })
-    .await;
+    world
+        .tree_until(&engine, tree.id(), |view| {
+            view.nodes.len() == 2
+                && node(view, "/0").promise == PromiseState::Resolved
+                && view.row.state == TreeState::Suspended
+        })
+        .await;
     assert_eq!((app.count("called 0"), app.count("polled late")), (1, 0));
     world.advance(HOUR).await;
     tree.result().await.expect("a result");
@@ -298,7 +302,7 @@ async fn steps_at_once(cx: &mut Cx<Probe>) -> Result<(), Trouble> {
 /// no side effect that rests on it begins.
 async fn a_step_starts_only_after_what_was_recorded_before_is_durable(world: &World) {
     let app = Probe::new();
-    let (store, faults) = Faults::before(world.store().another().await);
+    let (store, faults) = with_faults(world.store().another().await);
     let engine = world.launch_on(&app, store, world.options()).await;
     faults.hold_all();
     let tree = engine.start(records_first().id("first")).await.expect("a tree").id();
@@ -330,5 +334,5 @@ async fn a_step_starts_only_after_what_was_recorded_before_is_durable(world: &Wo
     faults.hold_none();
     engine.attach::<records_first>(tree).result().await.expect("a result");
     assert_eq!(app.marks(""), ["retried", "retried", "child's", "last"]);
-    until("the tree is nobody's", async || engine.health().trees == 0).await;
+    is_idle(&engine).await;
 }

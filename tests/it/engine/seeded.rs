@@ -9,9 +9,10 @@ use sapwood::prelude::*;
 use sapwood_core::clock::Clock;
 use sapwood_core::tree::{TreeRecord, TreeState};
 use sapwood_engine::{Engine, EngineOptions, Environment};
-use sapwood_tests::engine::{LEASE, Probe, in_time};
 use sapwood_tests::environment::SeededEnvironment;
-use sapwood_tests::store::TestStore;
+use sapwood_tests::probe::Probe;
+use sapwood_tests::store::{LEASE, TestStore};
+use sapwood_tests::wait::in_time;
 
 use super::Trouble;
 

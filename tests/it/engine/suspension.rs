@@ -6,10 +6,11 @@ use sapwood_core::journal::EntryKind;
 use sapwood_core::store::TreeFilter;
 use sapwood_core::tree::{TreeRow, TreeState};
 use sapwood_engine::TreeView;
-use sapwood_tests::engine::{Probe, World, has_seen, node, tree_suspended, tree_until, until};
-use sapwood_tests::faults::Faults;
+use sapwood_tests::engine::{World, is_idle, is_suspended, node};
+use sapwood_tests::front::with_faults;
+use sapwood_tests::probe::Probe;
 
-use super::{HOUR, Trouble, YEAR, quick};
+use super::{HOUR, Trouble, YEAR, leaf, quick};
 
 sapwood_tests::on_every_engine!(crate::engine::suspension {
     ten_thousand_suspended_trees_hold_nothing_and_are_not_rewritten,
@@ -40,9 +41,9 @@ async fn ten_thousand_suspended_trees_hold_nothing_and_are_not_rewritten(world: 
     let started: Vec<_> = starts.try_collect().await.expect("trees");
     assert_eq!(started.len(), TREES);
     let suspended = TreeFilter { state: Some(TreeState::Suspended), limit: TREES + 1, ..TreeFilter::default() };
-    until("all are suspended", async || engine.list(&suspended).await.expect("a list").len() == TREES).await;
-    until("nothing is driven", async || engine.health().trees == 0).await;
+    is_idle(&engine).await;
     let before: Vec<TreeRow> = engine.list(&suspended).await.expect("a list");
+    assert_eq!(before.len(), TREES, "all are suspended");
     assert!(before.iter().all(|row| row.owner.is_none() && row.revision == 1), "one commit each, and no owner");
 
     engine.drain().await.expect("a drain");
@@ -74,12 +75,8 @@ async fn a_function_with_a_step_in_flight_is_not_suspended(world: &World) {
     let tree = engine.start(works_and_sleeps()).await.expect("a tree");
     app.reached("works", 1).await;
     world.advance(HOUR).await;
-    let over = async || {
-        let view = engine.tree(tree.id()).await.expect("the store").expect("the tree");
-        view.nodes[0].timeline.iter().any(|(_, entry)| entry.kind == EntryKind::SleepEnded)
-    };
-    until("the sleep is over", over).await;
-    let row = engine.tree(tree.id()).await.expect("the store").expect("the tree").row;
+    let over = |view: &TreeView| view.nodes[0].timeline.iter().any(|(_, entry)| entry.kind == EntryKind::SleepEnded);
+    let row = world.tree_until(&engine, tree.id(), over).await.row;
     assert_eq!((row.owner, row.state), (Some(engine.worker()), TreeState::Running));
     app.open("work", 1);
     tree.result().await.expect("a result");
@@ -104,7 +101,7 @@ async fn a_long_backoff_suspends(world: &World) {
     let tree = engine.start(backs_off()).await.expect("a tree");
     for tries in 1..3 {
         app.reached("tries", tries).await;
-        let view = tree_suspended(&engine, tree.id()).await;
+        let view = world.tree_suspended(&engine, tree.id()).await;
         assert_eq!(app.count("tries"), tries);
         assert_eq!(node(&view, "/").attempt, 1, "no attempt of the function is consumed");
         world.advance(YEAR).await;
@@ -124,7 +121,7 @@ async fn naps(cx: &mut Cx<Probe>) -> Result<(), Trouble> {
 /// S3: no lost wake-up. The sleep ends while the commit that gives the tree up is under way.
 async fn what_settles_while_the_tree_is_given_up_wakes_it(world: &World) {
     let app = Probe::new();
-    let (store, faults) = Faults::before(world.store().another().await);
+    let (store, faults) = with_faults(world.store().another().await);
     let engine = world.launch_on(&app, store, world.options()).await;
     faults.hold_all();
     let tree = engine.start(naps().id("nap")).await.expect("a tree");
@@ -139,24 +136,12 @@ async fn what_settles_while_the_tree_is_given_up_wakes_it(world: &World) {
 async fn awaits_three(cx: &mut Cx<Probe>) -> Result<Vec<u32>, Trouble> {
     let app = cx.dependencies();
     app.mark("awaits_three");
-    let mut calls: futures::stream::FuturesUnordered<_> = (0..3).map(|n| cx.call(at_its_gate(n))).collect();
+    let mut calls: futures::stream::FuturesUnordered<_> = (0..3).map(|n| cx.call(leaf("gate".to_owned(), n))).collect();
     let mut seen = Vec::new();
     while let Some(n) = calls.next().await {
         seen.push(n?);
     }
     Ok(seen)
-}
-
-#[sapwood::function]
-async fn at_its_gate(cx: &mut Cx<Probe>, n: u32) -> Result<u32, Trouble> {
-    let app = cx.dependencies();
-    let gate = format!("gate {n}");
-    let step = async || {
-        app.mark(&gate);
-        app.pass(&gate).await;
-        Ok::<_, Trouble>(n)
-    };
-    cx.step("wait", step).await
 }
 
 /// S3: three settlements one after the other are three wake-ups, each offered once.
@@ -168,7 +153,7 @@ async fn each_settlement_wakes_its_awaiter_once(world: &World) {
         app.reached(&format!("gate {n}"), 1).await;
         app.open(&format!("gate {n}"), 1);
         // Each child takes two numbers: its step's and its own.
-        has_seen(&engine, tree.id(), "/", 2 * (settled as u32 + 1)).await;
+        world.has_seen(&engine, tree.id(), "/", 2 * (settled as u32 + 1)).await;
         let activations = if world.evicts() { settled + 2 } else { 1 };
         assert_eq!(app.count("awaits_three"), activations);
     }
@@ -182,7 +167,7 @@ async fn a_suspended_function_resumes_on_another_worker(world: &World) {
     let app = Probe::new();
     let first = world.launch(&app).await;
     let tree = first.start(naps()).await.expect("a tree").id();
-    tree_suspended(&first, tree).await;
+    world.tree_suspended(&first, tree).await;
     first.drain().await.expect("a drain");
     let second = world.launch(&app).await;
     world.advance(HOUR).await;
@@ -237,7 +222,7 @@ async fn a_sleep_survives_restarts_and_fires_once(world: &World) {
     let tree = engine.start(sleeps_twice()).await.expect("a tree").id();
     for slept in 0..2 {
         for _ in 0..2 {
-            let view = tree_until(&engine, tree, |view| suspended(view) && ends(view) == slept).await;
+            let view = world.tree_until(&engine, tree, |view| is_suspended(view) && ends(view) == slept).await;
             assert_eq!(node(&view, "/").waits_on.len(), 1, "one sleep at a time");
             engine = world.take_over(&engine, &app).await;
         }
@@ -247,8 +232,4 @@ async fn a_sleep_survives_restarts_and_fires_once(world: &World) {
     let view = engine.tree(tree).await.expect("the store").expect("the tree");
     // Begun once, and once more on the worker that saw each end.
     assert_eq!((app.count("sleeps_twice"), app.count("wakes"), ends(&view)), (3, 2, 2));
-}
-
-fn suspended(view: &TreeView) -> bool {
-    view.row.state == TreeState::Suspended && view.row.owner.is_none()
 }

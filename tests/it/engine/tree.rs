@@ -5,8 +5,9 @@ use std::time::Duration;
 use sapwood::prelude::*;
 use sapwood_core::tree::{PromiseState, TreeState};
 use sapwood_engine::{TreeView, WaitsOn};
-use sapwood_tests::engine::{Probe, World, node, promise, tree_suspended, tree_until};
-use sapwood_tests::faults::Faults;
+use sapwood_tests::engine::{World, node, promise};
+use sapwood_tests::front::with_faults;
+use sapwood_tests::probe::Probe;
 use serde_json::{Value, json};
 
 use super::{Probed, Trouble, YEAR, once, quick};
@@ -92,8 +93,7 @@ async fn waits_for_its_retry(cx: &mut Cx<Probe>) -> Result<(), Trouble> {
 async fn works(cx: &mut Cx<Probe>) -> Result<(), Trouble> {
     let app = cx.dependencies();
     let step = async || {
-        app.mark("works");
-        app.pass("works").await;
+        app.comes_to("works").await;
         Ok::<_, Trouble>(())
     };
     cx.step("work", step).await
@@ -129,7 +129,7 @@ async fn every_open_node_says_what_it_waits_on(world: &World) {
             && waits("/4", |waits| matches!(waits, WaitsOn::Operator { .. }))
             && waits("/", |waits| matches!(waits, WaitsOn::Sleep { .. }))
     };
-    let view = tree_until(&engine, tree, settled_down).await;
+    let view = world.tree_until(&engine, tree, settled_down).await;
     let waits = |path: &str| node(&view, path).waits_on.clone();
     let calls: Vec<_> = waits("/")
         .into_iter()
@@ -153,7 +153,7 @@ async fn every_open_node_says_what_it_waits_on(world: &World) {
     assert!(violation.contains("parked on purpose"), "{violation}");
 
     app.open("works", 2);
-    let view = tree_suspended(&engine, tree).await;
+    let view = world.tree_suspended(&engine, tree).await;
     assert!(view.nodes.iter().all(|node| node.waits_on.is_empty() == node.promise.is_settled()));
 }
 
@@ -174,7 +174,7 @@ async fn goes_along(cx: &mut Cx<Probe>) -> Result<u32, Trouble> {
 /// G2: at any time. Every commit is held, and the store is asked before it and after it.
 async fn every_open_node_says_what_it_waits_on_at_any_commit(world: &World) {
     let app = Probe::new();
-    let (store, faults) = Faults::before(world.store().another().await);
+    let (store, faults) = with_faults(world.store().another().await);
     let engine = world.launch_on(&app, store, world.options()).await;
     faults.hold_all();
     let handle = engine.start(goes_along().id("along")).await.expect("a tree");

@@ -6,7 +6,8 @@ use sapwood::{Dependencies, prelude::*};
 use sapwood_core::FunctionVersion;
 use sapwood_core::tree::PromiseState;
 use sapwood_engine::WaitsOn;
-use sapwood_tests::engine::{Probing, World, node, tree_suspended, tree_until};
+use sapwood_tests::engine::{World, node};
+use sapwood_tests::probe::Probing;
 
 use super::{HOUR, Trouble};
 
@@ -83,7 +84,7 @@ async fn answers_of_new(_: &mut Cx<New>, _fails: bool) -> Result<String, Trouble
 async fn old_history(world: &World, fails: bool) -> TreeId {
     let old = world.launch(&Arc::new(Old)).await;
     let tree = old.start(asks_of_old(fails)).await.expect("a tree").id();
-    tree_suspended(&old, tree).await;
+    world.tree_suspended(&old, tree).await;
     old.drain().await.expect("a drain");
     tree
 }
@@ -115,7 +116,7 @@ async fn a_tree_that_needs_a_missing_version_waits_visibly_for_a_worker_that_has
     let tree = old_history(world, false).await;
     let new = world.launch(&Arc::new(New)).await;
     world.advance(HOUR).await;
-    let view = tree_until(&new, tree, |view| view.row.needs.is_some()).await;
+    let view = world.tree_until(&new, tree, |view| view.row.needs.is_some()).await;
     assert_eq!((view.row.needs.clone(), view.row.owner), (Some(FunctionVersion::new("answers", 1)), None));
     assert_eq!(node(&view, "/0").promise, PromiseState::Pending);
     assert!(node(&view, "/0").waits_on.contains(&WaitsOn::Version { needs: FunctionVersion::new("answers", 1) }));

@@ -6,7 +6,8 @@ use sapwood::{Dependencies, prelude::*};
 use sapwood_core::journal::EntryKind;
 use sapwood_core::tree::{PromiseState, TreeState};
 use sapwood_engine::{NodeView, TreeView, WaitsOn};
-use sapwood_tests::engine::{Probe, Probing, World, node, promise, tree_suspended, tree_until};
+use sapwood_tests::engine::{World, node, promise};
+use sapwood_tests::probe::{Probe, Probing};
 use sapwood_tests::wait::within;
 use serde_json::Value;
 
@@ -105,19 +106,19 @@ async fn violation_of(world: &World, how: &str) -> Value {
     let app = Probe::new();
     let first = world.launch(&app).await;
     let tree = first.start(has_a_changing_child(how.to_owned())).await.expect("a tree").id();
-    let before = tree_suspended(&first, tree).await;
+    let before = world.tree_suspended(&first, tree).await;
     world.crash(&first).await;
     let second = world.launch(&Arc::new(Changed(Arc::clone(&app)))).await;
     world.bury(&first, &second).await;
     world.advance(HOUR).await;
-    tree_until(&second, tree, |view| node(view, "/0").parked.is_some()).await;
+    world.tree_until(&second, tree, |view| node(view, "/0").parked.is_some()).await;
     world.advance(HOUR * 24).await;
     // R9: the sibling goes on.
-    let view = tree_until(&second, tree, |view| node(view, "/1").promise == PromiseState::Resolved).await;
+    let view = world.tree_until(&second, tree, |view| node(view, "/1").promise == PromiseState::Resolved).await;
     let view = if view.row.state == TreeState::Parked {
         view
     } else {
-        tree_until(&second, tree, |view| view.row.state == TreeState::Parked).await
+        world.tree_until(&second, tree, |view| view.row.state == TreeState::Parked).await
     };
     let (child, child_before) = (node(&view, "/0"), node(&before, "/0"));
     assert_eq!((child.promise, child.attempt), (PromiseState::Pending, 1), "no failure, and no attempt");
@@ -160,7 +161,7 @@ async fn an_added_field_with_a_default_is_no_violation(world: &World) {
     let app = Probe::new();
     let first = world.launch(&app).await;
     let tree = first.start(changes("not".to_owned())).await.expect("a tree").id();
-    tree_suspended(&first, tree).await;
+    world.tree_suspended(&first, tree).await;
     world.crash(&first).await;
     let second = world.launch(&Arc::new(Changed(Arc::clone(&app)))).await;
     world.bury(&first, &second).await;
@@ -181,7 +182,7 @@ async fn awaiting_what_is_not_durable_parks(world: &World) {
     let app = Probe::new();
     let engine = world.launch(&app).await;
     let tree = engine.start(awaits_the_void()).await.expect("a tree").id();
-    let view = tree_until(&engine, tree, |view| view.row.state == TreeState::Parked).await;
+    let view = world.tree_until(&engine, tree, |view| view.row.state == TreeState::Parked).await;
     let violation: Value = serde_json::from_slice(node(&view, "/").parked.as_ref().expect("parked")).expect("JSON");
     assert!(violation["asked"].as_str().is_some_and(|asked| asked.contains("not durable")), "{violation}");
     assert_eq!(node(&view, "/").attempt, 1);
@@ -200,13 +201,13 @@ async fn a_journal_that_cannot_be_read_parks_its_function_and_no_other(world: &W
     let app = Probe::new();
     let first = world.launch(&app).await;
     let tree = first.start(has_two_sleepers()).await.expect("a tree").id();
-    let before = tree_suspended(&first, tree).await;
+    let before = world.tree_suspended(&first, tree).await;
     // The clock passes the end of the sleeps at the burial already.
     let (second, _) = world.take_over_with_faults(&first, &app, |faults| faults.refuse_load("/0")).await;
     world.advance(HOUR).await;
 
     let settled = |view: &TreeView| promise(view, "/1") == Some(PromiseState::Resolved) && view.row.owner.is_none();
-    let view = tree_until(&second, tree, |view| settled(view) && view.row.state == TreeState::Parked).await;
+    let view = world.tree_until(&second, tree, |view| settled(view) && view.row.state == TreeState::Parked).await;
     let parked = node(&view, "/0");
     assert!(waits_on_operator(parked), "{parked:#?}");
     let why = String::from_utf8_lossy(parked.parked.as_ref().expect("parked"));
@@ -246,13 +247,13 @@ async fn a_parked_function_whose_sleep_is_over_is_not_claimed_again_and_again(wo
             view.row.owner.is_none()
                 && view.nodes.iter().any(|node| node.path.to_string() == path && waits_on_operator(node))
         };
-        tree_until(&first, tree, rests).await;
+        world.tree_until(&first, tree, rests).await;
     }
     // Nothing of their journals is in memory any more.
     let (second, faults) = world.take_over_with_faults(&first, &app, |_| {}).await;
     for n in 0..OTHERS {
         let other = second.start(dozes(format!("other {n}"), 1)).await.expect("a tree");
-        tree_suspended(&second, other.id()).await;
+        world.tree_suspended(&second, other.id()).await;
         world.advance(HOUR).await;
         within("another tree", other.result()).await.expect("a result");
     }
@@ -260,13 +261,13 @@ async fn a_parked_function_whose_sleep_is_over_is_not_claimed_again_and_again(wo
         let claims = faults.claims().into_iter().filter(|claimed| *claimed == tree).count();
         let commits = faults.turns().into_iter().filter(|turn| turn.tree == tree).count();
         assert!(claims <= 2 && commits <= 2, "{path}: claimed {claims} times, committed {commits} times");
-        let view = tree_until(&second, tree, |view| view.row.owner.is_none()).await;
+        let view = world.tree_until(&second, tree, |view| view.row.owner.is_none()).await;
         assert!(waits_on_operator(node(&view, path)), "{view:#?}");
     }
 
     // The sibling's sleep still counts.
     world.advance(HOUR * 1_000).await;
-    tree_until(&second, beside, |view| promise(view, "/1") == Some(PromiseState::Resolved)).await;
+    world.tree_until(&second, beside, |view| promise(view, "/1") == Some(PromiseState::Resolved)).await;
 }
 
 #[sapwood::function(retry(attempts = 3, backoff = "1ms..1ms"))]
@@ -292,13 +293,14 @@ async fn code_that_differs_and_fails_parks_before_any_retry(world: &World) {
     let app = Probe::new();
     let first = world.launch(&app).await;
     let tree = first.start(fails_where_it_slept()).await.expect("a tree").id();
-    let before = tree_suspended(&first, tree).await;
+    let before = world.tree_suspended(&first, tree).await;
     let runs_before = app.count("runs");
     app.turn_on("changed");
     let second = world.take_over(&first, &app).await;
     world.advance(HOUR).await;
 
-    let view = tree_until(&second, tree, |view| node(view, "/").parked.is_some() && view.row.owner.is_none()).await;
+    let view =
+        world.tree_until(&second, tree, |view| node(view, "/").parked.is_some() && view.row.owner.is_none()).await;
     let root = node(&view, "/");
     assert!(waits_on_operator(root), "{root:#?}");
     assert_eq!((root.promise, root.attempt), (PromiseState::Pending, 1), "no failure, and no attempt");

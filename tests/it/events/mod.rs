@@ -6,7 +6,6 @@
 
 mod apart;
 mod cases;
-mod faults;
 mod kafka;
 mod world;
 

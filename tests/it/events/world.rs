@@ -1,10 +1,8 @@
 //! The contexts of these tests: orders emits; shipping and loyalty consume, each on a store of its own.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use sapwood::prelude::*;
 use sapwood::{EngineOptions, Error};
 use sapwood_core::TreeId;
@@ -13,12 +11,10 @@ use sapwood_core::store::{LogRecord, LoggedRecord, Store, TreeFilter};
 use sapwood_core::tree::{TreeRow, TreeState};
 use sapwood_events::cloud::Envelope;
 use sapwood_events::{Choreography, ChoreographyOptions, LogBroker};
+use sapwood_tests::probe::Probe;
 use sapwood_tests::store::TestStore;
-use tokio::sync::watch;
-use tokio::time::timeout;
+use sapwood_tests::wait::{PATIENCE, until, within};
 
-/// How long anything may take; a test that waits this long has failed.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// The topic of the orders context.
 pub(super) const TOPIC: &str = "orders.events";
 
@@ -48,19 +44,19 @@ pub(super) struct OrderPlaced {
 #[derive(Dependencies)]
 #[dependencies(of = Orders)]
 pub(super) struct OrdersDependencies {
-    pub(super) outside: Outside,
+    pub(super) outside: Arc<Probe>,
 }
 
 #[derive(Dependencies)]
 #[dependencies(of = Shipping)]
 pub(super) struct ShippingDependencies {
-    pub(super) outside: Outside,
+    pub(super) outside: Arc<Probe>,
 }
 
 #[derive(Dependencies)]
 #[dependencies(of = Loyalty)]
 pub(super) struct LoyaltyDependencies {
-    pub(super) outside: Outside,
+    pub(super) outside: Arc<Probe>,
 }
 
 /// Emits `count` events of one order, a side effect after each.
@@ -69,17 +65,22 @@ pub(super) async fn place(cx: &mut Cx<OrdersDependencies>, order: String, count:
     let app = cx.dependencies();
     for n in 0..count {
         cx.emit(OrderPlaced { order: order.clone(), n });
-        cx.step("note", || app.outside.does(format!("note {order} {n}"))).await?;
+        cx.step("note", || does(&app.outside, format!("note {order} {n}"))).await?;
     }
     Ok(count)
 }
 
-/// Emits an event, and stumbles in the same breath as often as the outside says.
+/// How often [`place_stumbling`] fails before it does not.
+const STUMBLES: usize = 3;
+
+/// Emits an event, and stumbles in the same breath.
 #[sapwood::function(retry(attempts = 5, backoff = "1ms..2ms"))]
 pub(super) async fn place_stumbling(cx: &mut Cx<OrdersDependencies>, order: String) -> Result<(), Error> {
     cx.emit(OrderPlaced { order: order.clone(), n: 0 });
     let app = cx.dependencies();
-    app.outside.stumbles(&order)
+    let stumbles = format!("stumbles {order}");
+    app.outside.mark(&*stumbles);
+    if app.outside.count(&stumbles) <= STUMBLES { Err(Error::transient("stumbled")) } else { Ok(()) }
 }
 
 /// Emits an event, and fails.
@@ -96,8 +97,8 @@ pub(super) async fn book_courier(
     event: Delivered<OrderPlaced>,
 ) -> Result<(), Error> {
     let app = cx.dependencies();
-    cx.step("pick", || app.outside.does(format!("pick {} {}", event.order, event.n))).await?;
-    cx.step("book", || app.outside.does(format!("book {} {}", event.order, event.n))).await?;
+    cx.step("pick", || does(&app.outside, format!("pick {} {}", event.order, event.n))).await?;
+    cx.step("book", || does(&app.outside, format!("book {} {}", event.order, event.n))).await?;
     Ok(())
 }
 
@@ -108,7 +109,7 @@ pub(super) async fn declare(
     event: Delivered<OrderPlaced>,
 ) -> Result<(), Error> {
     let app = cx.dependencies();
-    cx.step("declare", || app.outside.does(format!("declare {} {}", event.order, event.n))).await?;
+    cx.step("declare", || does(&app.outside, format!("declare {} {}", event.order, event.n))).await?;
     Err(Error::terminal("the border is closed"))
 }
 
@@ -119,94 +120,14 @@ pub(super) async fn add_points(
     event: Delivered<OrderPlaced>,
 ) -> Result<(), Error> {
     let app = cx.dependencies();
-    cx.step("add", || app.outside.does(format!("add {} {}", event.order, event.n))).await?;
+    cx.step("add", || does(&app.outside, format!("add {} {}", event.order, event.n))).await?;
     Ok(())
 }
 
-/// The world outside: what side effects were begun and done, and what they wait for.
-#[derive(Clone, Default)]
-pub(super) struct Outside {
-    state: Arc<watch::Sender<State>>,
-    stumbles: Arc<Mutex<BTreeMap<String, u32>>>,
-}
-
-#[derive(Clone, Debug, Default)]
-struct State {
-    begun: Vec<String>,
-    done: Vec<String>,
-    closed: Option<String>,
-}
-
-impl Outside {
-    /// A side effect. It waits while the outside is closed for it.
-    async fn does(&self, what: String) -> Result<(), Error> {
-        self.state.send_modify(|state| state.begun.push(what.clone()));
-        let open = |state: &State| state.closed.as_ref().is_none_or(|closed| !what.starts_with(closed));
-        self.state.subscribe().wait_for(open).await?;
-        self.state.send_modify(|state| state.done.push(what));
-        Ok(())
-    }
-
-    /// Side effects whose name begins so wait from now on.
-    pub(super) fn close(&self, what: &str) {
-        self.state.send_modify(|state| state.closed = Some(what.to_owned()));
-    }
-
-    /// Nothing waits any more.
-    pub(super) fn open(&self) {
-        self.state.send_modify(|state| state.closed = None);
-    }
-
-    /// The first attempts of this order fail.
-    pub(super) fn lets_stumble(&self, order: &str, times: u32) {
-        self.stumbles.lock().insert(order.to_owned(), times);
-    }
-
-    fn stumbles(&self, order: &str) -> Result<(), Error> {
-        match self.stumbles.lock().get_mut(order) {
-            Some(left) if *left > 0 => {
-                *left -= 1;
-                Err(Error::transient("stumbled"))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// How often this was begun.
-    pub(super) fn begun(&self, what: &str) -> usize {
-        self.state.borrow().begun.iter().filter(|begun| *begun == what).count()
-    }
-
-    /// How often this was done.
-    pub(super) fn done(&self, what: &str) -> usize {
-        self.state.borrow().done.iter().filter(|done| *done == what).count()
-    }
-
-    /// Waits until this was begun so often.
-    pub(super) async fn has_begun(&self, what: &str, times: usize) {
-        let begun = |state: &State| state.begun.iter().filter(|begun| *begun == what).count() >= times;
-        until(self.state.subscribe(), what, begun).await;
-    }
-
-    /// Waits until so much was done whose name begins so.
-    pub(super) async fn has_done(&self, what: &str, times: usize) {
-        let done = |state: &State| state.done.iter().filter(|done| done.starts_with(what)).count() >= times;
-        until(self.state.subscribe(), what, done).await;
-    }
-}
-
-/// Waits until a watched value is as it should be.
-pub(super) async fn until<T: std::fmt::Debug>(
-    mut watched: watch::Receiver<T>,
-    what: &str,
-    is_so: impl FnMut(&T) -> bool,
-) {
-    let waited = timeout(PATIENCE, watched.wait_for(is_so)).await.map(|value| value.map(drop));
-    match waited {
-        Ok(Ok(())) => {}
-        Ok(Err(_)) => panic!("{what}: nobody tells any more: {:?}", watched.borrow()),
-        Err(_) => panic!("{what}: not in time: {:?}", watched.borrow()),
-    }
+/// A side effect.
+async fn does(outside: &Probe, what: String) -> Result<(), Error> {
+    outside.works(&what).await;
+    Ok(())
 }
 
 /// A context at work.
@@ -255,7 +176,7 @@ impl Running {
     /// Starts a tree of an order and waits for its result.
     pub(super) async fn place(&self, order: &str, count: u32) -> TreeId {
         let tree = self.engine.start(place(order.to_owned(), count)).await.expect("the tree starts");
-        let result = timeout(PATIENCE, tree.result()).await.expect("it ends in time");
+        let result = within("its end", tree.result()).await;
         assert_eq!(result.expect("it is placed"), count);
         tree.id()
     }
@@ -303,12 +224,37 @@ impl Running {
     }
 }
 
+/// The contexts orders and shipping at work, each on a store of its own, with the stores' logs as the broker.
+pub(super) struct Shop {
+    pub(super) broker: Arc<dyn Broker>,
+    /// What shipping does.
+    pub(super) outside: Arc<Probe>,
+    pub(super) orders: Running,
+    pub(super) shipping: Running,
+    _shipping_test: TestStore,
+}
+
+impl Shop {
+    /// Starts both; orders on the store of the test.
+    pub(super) async fn open(test: &TestStore) -> Self {
+        let (shipping_test, outside) = (another_context(test).await, Probe::new());
+        let broker = log_broker(&[("orders", test), ("shipping", &shipping_test)]);
+        let orders = Running::told(OrdersDependencies { outside: Probe::new() }, test.store(), &broker).await;
+        let shipping =
+            Running::told(ShippingDependencies { outside: outside.clone() }, shipping_test.store(), &broker).await;
+        Self { broker, outside, orders, shipping, _shipping_test: shipping_test }
+    }
+
+    /// Ends both as a deploy does.
+    pub(super) async fn drain(self) {
+        self.shipping.drain().await;
+        self.orders.drain().await;
+    }
+}
+
 /// A store of the same kind.
 pub(super) async fn another_context(test: &TestStore) -> TestStore {
-    match test.file() {
-        Some(_) => TestStore::sqlite().await,
-        None => TestStore::postgres().await,
-    }
+    TestStore::on(test.database()).await
 }
 
 /// The logs of these contexts as a broker, whose readers hardly look without being told.
@@ -358,7 +304,7 @@ pub(super) async fn delivered(broker: &Arc<dyn Broker>, count: usize) -> Vec<Str
         }
         ids
     };
-    timeout(PATIENCE, reading).await.expect("all are published in time")
+    within("all that is published", reading).await
 }
 
 fn push_new(ids: &mut Vec<String>, id: String) {

@@ -61,7 +61,7 @@ pub(crate) async fn a_pending_tree_says_so_and_the_wait_is_bounded(test: &TestSt
 pub(crate) async fn who_waits_is_told_when_the_tree_settles(test: &TestStore) {
     let server = Server::on(test).await;
     let tree = started(&server, "scan", json!({})).await;
-    let (outcome, ()) = tokio::join!(outcome(&server, &tree), async { server.app.scanner.add_permits(1) });
+    let (outcome, ()) = tokio::join!(outcome(&server, &tree), async { server.app.probe.open("scanner", 1) });
     assert_eq!((&outcome["state"], &outcome["value"]), (&json!("resolved"), &json!(null)));
     assert!(outcome.get("value").is_some(), "a result that is null is shown");
 

@@ -1,9 +1,9 @@
 //! Trees: whole, and in lists.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
 
 use sapwood_tests::store::TestStore;
+use sapwood_tests::wait::within;
 use serde_json::{Value, json};
 
 use super::{ids, outcome, parcel, started};
@@ -14,16 +14,12 @@ async fn shown(server: &Server, tree: &str) -> Value {
 }
 
 /// What a node waits on, once it is of this kind.
-async fn waits_on(server: &Server, tree: &str, node: usize, kind: &str) -> Value {
-    let patience = Instant::now() + Duration::from_secs(30);
-    loop {
-        let waits = shown(server, tree).await["nodes"][node]["waits_on"].clone();
-        if waits[0]["kind"] == kind {
-            return waits[0].clone();
-        }
-        assert!(Instant::now() < patience, "node {node} never waits on a {kind}: {waits}");
-        tokio::task::yield_now().await;
-    }
+async fn waits_on(test: &TestStore, server: &Server, tree: &str, node: usize, kind: &str) -> Value {
+    let look = async || {
+        let waits = &shown(server, tree).await["nodes"][node]["waits_on"];
+        (waits[0]["kind"] == kind).then(|| waits[0].clone())
+    };
+    within(&format!("node {node} of {tree} that waits on a {kind}"), test.changes().seen(look)).await
 }
 
 /// G1: one query by id returns the whole tree.
@@ -66,13 +62,13 @@ pub(crate) async fn every_node_that_is_not_settled_says_what_it_waits_on(test: &
     let server = Server::on(test).await;
 
     let tree = started(&server, "store", json!({"hours": 1})).await;
-    let sleep = waits_on(&server, &tree, 1, "sleep").await;
+    let sleep = waits_on(test, &server, &tree, 1, "sleep").await;
     assert!(sleep["until"].is_string());
-    let call = waits_on(&server, &tree, 0, "call").await;
+    let call = waits_on(test, &server, &tree, 0, "call").await;
     assert_eq!((&call["path"], &call["function"], &call["version"]), (&json!("/0"), &json!("keep"), &json!(1)));
 
     let tree = started(&server, "retry", json!({})).await;
-    let retry = waits_on(&server, &tree, 0, "step_retry").await;
+    let retry = waits_on(test, &server, &tree, 0, "step_retry").await;
     assert_eq!((&retry["name"], &retry["attempt"]), (&json!("busy"), &json!(1)));
     assert!(
         retry["until"].is_string() && retry["error"].as_str().is_some_and(|error| error.contains("busy")),
@@ -80,9 +76,9 @@ pub(crate) async fn every_node_that_is_not_settled_says_what_it_waits_on(test: &
     );
 
     let tree = started(&server, "scan", json!({})).await;
-    let running = waits_on(&server, &tree, 0, "running").await;
+    let running = waits_on(test, &server, &tree, 0, "running").await;
     assert_eq!(running["worker"], server.engine.worker().0);
-    server.app.scanner.add_permits(1);
+    server.app.probe.open("scanner", 1);
     outcome(&server, &tree).await;
     server.end().await;
 }

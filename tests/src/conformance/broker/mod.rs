@@ -1,8 +1,7 @@
 //! What every broker must do, whatever it is: the cases run on Kafka and on the store's own log.
 //!
 //! A case is a function over `dyn Broker`. It makes topics and groups of its own, so cases share a broker and run at
-//! the same time. [`broker_conformance!`](crate::broker_conformance) makes a test of each, so that no broker forgets
-//! one.
+//! the same time. [`on_a_broker!`](crate::on_a_broker) makes a test of each, so that no broker forgets one.
 //!
 //! | room | what is there |
 //! |---|---|
@@ -66,40 +65,11 @@ pub async fn publish_all(broker: &Arc<dyn Broker>, records: Vec<Record>) {
     }
 }
 
-/// Makes a test of every case: `broker_conformance!(fixture)`, where `fixture()` is an async function that gives an
-/// `Arc<dyn Broker>` and its `Features`. Attributes before the function's name go to every test.
-#[macro_export]
-macro_rules! broker_conformance {
-    ($(#[$attribute:meta])* $fixture:path) => {
-        $crate::broker_conformance!(@cases [$(#[$attribute])*] $fixture;
-            publishing::every_record_comes_back_as_it_was_published,
-            publishing::records_of_a_key_stay_in_order,
-            publishing::an_empty_publish_is_answered,
-            publishing::a_record_too_large_is_refused_and_the_others_go_through,
-            publishing::topics_that_exist_are_left_as_they_are,
-            publishing::a_broker_that_is_there_answers,
-            reading::a_group_that_never_read_begins_at_the_oldest_record,
-            reading::a_record_published_later_arrives,
-            reading::reading_goes_on_at_the_offset_named,
-            reading::nothing_of_a_partition_is_delivered_before_it_is_begun,
-            reading::an_offset_that_is_not_there_is_reported,
-            reading::a_slow_reader_misses_nothing,
-            reading::advice_changes_nothing_for_the_reader,
-            reading::waiting_for_the_next_delivery_can_be_given_up,
-            groups::each_group_gets_everything,
-            groups::the_next_member_takes_over_when_one_leaves,
-            groups::members_share_the_partitions,
-        );
-    };
-    (@cases $attributes:tt $fixture:path; $($room:ident::$case:ident),* $(,)?) => {
-        $($crate::broker_conformance!(@case $attributes $fixture; $room $case);)*
-    };
-    (@case [$(#[$attribute:meta])*] $fixture:path; $room:ident $case:ident) => {
-        #[tokio::test(flavor = "multi_thread")]
-        $(#[$attribute])*
-        async fn $case() {
-            let (broker, features) = $fixture().await;
-            $crate::conformance::broker::$room::$case(broker, features).await;
-        }
-    };
+/// Runs a case on a broker of its own. The third part of the fixture is kept until the case has ended.
+pub async fn run<Place>(
+    fixture: impl AsyncFnOnce() -> (Arc<dyn Broker>, Features, Place),
+    case: impl AsyncFnOnce(Arc<dyn Broker>, Features),
+) {
+    let (broker, features, _place) = fixture().await;
+    case(broker, features).await;
 }

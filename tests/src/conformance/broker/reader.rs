@@ -2,14 +2,11 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use sapwood_core::broker::TopicPartition;
 use sapwood_core::broker::{Broker, BrokerError, Consumed, Delivery, Subscription};
-use tokio::time::timeout;
 
-/// How long anything may take; a case that waits this long has failed.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+use crate::wait::within;
 
 /// A member of a group that reads.
 pub struct Reader {
@@ -30,7 +27,7 @@ impl Reader {
 
     /// The next delivery; assignments are noted.
     pub async fn next(&mut self) -> Result<Delivery, BrokerError> {
-        let delivery = timeout(PATIENCE, self.subscription.next()).await.expect("a delivery comes in time")?;
+        let delivery = within("a delivery", self.subscription.next()).await?;
         match &delivery {
             Delivery::Assigned(partitions) => {
                 for partition in partitions {
@@ -68,7 +65,7 @@ impl Reader {
     pub async fn begin(&mut self, partitions: &[TopicPartition]) -> Result<(), BrokerError> {
         let at = |of: &TopicPartition| self.positions.get(&(of.topic.clone(), of.partition)).copied();
         let beginnings: Vec<_> = partitions.iter().map(|of| (of.clone(), at(of))).collect();
-        timeout(PATIENCE, self.subscription.begin(&beginnings)).await.expect("reading begins in time")
+        within("reading", self.subscription.begin(&beginnings)).await
     }
 
     /// Reads `count` records, beginning what is assigned meanwhile.

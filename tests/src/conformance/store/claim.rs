@@ -7,8 +7,8 @@ use sapwood_core::store::{Next, Ownership, Start, Turn, Verdict};
 use sapwood_core::tree::TreeState;
 use sapwood_core::{FunctionVersion, TreeId};
 
-use super::fixture::{PAST_LEASE, Worker, full, in_future, micros, release, row, start, turn};
-use crate::store::TestStore;
+use super::fixture::{Worker, full, in_future, micros, release, row, start, turn};
+use crate::store::{PAST_LEASE, TestStore};
 
 async fn ready_trees(test: &TestStore, count: usize) -> Vec<TreeId> {
     let starts: Vec<Start> = (0..count).map(|n| start(&format!("ready-{n}"))).collect();

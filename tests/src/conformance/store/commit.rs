@@ -15,10 +15,10 @@ use sapwood_core::tree::{Closing, Invocation, InvocationState, PromiseState, Tim
 use sapwood_core::{FunctionVersion, Path, TreeId};
 
 use super::fixture::{
-    FUNCTION, PAST_LEASE, Worker, child, creation, entry, event, everything, full, full_again, in_future, micros,
-    new_tree, outbox, release, root_of, row, settled, timer, turn, waiting,
+    FUNCTION, Worker, child, creation, entry, event, everything, full, full_again, in_future, micros, new_tree,
+    release, root_of, row, settled, timer, turn, waiting,
 };
-use crate::store::TestStore;
+use crate::store::{PAST_LEASE, TestStore, outbox};
 
 /// The place of the odd one out, in the middle of its batch.
 const ODD: usize = 57;
@@ -82,7 +82,7 @@ async fn one_of_these_is_refused(
         let counts = (record.row.revision, record.invocations.len(), record.entries.len(), record.timers.len());
         assert_eq!(counts, (2, 3, 1, 2), "turn {place} is applied whole");
     }
-    let emitted = outbox(store).await.into_iter().filter(|row| trees.contains(&row.event.tree)).count();
+    let emitted = outbox(store.as_ref()).await.into_iter().filter(|row| trees.contains(&row.event.tree)).count();
     assert_eq!(emitted, 99, "one event of each accepted turn");
 }
 
@@ -202,7 +202,7 @@ pub async fn a_batch_of_a_buried_worker_is_refused_whole_while_anothers_99_commi
     for turn in &creations {
         assert_eq!(store.tree_row(turn.tree).await.expect("read"), None);
     }
-    assert_eq!(outbox(&store).await.len(), 99);
+    assert_eq!(outbox(store.as_ref()).await.len(), 99);
 }
 
 /// C1: a worker that left commits nothing afterwards.
@@ -493,7 +493,7 @@ pub async fn a_batch_of_a_thousand_trees_commits(test: &TestStore) {
     worker.commit_all(&turns).await;
     let turns: Vec<Turn> = trees.iter().map(|tree| full_again(*tree, 2)).collect();
     worker.commit_all(&turns).await;
-    assert_eq!(outbox(&store).await.len(), 3_000);
+    assert_eq!(outbox(store.as_ref()).await.len(), 3_000);
 }
 
 /// Payloads are bytes to a store: quotes, control characters and no text at all.

@@ -16,11 +16,7 @@ use sapwood_core::tree::{
 };
 use sapwood_core::{EventId, Path, TreeId, WorkerId};
 
-/// Longer than any test: a lease that ends only where the test moves the clock.
-pub const LEASE: Duration = Duration::from_secs(3_600);
-
-/// Past the end of every lease that began before.
-pub const PAST_LEASE: Duration = Duration::from_secs(2 * 3_600);
+use crate::store::{LEASE, outbox};
 
 /// The function of the trees here.
 pub const FUNCTION: &str = "place_order";
@@ -265,15 +261,6 @@ pub async fn row(store: &Arc<dyn Store>, tree: TreeId) -> TreeRow {
     store.tree_row(tree).await.expect("a row is read").expect("the tree is there")
 }
 
-/// Every row of the outbox, lane by lane.
-pub async fn outbox(store: &Arc<dyn Store>) -> Vec<OutboxRow> {
-    let mut rows = Vec::new();
-    for lane in 0..store.info().lanes {
-        rows.extend(store.outbox_read(lane, 0, 100_000).await.expect("a lane is read"));
-    }
-    rows
-}
-
 /// All that a store has of one tree, events included; equal before and after means that nothing was applied.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Everything {
@@ -286,7 +273,7 @@ pub struct Everything {
 /// Reads [`Everything`] of a tree.
 pub async fn everything(store: &Arc<dyn Store>, tree: TreeId) -> Everything {
     let record = store.tree_read(tree).await.expect("a tree is read");
-    let mut events = outbox(store).await;
+    let mut events = outbox(store.as_ref()).await;
     events.retain(|row| row.event.tree == tree);
     Everything { record, events }
 }

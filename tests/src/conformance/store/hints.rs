@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -10,9 +9,7 @@ use sapwood_core::store::{Hint, Store};
 
 use super::fixture::{Worker, full};
 use crate::store::TestStore;
-
-/// Far longer than a hint takes.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::wait::within;
 
 /// S3: every kind of hint reaches its giver and another process.
 pub async fn a_hint_reaches_everybody_on_the_store(test: &TestStore) {
@@ -27,27 +24,18 @@ pub async fn a_hint_reaches_everybody_on_the_store(test: &TestStore) {
 }
 
 /// Gives a hint until it is heard; returns what else was heard meanwhile.
+///
+/// Who begins to listen may miss what is given before that. If so, something else is heard at the beginning, and the
+/// hint is given again.
 async fn give_until_heard(giver: &Arc<dyn Store>, hints: &mut BoxStream<'static, Hint>, hint: Hint) -> HashSet<Hint> {
-    let hear = async {
-        let mut others = HashSet::new();
-        loop {
-            let heard = hints.next().await.expect("the store is open");
-            if heard == hint {
-                return others;
-            }
-            others.insert(heard);
+    let mut others = HashSet::new();
+    loop {
+        giver.hint(std::slice::from_ref(&hint)).await.expect("given");
+        let heard = within("a hint", hints.next()).await.expect("the store is open");
+        if heard == hint {
+            return others;
         }
-    };
-    let give = async {
-        loop {
-            giver.hint(std::slice::from_ref(&hint)).await.expect("given");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::select! {
-        others = hear => others,
-        () = give => unreachable!("it has no end"),
-        () = tokio::time::sleep(PATIENCE) => panic!("no hint arrived"),
+        others.insert(heard);
     }
 }
 
@@ -74,5 +62,5 @@ pub async fn the_hints_end_when_the_store_closes(test: &TestStore) {
     let mut hints = store.hints();
     store.close().await;
     let end = async { while hints.next().await.is_some() {} };
-    tokio::time::timeout(PATIENCE, end).await.expect("the stream ends");
+    within("the end of the stream", end).await;
 }

@@ -6,8 +6,8 @@ use futures::future::join_all;
 use sapwood_core::broker::TopicPartition;
 use sapwood_core::store::{Intake, KeyScope, OffsetAdvance, Start, Started, Store, StoreErrorKind, TreeFilter};
 
-use super::fixture::{PAST_LEASE, Worker, row, start_in};
-use crate::store::TestStore;
+use super::fixture::{Worker, row, start_in};
+use crate::store::{PAST_LEASE, TestStore};
 
 fn partition(partition: i32) -> TopicPartition {
     TopicPartition { topic: "orders.events".to_owned(), partition, topic_id: Some("id-1".to_owned()) }

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use sapwood_core::store::{LaneAdvance, OutboxRow, Store, Turn};
 use sapwood_core::{EventId, TreeId};
 
-use super::fixture::{PAST_LEASE, Worker, event_keyed, outbox, turn};
-use crate::store::TestStore;
+use super::fixture::{Worker, event_keyed, turn};
+use crate::store::{PAST_LEASE, TestStore, outbox};
 
 /// E4: rows of a lane come in the order of their commits, and of their emits within one commit.
 pub async fn a_lane_is_read_in_commit_order(test: &TestStore) {
@@ -23,7 +23,7 @@ pub async fn a_lane_is_read_in_commit_order(test: &TestStore) {
     worker.commit_all(&[emit(trees[0], 2, [9, 2])]).await;
     worker.commit_all(&[emit(trees[1], 2, [3, 4])]).await;
 
-    let rows = outbox(&store).await;
+    let rows = outbox(store.as_ref()).await;
     assert!(rows.windows(2).all(|pair| pair[0].seq < pair[1].seq), "one key is one lane, and ascends");
     let of = |tree: TreeId| {
         rows.iter().filter(|row| row.event.tree == tree).map(|row| row.event.id.clone()).collect::<Vec<_>>()

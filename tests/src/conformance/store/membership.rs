@@ -6,8 +6,8 @@ use std::time::Duration;
 use sapwood_core::WorkerId;
 use sapwood_core::store::{StoreErrorKind, Verdict};
 
-use super::fixture::{LEASE, PAST_LEASE, Worker, full};
-use crate::store::TestStore;
+use super::fixture::{Worker, full};
+use crate::store::{LEASE, PAST_LEASE, TestStore};
 
 /// C1: a worker's identity is never given again.
 pub async fn every_life_has_an_identity_of_its_own(test: &TestStore) {

@@ -8,9 +8,9 @@ use sapwood_core::tree::{Invocation, InvocationState, PromiseState, TreeState};
 use sapwood_core::{Path, TreeId};
 
 use super::fixture::{
-    Worker, child, creation, entry, full, full_again, new_tree, outbox, root_of, row, settled, timer, turn, waiting,
+    Worker, child, creation, entry, full, full_again, new_tree, root_of, row, settled, timer, turn, waiting,
 };
-use crate::store::TestStore;
+use crate::store::{TestStore, outbox};
 
 fn path(positions: &[u32]) -> Path {
     Path::from(positions.to_vec())
@@ -153,7 +153,7 @@ pub async fn a_returned_root_has_no_outcome_before_the_tree_is_settled(test: &Te
     let change = InvocationChange { path: Path::root(), state: returned };
     worker.commit_all(&[Turn { changes: vec![change], invocations: vec![child(0)], ..turn(tree, 1) }]).await;
     assert_eq!(store.outcome_read(tree).await.expect("read").expect("there").outcome, None);
-    assert_eq!(outbox(&store).await, []);
+    assert_eq!(outbox(store.as_ref()).await, []);
 }
 
 /// G4: trees are listed newest first, by function and state, from page to page.

@@ -2,8 +2,8 @@
 
 use sapwood_core::store::{Recovered, StoreErrorKind, Turn, Verdict};
 
-use super::fixture::{PAST_LEASE, Worker, creation, everything, full, full_again, new_tree, outbox, row, turn};
-use crate::store::TestStore;
+use super::fixture::{Worker, creation, everything, full, full_again, new_tree, row, turn};
+use crate::store::{PAST_LEASE, TestStore, outbox};
 
 /// C5: the answer was lost, the batch was not.
 pub async fn a_batch_that_was_committed_is_told_so(test: &TestStore) {
@@ -18,7 +18,7 @@ pub async fn a_batch_that_was_committed_is_told_so(test: &TestStore) {
     assert_eq!(recovered, [Recovered::Committed; 4]);
     let next: Vec<Turn> = trees.iter().map(|tree| full_again(*tree, 2)).collect();
     worker.commit_all(&next).await;
-    assert_eq!(outbox(&store).await.len(), 9, "nothing was applied twice");
+    assert_eq!(outbox(store.as_ref()).await.len(), 9, "nothing was applied twice");
 }
 
 /// C5: the batch never arrived, or was rolled back: sent again it is applied once.
@@ -31,9 +31,9 @@ pub async fn a_batch_that_was_lost_is_told_so_and_commits_when_sent_again(test: 
 
     let recovered = worker.committer.recover(&batch).await.expect("it finds out");
     assert_eq!(recovered, [Recovered::Lost; 4]);
-    assert_eq!(outbox(&store).await.len(), 0);
+    assert_eq!(outbox(store.as_ref()).await.len(), 0);
     worker.commit_all(&batch).await;
-    assert_eq!(outbox(&store).await.len(), 3);
+    assert_eq!(outbox(store.as_ref()).await.len(), 3);
 }
 
 /// C5: what moved on, or is another's, is none of this worker's business any more.

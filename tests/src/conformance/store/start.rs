@@ -7,8 +7,8 @@ use sapwood_core::store::{KeyScope, NewTree, Start, StartKey, Started, Store, St
 use sapwood_core::tree::TreeState;
 use sapwood_core::{Path, TreeId};
 
-use super::fixture::{PAST_LEASE, Worker, full, new_tree, root_of, row, start, start_in};
-use crate::store::TestStore;
+use super::fixture::{Worker, full, new_tree, root_of, row, start, start_in};
+use crate::store::{PAST_LEASE, TestStore};
 
 async fn trees_in_all(store: &Arc<dyn Store>) -> usize {
     let filter = TreeFilter { limit: 100_000, ..TreeFilter::default() };

@@ -1,4 +1,4 @@
-//! A broker that goes away, and that refuses what it is told to.
+//! Faults of a broker: it goes away, and refuses what it is told to.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,23 +9,26 @@ use sapwood_core::broker::{Broker, BrokerError, BrokerErrorKind, Record, Subscri
 use tokio::sync::watch;
 
 /// Another broker, behind faults.
-pub(super) struct Faults {
+pub struct BrokerFaults {
     broker: Arc<dyn Broker>,
     is_up: watch::Sender<bool>,
     refused: Mutex<BTreeSet<String>>,
 }
 
-impl Faults {
-    pub(super) fn before(broker: Arc<dyn Broker>) -> Arc<Self> {
+impl BrokerFaults {
+    /// What stands before `broker` and makes the faults that are planned.
+    #[must_use]
+    pub fn before(broker: Arc<dyn Broker>) -> Arc<Self> {
         Arc::new(Self { broker, is_up: watch::Sender::new(true), refused: Mutex::default() })
     }
 
     /// Nothing is published until it is up again; a publish waits, as it does on Kafka.
-    pub(super) fn down(&self) {
+    pub fn down(&self) {
         self.is_up.send_replace(false);
     }
 
-    pub(super) fn up(&self) {
+    /// It is back.
+    pub fn up(&self) {
         self.is_up.send_replace(true);
     }
 
@@ -35,17 +38,18 @@ impl Faults {
     }
 
     /// Records of this key are refused for good.
-    pub(super) fn refuse(&self, key: &str) {
+    pub fn refuse(&self, key: &str) {
         self.refused.lock().insert(key.to_owned());
     }
 
-    pub(super) fn refuse_nothing(&self) {
+    /// Nothing is refused any longer.
+    pub fn refuse_nothing(&self) {
         self.refused.lock().clear();
     }
 }
 
 #[async_trait]
-impl Broker for Faults {
+impl Broker for BrokerFaults {
     fn describe(&self) -> String {
         self.broker.describe()
     }

@@ -1,0 +1,58 @@
+//! What tells a test that its stores have changed, so that it need not ask again and again.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::wait::within;
+
+/// How often is looked besides: a call that was given up may still change the store, and then nobody tells.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// The changes of one test's place, whichever of its processes makes them.
+#[derive(Debug, Clone, Default)]
+pub struct Changes {
+    told: watch::Sender<()>,
+}
+
+impl Changes {
+    /// Something has changed.
+    pub fn tell(&self) {
+        self.told.send_replace(());
+    }
+
+    /// Tells when what is returned is dropped: at the end of a call, also of one that was given up.
+    #[must_use]
+    pub fn tell_at_the_end(&self) -> impl Drop + use<> {
+        AtTheEnd(self.clone())
+    }
+
+    /// What `look` sees, once it sees something. It looks now, and after each change.
+    pub async fn seen<T>(&self, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+        let mut told = self.told.subscribe();
+        loop {
+            told.mark_unchanged();
+            if let Some(seen) = look().await {
+                return seen;
+            }
+            // An error of the channel would mean that this sender is gone.
+            let _ = tokio::time::timeout(LOOK, told.changed()).await;
+        }
+    }
+
+    /// Waits until it is so.
+    ///
+    /// # Panics
+    /// If it never is.
+    pub async fn until(&self, what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+        within(what, self.seen(async || is_so().await.then_some(()))).await;
+    }
+}
+
+struct AtTheEnd(Changes);
+
+impl Drop for AtTheEnd {
+    fn drop(&mut self) {
+        self.0.tell();
+    }
+}

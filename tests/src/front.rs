@@ -1,0 +1,256 @@
+//! What stands in front of every store of a test: it tells of changes, and carries out the faults that are planned.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use sapwood_core::broker::TopicPartition;
+use sapwood_core::store::{
+    AssignedPartition, Claims, Committer, EventLog, GroupOffsets, Hint, Intake, KeyScope, LaneAdvance, LaneLease,
+    Lease, LogRecord, LoggedRecord, Membership, Outbox, OutboxRow, Reading, Recovered, Start, Started, Starter, Store,
+    StoreError, StoreErrorKind, StoreInfo, StoreResult, TreeFilter, TreeOutcome, Trees, Turn, Verdict,
+};
+use sapwood_core::tree::{InvocationImage, TreeImage, TreeRecord, TreeRow};
+use sapwood_core::{FunctionVersion, Path, TreeId, WorkerId};
+
+use crate::changes::Changes;
+use crate::faults::{Fault, StoreFaults};
+
+/// The store of one process, telling of its changes.
+#[must_use]
+pub fn telling(store: Arc<dyn Store>, changes: &Changes) -> Arc<dyn Store> {
+    Arc::new(Front { store, changes: changes.clone(), faults: None })
+}
+
+/// The store of one process, and what plans its faults. Others on the same store have none.
+#[must_use]
+pub fn with_faults(store: Arc<dyn Store>) -> (Arc<dyn Store>, Arc<StoreFaults>) {
+    let faults = Arc::new(StoreFaults::none());
+    // The store behind tells already.
+    let front = Front { store, changes: Changes::default(), faults: Some(Arc::clone(&faults)) };
+    (Arc::new(front), faults)
+}
+
+struct Front {
+    store: Arc<dyn Store>,
+    changes: Changes,
+    faults: Option<Arc<StoreFaults>>,
+}
+
+struct FrontCommitter {
+    committer: Box<dyn Committer>,
+    changes: Changes,
+    faults: Option<Arc<StoreFaults>>,
+}
+
+struct FrontStarter {
+    starter: Box<dyn Starter>,
+    changes: Changes,
+}
+
+fn lost() -> StoreError {
+    StoreError::new(StoreErrorKind::Connection, "the connection was lost, as planned")
+}
+
+impl FrontCommitter {
+    async fn commit_with(&mut self, turns: &[Turn], faults: &StoreFaults) -> StoreResult<Vec<Verdict>> {
+        let fault = faults.next();
+        match fault {
+            Some(Fault::LostBefore) => return Err(lost()),
+            Some(Fault::DiesBefore) => {
+                faults.lose(turns);
+                faults.die();
+                return Err(lost());
+            }
+            Some(Fault::Held) => faults.hold().await,
+            None | Some(Fault::LostAfter | Fault::DiesAfter) => {}
+        }
+        let verdicts = self.committer.commit(turns).await?;
+        faults.committed(turns, &verdicts);
+        match fault {
+            Some(Fault::LostAfter) => Err(lost()),
+            Some(Fault::DiesAfter) => {
+                faults.die();
+                Err(lost())
+            }
+            _ => Ok(verdicts),
+        }
+    }
+}
+
+#[async_trait]
+impl Committer for FrontCommitter {
+    async fn commit(&mut self, turns: &[Turn]) -> StoreResult<Vec<Verdict>> {
+        let _tell = self.changes.tell_at_the_end();
+        match self.faults.clone() {
+            Some(faults) => self.commit_with(turns, &faults).await,
+            None => self.committer.commit(turns).await,
+        }
+    }
+
+    async fn recover(&mut self, turns: &[Turn]) -> StoreResult<Vec<Recovered>> {
+        let _tell = self.changes.tell_at_the_end();
+        self.committer.recover(turns).await
+    }
+}
+
+#[async_trait]
+impl Starter for FrontStarter {
+    async fn start(&mut self, starts: &[Start]) -> StoreResult<Vec<Started>> {
+        let _tell = self.changes.tell_at_the_end();
+        self.starter.start(starts).await
+    }
+
+    async fn intake(&mut self, batch: &Intake) -> StoreResult<Vec<Started>> {
+        let _tell = self.changes.tell_at_the_end();
+        self.starter.intake(batch).await
+    }
+}
+
+#[async_trait]
+impl Store for Front {
+    fn info(&self) -> StoreInfo {
+        self.store.info()
+    }
+
+    async fn ping(&self) -> StoreResult<()> {
+        self.store.ping().await
+    }
+
+    fn hints(&self) -> BoxStream<'static, Hint> {
+        self.store.hints()
+    }
+
+    async fn hint(&self, hints: &[Hint]) -> StoreResult<()> {
+        self.store.hint(hints).await
+    }
+
+    async fn close(&self) {
+        self.store.close().await;
+    }
+}
+
+#[async_trait]
+impl Membership for Front {
+    async fn worker_join(&self, name: &str, fences: u16, lease: Duration) -> StoreResult<WorkerId> {
+        let _tell = self.changes.tell_at_the_end();
+        self.store.worker_join(name, fences, lease).await
+    }
+
+    fn lease(&self, worker: WorkerId) -> Box<dyn Lease> {
+        self.store.lease(worker)
+    }
+
+    async fn worker_bury(&self, by: WorkerId, expired: &[WorkerId]) -> StoreResult<Vec<WorkerId>> {
+        let _tell = self.changes.tell_at_the_end();
+        self.store.worker_bury(by, expired).await
+    }
+
+    async fn worker_leave(&self, worker: WorkerId) -> StoreResult<()> {
+        let _tell = self.changes.tell_at_the_end();
+        self.store.worker_leave(worker).await
+    }
+}
+
+#[async_trait]
+impl Trees for Front {
+    fn committer(&self, worker: WorkerId, fence: u16) -> Box<dyn Committer> {
+        let committer = self.store.committer(worker, fence);
+        Box::new(FrontCommitter { committer, changes: self.changes.clone(), faults: self.faults.clone() })
+    }
+
+    fn starter(&self, owner: Option<(WorkerId, u16)>) -> Box<dyn Starter> {
+        Box::new(FrontStarter { starter: self.store.starter(owner), changes: self.changes.clone() })
+    }
+
+    async fn tree_claim(&self, worker: WorkerId, limit: usize, versions: &[FunctionVersion]) -> StoreResult<Claims> {
+        let _tell = self.changes.tell_at_the_end();
+        let claims = self.store.tree_claim(worker, limit, versions).await?;
+        let trees = claims.trees.iter().map(|claimed| claimed.row.id);
+        if self.faults.as_ref().is_some_and(|faults| faults.claimed(trees)) {
+            return Err(lost());
+        }
+        Ok(claims)
+    }
+
+    async fn tree_load(&self, tree: TreeId) -> StoreResult<Option<TreeImage>> {
+        self.store.tree_load(tree).await
+    }
+
+    async fn invocation_load(&self, tree: TreeId, path: &Path) -> StoreResult<Option<InvocationImage>> {
+        if self.faults.as_ref().is_some_and(|faults| faults.loaded(path)) {
+            return Err(StoreError::new(StoreErrorKind::Permanent, "the row is damaged, as planned"));
+        }
+        self.store.invocation_load(tree, path).await
+    }
+}
+
+#[async_trait]
+impl Reading for Front {
+    async fn tree_row(&self, tree: TreeId) -> StoreResult<Option<TreeRow>> {
+        self.store.tree_row(tree).await
+    }
+
+    async fn tree_read(&self, tree: TreeId) -> StoreResult<Option<TreeRecord>> {
+        self.store.tree_read(tree).await
+    }
+
+    async fn tree_list(&self, filter: &TreeFilter) -> StoreResult<Vec<TreeRow>> {
+        self.store.tree_list(filter).await
+    }
+
+    async fn start_key_find(&self, scope: &KeyScope, key: &str) -> StoreResult<Option<TreeId>> {
+        self.store.start_key_find(scope, key).await
+    }
+
+    async fn outcome_read(&self, tree: TreeId) -> StoreResult<Option<TreeOutcome>> {
+        self.store.outcome_read(tree).await
+    }
+}
+
+#[async_trait]
+impl Outbox for Front {
+    async fn lane_claim(&self, worker: WorkerId, limit: u16) -> StoreResult<Vec<LaneLease>> {
+        let _tell = self.changes.tell_at_the_end();
+        self.store.lane_claim(worker, limit).await
+    }
+
+    async fn outbox_read(&self, lane: u16, after: i64, limit: usize) -> StoreResult<Vec<OutboxRow>> {
+        self.store.outbox_read(lane, after, limit).await
+    }
+
+    async fn lane_advance(&self, worker: WorkerId, advances: &[LaneAdvance]) -> StoreResult<Vec<u16>> {
+        let _tell = self.changes.tell_at_the_end();
+        self.store.lane_advance(worker, advances).await
+    }
+
+    async fn lane_release(&self, worker: WorkerId) -> StoreResult<()> {
+        let _tell = self.changes.tell_at_the_end();
+        self.store.lane_release(worker).await
+    }
+}
+
+#[async_trait]
+impl GroupOffsets for Front {
+    async fn partition_assign(
+        &self,
+        group: &str,
+        partitions: &[TopicPartition],
+    ) -> StoreResult<Vec<AssignedPartition>> {
+        let _tell = self.changes.tell_at_the_end();
+        self.store.partition_assign(group, partitions).await
+    }
+}
+
+#[async_trait]
+impl EventLog for Front {
+    async fn log_append(&self, records: &[LogRecord]) -> StoreResult<()> {
+        let _tell = self.changes.tell_at_the_end();
+        self.store.log_append(records).await
+    }
+
+    async fn log_read(&self, topic: &str, offset: i64, limit: usize) -> StoreResult<Vec<LoggedRecord>> {
+        self.store.log_read(topic, offset, limit).await
+    }
+}

@@ -1,4 +1,4 @@
-//! A schema of its own for each test, on the PostgreSQL that the environment names.
+//! A schema or a database of its own for each test, on the PostgreSQL that the environment names.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ pub const POSTGRES_URL: &str = "SAPWOOD_TEST_POSTGRES_URL";
 /// The server's address.
 ///
 /// # Panics
-/// Where the environment names none; tests that call this are ignored by then, see `build.rs`.
+/// If the environment names none; tests that call this are ignored by then, see `build.rs`.
 #[must_use]
 pub fn postgres_url() -> String {
     std::env::var(POSTGRES_URL).unwrap_or_else(|_| panic!("{POSTGRES_URL} is not set; ./test sets it"))
@@ -26,7 +26,7 @@ pub struct TestSchema {
 }
 
 impl TestSchema {
-    /// A name nobody uses. The schema itself comes with the first migration.
+    /// A name that is not used. The schema itself comes with the first migration.
     #[must_use]
     pub fn fresh() -> Self {
         Self { url: postgres_url(), name: format!("test_{}", Uuid::now_v7().simple()) }
@@ -47,7 +47,7 @@ impl TestSchema {
     /// A connection of the test itself, in this schema.
     ///
     /// # Panics
-    /// Where the server cannot be reached.
+    /// If the server cannot be reached.
     pub async fn connect(&self) -> PgConnection {
         let mut connection = PgConnection::connect(&self.url).await.expect("PostgreSQL answers");
         let path = format!("set search_path to {}", self.name);
@@ -58,7 +58,7 @@ impl TestSchema {
     /// Replaces the schema's clock by one that a test moves with [`Self::set_clock_ahead`].
     ///
     /// # Panics
-    /// Where the schema is not migrated.
+    /// If the schema is not migrated.
     pub async fn replace_clock(&self) {
         let schema = &self.name;
         let sql = format!(
@@ -74,7 +74,7 @@ impl TestSchema {
     /// Sets the clock so far ahead of the server's.
     ///
     /// # Panics
-    /// Where [`Self::replace_clock`] was not called.
+    /// If [`Self::replace_clock`] was not called.
     pub async fn set_clock_ahead(&self, by: Duration) {
         let by = i64::try_from(by.as_micros()).expect("less than 292,000 years");
         sqlx::query("update test_clock set ahead = $1 * interval '1 microsecond'")
@@ -87,23 +87,66 @@ impl TestSchema {
 
 impl Drop for TestSchema {
     fn drop(&mut self) {
-        let (url, name) = (self.url.clone(), self.name.clone());
-        // The test's own runtime cannot wait within `drop`.
-        let dropped = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(schema_drop(&url, &name)).map_err(std::io::Error::other)
-        });
-        if let Err(error) = dropped.join().unwrap_or_else(|_| Err(std::io::Error::other("it panicked"))) {
-            eprintln!("schema {} was not dropped: {error}", self.name);
-        }
+        let name = &self.name;
+        // A statement that a failed test left behind may hold locks; the server's end removes what stays.
+        let sql = format!(
+            "set lock_timeout = '10s'; set client_min_messages = warning; drop schema if exists {name} cascade"
+        );
+        execute_at_the_end(&self.url, &sql);
     }
 }
 
-async fn schema_drop(url: &str, name: &str) -> Result<(), sqlx::Error> {
-    let mut connection = PgConnection::connect(url).await?;
-    // A statement that a failed test left behind may hold locks; the server's end removes what stays.
-    let sql =
-        format!("set lock_timeout = '10s'; set client_min_messages = warning; drop schema if exists {name} cascade");
-    connection.execute(AssertSqlSafe(sql)).await?;
-    connection.close().await
+/// A database, dropped with all that is in it at the end of the test, also of one that fails: for processes, whose
+/// contexts name their schemas themselves.
+#[derive(Debug)]
+pub struct TestDatabase {
+    server: String,
+    name: String,
+}
+
+impl TestDatabase {
+    /// A database of a name that is not used.
+    ///
+    /// # Panics
+    /// If the server cannot be reached, or its user may create none.
+    pub async fn create() -> Self {
+        let (server, name) = (postgres_url(), format!("test_{}", Uuid::now_v7().simple()));
+        let mut connection = PgConnection::connect(&server).await.expect("PostgreSQL answers");
+        let sql = format!("create database {name}");
+        connection.execute(AssertSqlSafe(sql)).await.expect("the database is made");
+        Self { server, name }
+    }
+
+    /// Its address.
+    ///
+    /// # Panics
+    /// If the server's address names no database.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let (host, _) = self.server.rsplit_once('/').expect("postgres://USER@HOST:PORT/DATABASE");
+        format!("{host}/{}", self.name)
+    }
+}
+
+impl Drop for TestDatabase {
+    fn drop(&mut self) {
+        execute_at_the_end(&self.server, &format!("drop database if exists {} with (force)", self.name));
+    }
+}
+
+/// Runs SQL within a `drop`, in which the test's own runtime cannot wait.
+fn execute_at_the_end(url: &str, sql: &str) {
+    let executing = async {
+        let mut connection = PgConnection::connect(url).await?;
+        connection.execute(AssertSqlSafe(sql.to_owned())).await?;
+        connection.close().await
+    };
+    let execute = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(executing).map_err(std::io::Error::other)
+    };
+    let executed = std::thread::scope(|scope| scope.spawn(execute).join());
+    if let Err(error) = executed.unwrap_or_else(|_| Err(std::io::Error::other("it panicked"))) {
+        eprintln!("this was not done at the end of a test: {sql}: {error}");
+    }
 }

@@ -1,7 +1,7 @@
 //! Programs of the workspace, run as processes and watched: what they print, how they end, and how they are killed.
 //!
 //! A process sees none of the settings of whoever runs the tests, only those that a test gives it, and is killed when
-//! the test lets go of it. Waits are for what it prints or for its end; each gives up after [`PATIENCE`] and shows what
+//! the test lets go of it. Waits are for what it prints or for its end; each gives up after [`RUN`] and shows what
 //! the process said until then.
 
 use std::collections::HashMap;
@@ -10,13 +10,12 @@ use std::io::{BufRead as _, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, LazyLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use cargo_metadata::{Message, TargetKind};
 use parking_lot::{Condvar, Mutex};
 
-/// Far longer than anything takes that a test waits for.
-pub const PATIENCE: Duration = Duration::from_secs(180);
+use crate::wait::RUN;
 
 /// Where cargo put the programs, by name.
 ///
@@ -139,7 +138,7 @@ impl Process {
     /// Where it ends, or does not print it in time.
     #[must_use]
     pub fn prints(&self, text: &str) -> String {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + RUN;
         let mut lines = self.said.lines.lock();
         loop {
             if let Some(line) = lines.out.iter().find(|line| line.contains(text)) {
@@ -205,7 +204,7 @@ impl Process {
     /// Where it goes on for too long.
     #[must_use]
     pub fn ended(mut self) -> Ended {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + RUN;
         let mut lines = self.said.lines.lock();
         // The pipes close with the process, for ours start none of their own.
         while lines.closed < STREAMS {

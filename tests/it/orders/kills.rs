@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use sapwood_tests::process::{PATIENCE, Process, Program};
+use sapwood_tests::process::{Process, Program};
+use sapwood_tests::wait::until_asked;
 
 use super::ledger::Ledger;
 use super::place::Place;
@@ -43,7 +44,7 @@ async fn kill_and_compare(place: &Place) {
     for (kill, line) in kill_points().into_iter().enumerate() {
         let mut process = program(place).start();
         // What an earlier kill let through may be more than this one waits for: then it waits for the next effect.
-        until_lines(&effects, line.max(ledger.lines() + 1), &mut process);
+        until_lines(&effects, line.max(ledger.lines() + 1), &mut process).await;
         let _ = process.kill();
         place.is_quiet().await;
 
@@ -92,17 +93,17 @@ async fn read(place: &Place, effects: &Path) -> Ledger {
 }
 
 /// Returns once the file has so many lines.
-fn until_lines(file: &Path, lines: usize, process: &mut Process) {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
+async fn until_lines(file: &Path, lines: usize, process: &mut Process) {
+    let has_lines = async || {
         let text = std::fs::read(file).unwrap_or_default();
-        if text.iter().filter(|byte| **byte == b'\n').count() >= lines {
-            return;
+        let found = text.iter().filter(|byte| **byte == b'\n').count();
+        if found >= lines {
+            return Ok(());
         }
-        let waits = process.runs() && Instant::now() < deadline;
-        assert!(waits, "{} has no {lines} lines: {}", file.display(), process.printed());
-        std::thread::sleep(LOOK_EVERY);
-    }
+        assert!(process.runs(), "{} has no {lines} lines: {}", file.display(), process.printed());
+        Err(found)
+    };
+    until_asked(&format!("{lines} effects"), LOOK_EVERY, has_lines).await;
 }
 
 /// After which line of the file of effects each kill comes, ascending, from a seed that is printed.

@@ -11,11 +11,11 @@ use super::{few_orders, orders};
 const GOLDEN: &str = "SAPWOOD_TEST_GOLDEN";
 
 /// A change of the API is a change of this file, to be seen in review.
-#[test]
-fn the_document_that_is_served_is_the_one_that_is_kept() {
+#[tokio::test]
+async fn the_document_that_is_served_is_the_one_that_is_kept() {
     let place = TestFile::fresh();
     let process = orders(place.directory()).arguments(["--orders", &few_orders(place.directory(), 0)]).start();
-    let served = Client::of(&process).get("/openapi.json");
+    let served = Client::of(&process).get("/openapi.json").await;
     assert_eq!(served.status, 200, "{served:?}");
 
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference/openapi.json");

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use sapwood_tests::postgres::postgres_url;
-use sapwood_tests::process::PATIENCE;
+use sapwood_tests::kafka::kafka_url;
+use sapwood_tests::postgres::TestDatabase;
 use sapwood_tests::sqlite::TestFile;
+use sapwood_tests::wait::until_asked;
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, FromRow};
@@ -14,6 +15,7 @@ use uuid::Uuid;
 
 use super::kafka::Kafka;
 
+/// How often the database is asked whether others use it.
 const ASK_EVERY: Duration = Duration::from_millis(5);
 
 /// A directory for the run, and with services its database and its turn on Kafka.
@@ -52,28 +54,22 @@ impl Place {
     /// The settings of a process that runs here.
     pub(super) fn settings(&self) -> Vec<(&'static str, String)> {
         let services = self.services.iter();
-        let settings = services.flat_map(|(database, kafka)| {
-            [("SAPWOOD_STORE", database.url.clone()), ("SAPWOOD_BROKER", kafka.url().to_owned())]
-        });
+        let settings =
+            services.flat_map(|(database, _)| [("SAPWOOD_STORE", database.url()), ("SAPWOOD_BROKER", kafka_url())]);
         settings.collect()
     }
 
     /// Returns once the database is left alone. What a process sent before it was killed PostgreSQL still carries out.
     pub(super) async fn is_quiet(&self) {
         let Some((database, _)) = &self.services else { return };
-        let mut connection = PgConnection::connect(&database.url).await.expect("PostgreSQL answers");
+        let mut connection = PgConnection::connect(&database.url()).await.expect("PostgreSQL answers");
         let others = "select count(*) from pg_stat_activity
                       where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'";
-        let quiet = async {
-            loop {
-                let others: i64 = sqlx::query_scalar(others).fetch_one(&mut connection).await.expect("counted");
-                if others == 0 {
-                    return;
-                }
-                tokio::time::sleep(ASK_EVERY).await;
-            }
+        let is_quiet = async || {
+            let others: i64 = sqlx::query_scalar(others).fetch_one(&mut connection).await.expect("counted");
+            if others == 0 { Ok(()) } else { Err(others) }
         };
-        tokio::time::timeout(PATIENCE, quiet).await.expect("the database is left alone");
+        until_asked("a database that is left alone", ASK_EVERY, is_quiet).await;
     }
 
     /// What a context's store says to a query.
@@ -82,7 +78,7 @@ impl Place {
         R: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin,
     {
         if let Some((database, _)) = &self.services {
-            let mut connection = PgConnection::connect(&database.url).await.expect("PostgreSQL answers");
+            let mut connection = PgConnection::connect(&database.url()).await.expect("PostgreSQL answers");
             let path = format!("set search_path to {context}");
             connection.execute(AssertSqlSafe(path)).await.expect("the search path is set");
             return sqlx::query_as(query.postgres).fetch_all(&mut connection).await.expect("PostgreSQL reads it");
@@ -116,44 +112,5 @@ impl Place {
         let query = Query { sqlite: "select id, function from tree", postgres: "select id, function from tree" };
         let trees = self.rows::<(Uuid, String)>(context, &query).await.into_iter();
         trees.filter(|(_, of)| of == function).map(|(tree, _)| tree).collect()
-    }
-}
-
-/// A database of its own, for contexts name their schemas themselves; dropped at the end of the test.
-struct TestDatabase {
-    server: String,
-    name: String,
-    url: String,
-}
-
-impl TestDatabase {
-    async fn create() -> Self {
-        let server = postgres_url();
-        let name = format!("test_{}", Uuid::now_v7().simple());
-        let mut connection = PgConnection::connect(&server).await.expect("PostgreSQL answers");
-        let sql = format!("create database {name}");
-        connection.execute(AssertSqlSafe(sql)).await.expect("the database is made");
-        let (host, _) = server.rsplit_once('/').expect("postgres://USER@HOST:PORT/DATABASE");
-        let url = format!("{host}/{name}");
-        Self { server, name, url }
-    }
-}
-
-impl Drop for TestDatabase {
-    fn drop(&mut self) {
-        let (server, name) = (self.server.clone(), self.name.clone());
-        // The test's own runtime cannot wait within `drop`.
-        let dropped = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let dropping = async {
-                let mut connection = PgConnection::connect(&server).await?;
-                let sql = format!("drop database if exists {name} with (force)");
-                connection.execute(AssertSqlSafe(sql)).await
-            };
-            runtime.block_on(dropping).map_err(std::io::Error::other)
-        });
-        if let Err(error) = dropped.join().unwrap_or_else(|_| Err(std::io::Error::other("it panicked"))) {
-            eprintln!("database {} was not dropped: {error}", self.name);
-        }
     }
 }

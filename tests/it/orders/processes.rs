@@ -42,17 +42,17 @@ async fn three_processes_have_the_totals_of_one_and_kcat_takes_part() {
 
     let _ = processes[0].prints("your own order");
     let states = BTreeMap::from([("rejected".to_owned(), 123), ("resolved".to_owned(), 877)]);
-    assert_eq!(orders.trees("orders", "place_order"), states);
-    shipping.has_resolved("shipping", "book_courier", 877);
-    shipping.has_resolved("shipping", "track_parcel", 877);
-    loyalty.has_resolved("loyalty", "add_points", 877);
+    assert_eq!(orders.trees("orders", "place_order").await, states);
+    shipping.has_resolved("shipping", "book_courier", 877).await;
+    shipping.has_resolved("shipping", "track_parcel", 877).await;
+    loyalty.has_resolved("loyalty", "add_points", 877).await;
 
     assert_events_are_cloud_events(&place);
     produce_one(&place);
-    shipping.has_resolved("shipping", "book_courier", 878);
-    shipping.has_resolved("shipping", "track_parcel", 878);
-    loyalty.has_resolved("loyalty", "add_points", 878);
-    assert_eq!(shipping.get("/v1/orders/trees").status, 404, "a process serves its own context");
+    shipping.has_resolved("shipping", "book_courier", 878).await;
+    shipping.has_resolved("shipping", "track_parcel", 878).await;
+    loyalty.has_resolved("loyalty", "add_points", 878).await;
+    assert_eq!(shipping.get("/v1/orders/trees").await.status, 404, "a process serves its own context");
 
     let [orders, shipping, loyalty] = processes.map(|process| {
         process.terminate();

@@ -26,8 +26,8 @@ fn two_runs_on_the_same_data_have_the_same_totals_and_the_second_starts_nothing(
 }
 
 /// What the summary points to is there, the process stays up until SIGTERM, and ends well then.
-#[test]
-fn what_the_summary_prints_can_be_followed() {
+#[tokio::test]
+async fn what_the_summary_prints_can_be_followed() {
     let place = TestFile::fresh();
     let few = few_orders(place.directory(), 3);
     let process = orders(place.directory()).arguments(["--orders", &few]).start();
@@ -38,17 +38,17 @@ fn what_the_summary_prints_can_be_followed() {
     let data = process.told("data");
     assert!(place.directory().join(&data).join("orders.db").exists(), "{data}");
     let tree = process.told("a completed order");
-    let tree = client.get(tree.strip_prefix(&base).expect("a URL of this process")).json();
+    let tree = client.get(tree.strip_prefix(&base).expect("a URL of this process")).await.expect(200);
     assert_eq!((&tree["function"], &tree["state"]), (&"place_order".into(), &"resolved".into()), "{tree}");
 
-    let description = client.get("/openapi.json").json();
+    let description = client.get("/openapi.json").await.expect(200);
     assert!(description["paths"].get("/v1/orders/functions/place_order").is_some());
-    let docs = client.get("/docs/");
+    let docs = client.get("/docs/").await;
     assert_eq!(docs.status, 200, "{docs:?}");
     assert!(docs.body.contains("swagger"), "{docs:?}");
 
-    let own = order_as_printed(&process, &client);
-    let outcome = client.get(&format!("{own}/result?wait=30s")).json();
+    let own = order_as_printed(&process, &client).await;
+    let outcome = client.get(&format!("{own}/result?wait=30s")).await.expect(200);
     assert_eq!(outcome["value"]["order_id"], "my-order", "{outcome}");
 
     process.terminate();
@@ -57,7 +57,7 @@ fn what_the_summary_prints_can_be_followed() {
 }
 
 /// Sends what the printed `curl` would, with the shell taking its words apart, and gives the path of the new tree.
-fn order_as_printed(process: &Process, client: &Client) -> String {
+async fn order_as_printed(process: &Process, client: &Client) -> String {
     let out = process.printed();
     let (_, printed) = out.split_once("  curl ").expect("a curl is printed");
     let (printed, _) = printed.split_once("Ctrl-C").expect("it ends before the last line");
@@ -69,15 +69,15 @@ fn order_as_printed(process: &Process, client: &Client) -> String {
     while let Some(word) = words.next() {
         match word {
             "-i" => {}
-            "-H" => headers.push(words.next().expect("a header").to_owned()),
+            "-H" => headers.extend(words.next().expect("a header").split_once(": ")),
             "-d" => body = words.next().expect("a body"),
             other => url = other,
         }
     }
     let path = url.strip_prefix(&format!("http://{}", client.address())).expect("a URL of this process");
-    let reply = client.send("POST", path, &headers, body);
-    let location = reply.head.lines().find_map(|line| line.strip_prefix("location: ")).map(str::to_owned);
-    location.unwrap_or_else(|| panic!("no tree was started: {reply:?}"))
+    let reply = client.send("POST", path, &headers, body).await;
+    assert!(!reply.header("location").is_empty(), "no tree was started: {reply:?}");
+    reply.header("location").to_owned()
 }
 
 /// SIGTERM in the middle of the work drains: exit code 0, and the next run goes on.

@@ -26,7 +26,7 @@ const EXAMPLES: u32 = 5;
 /// The one name between neighbours: the core re-exports the derives of a contract crate.
 const NEIGHBOURS: (&str, &str) = ("sapwood-core", "sapwood-macros");
 
-/// Who may name a foreign crate.
+/// The crates that may name a foreign one.
 const ROOMS: &[(&str, &[&str])] = &[
     ("rdkafka", &["sapwood-kafka", "sapwood-tests"]),
     ("rdkafka-sys", &["sapwood-kafka"]),
@@ -36,7 +36,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("syn", &["sapwood-macros"]),
 ];
 
-/// Who never names a foreign crate, its own tests included.
+/// Crates that never name a foreign one, in their own tests neither.
 const CLOSED: &[(&str, &str)] = &[("sapwood-core", "tokio")];
 
 fn is_example(package: &Package) -> bool {

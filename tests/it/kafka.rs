@@ -1,6 +1,6 @@
 //! The broker on a real Kafka, with other people's clients beside it.
 //!
-//! The cases run on the broker that the environment names. librdkafka's mock broker stands in only where a real one
+//! The cases run on the broker that the environment names. librdkafka's mock broker stands in only if a real one
 //! cannot be made to fail at will.
 
 use std::collections::BTreeMap;
@@ -30,7 +30,7 @@ const FEATURES: Features = Features { partitions: 4, refused_bytes: Some(2_000_0
 
 fn options() -> KafkaOptions {
     let options = KafkaOptions::from_url(&kafka_url()).expect("kafka://host:port");
-    // A machine that compiles something meanwhile makes the broker slow, and that is no fault of the code.
+    // A machine that compiles something meanwhile makes the broker slow.
     KafkaOptions { answer_timeout: PATIENCE, ..options }
 }
 
@@ -66,7 +66,7 @@ async fn a_foreign_client_reads_what_we_publish() {
     assert_eq!(read, "order-1|ce_id=order-1/0|0\norder-1|ce_id=order-1/1|1\norder-1|ce_id=order-1/2|2");
 }
 
-/// E7: a foreign producer's records come through, with headers or without, also where they have no key and no content.
+/// E7: a foreign producer's records come through, with headers or without, also if they have no key and no content.
 #[tokio::test(flavor = "multi_thread")]
 #[cfg_attr(not(sapwood_services), ignore = "needs Kafka: ./test provides it")]
 async fn a_foreign_producers_records_are_delivered() {
@@ -121,7 +121,7 @@ async fn publishes_keep_the_order_of_their_calls_also_where_there_is_no_room() {
     assert_eq!(sorted_numbers(&read), (0..1_000).collect::<Vec<_>>());
 }
 
-/// E4: where the broker itself refuses a batch, only the record that is to blame is refused, and the order stays.
+/// E4: if the broker itself refuses a batch, only the record that is to blame is refused, and the order stays.
 #[tokio::test(flavor = "multi_thread")]
 #[cfg_attr(not(sapwood_services), ignore = "needs Kafka: ./test provides it")]
 async fn a_batch_that_the_broker_refuses_costs_only_the_record_to_blame() {
@@ -143,7 +143,7 @@ async fn a_batch_that_the_broker_refuses_costs_only_the_record_to_blame() {
     assert_ordered_by_key(&read);
 }
 
-/// E4: a topic that is not there refuses its own records and nobody else's.
+/// E4: a topic that is not there refuses its own records and no others.
 #[tokio::test(flavor = "multi_thread")]
 #[cfg_attr(not(sapwood_services), ignore = "needs Kafka: ./test provides it")]
 async fn a_record_for_no_topic_is_refused_and_the_others_go_through() {
@@ -242,7 +242,7 @@ async fn records_dropped_before_they_are_read_are_reported() {
     assert!(error.to_string().contains(&topic), "{error}");
 }
 
-/// E4: a retriable error of the broker is nobody's business, and the order stays.
+/// E4: a retriable error of the broker is retried unseen, and the order stays.
 #[tokio::test(flavor = "multi_thread")]
 async fn errors_that_pass_are_absorbed_and_the_order_stays() {
     let (mock, broker) = mocked();
@@ -370,7 +370,7 @@ fn mocked() -> (MockCluster<'static, DefaultMock>, Arc<dyn Broker>) {
 
 type DefaultMock = rdkafka::producer::DefaultProducerContext;
 
-/// Reads a topic of one partition from a mock broker, which is no place for groups.
+/// Reads a topic of one partition from a mock broker, which does not serve groups.
 async fn read_from(mock: &MockCluster<'static, DefaultMock>, topic: &'static str, count: usize) -> Vec<usize> {
     use rdkafka::Message;
     use rdkafka::consumer::{BaseConsumer, Consumer};

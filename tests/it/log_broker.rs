@@ -35,7 +35,7 @@ fn over(test: TestStore) -> (Arc<dyn Broker>, Features, TestStore) {
     (Arc::new(LogBroker::of_one(test.store())), FEATURES, test)
 }
 
-/// A topic of a context that is not in this process would be a log that nobody ever fills.
+/// A topic of a context that is not in this process would be a log that is never filled.
 #[tokio::test]
 async fn a_topic_of_a_context_elsewhere_is_refused_by_name() {
     let test = TestStore::sqlite().await;

@@ -105,7 +105,7 @@ fn compare(promises: &BTreeMap<u64, Vec<String>>, said: Vec<Diagnostic>) -> Vec<
 /// An error or a warning.
 struct Diagnostic {
     level: String,
-    /// The line of the case; 0 where it stands in none.
+    /// The line of the case; 0 if it stands in none.
     line: u64,
     /// The message with its labels, notes and helps.
     said: String,

@@ -1,7 +1,7 @@
 //! The macros that make a test of each case, on every database, engine or broker it is promised for.
 //!
-//! A case is an async function of a module; its test has its name. Each macro is used once within a module, for it makes
-//! modules of its own:
+//! A case is an async function of a module; its test has its name. Each macro is used once within a module, because it
+//! makes modules of its own:
 //!
 //! ```text
 //! mod claim {
@@ -54,8 +54,8 @@ macro_rules! on_every_engine {
     };
 }
 
-/// Runs every case of the broker port on one broker: `on_a_broker!(NEEDS fixture)`, with `kafka`, `postgres` or `nothing`
-/// for what has to be there. `fixture()` gives an `Arc<dyn Broker>`, its `Features`, and what is kept until the end.
+/// Runs every case of the broker port on one broker: `on_a_broker!(NEEDS fixture)`, with `kafka`, `postgres` or
+/// `nothing` for what has to be there. `fixture()` gives an `Arc<dyn Broker>`, its `Features`, and what is kept until the end.
 #[macro_export]
 macro_rules! on_a_broker {
     ($needs:ident $fixture:ident) => {

@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use crate::wait::within;
 
-/// How often is looked besides: a call that was given up may still change the store, and then nobody tells.
+/// How often `look` runs without being told: a call that was given up may still change the store without telling.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// The changes of one test's place, whichever of its processes makes them.

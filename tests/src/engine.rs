@@ -100,7 +100,7 @@ impl World {
         self.engines.lock().iter().for_each(Engine::poke);
     }
 
-    /// Kills an engine as if its process had died, and waits until nothing of it runs any more.
+    /// Kills an engine as if its process had died, and waits until it drives no tree.
     pub async fn crash(&self, engine: &Engine) {
         engine.kill();
         is_idle(engine).await;
@@ -126,7 +126,8 @@ impl World {
         survivor
     }
 
-    /// As [`Self::take_over`], by a process whose store makes the faults that `plan` plans before it takes anything over.
+    /// As [`Self::take_over`], by a process whose store makes the faults that `plan` plans, before it takes anything
+    /// over.
     pub async fn take_over_with_faults<A: Dependencies>(
         &self,
         dead: &Engine,
@@ -216,7 +217,7 @@ pub fn node<'a>(view: &'a TreeView, path: &str) -> &'a NodeView {
     view.nodes.iter().find(|node| node.path == path).unwrap_or_else(|| panic!("there is no {path} in {view:#?}"))
 }
 
-/// Where the promise at a path stands; `None` if there is no such invocation yet.
+/// The phase of the promise at a path; `None` if there is no such invocation yet.
 #[must_use]
 pub fn promise(view: &TreeView, path: &str) -> Option<PromiseState> {
     let path: Path = path.parse().ok()?;

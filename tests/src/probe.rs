@@ -141,7 +141,7 @@ impl Probe {
         *self.held.lock() = Some(prefix.to_owned());
     }
 
-    /// No work waits any more.
+    /// Lets all work go on.
     pub fn hold_none(&self) {
         *self.held.lock() = None;
         self.changed.send_replace(());

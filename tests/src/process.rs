@@ -1,6 +1,6 @@
 //! Programs of the workspace, run as processes and watched: what they print, how they end, and how they are killed.
 //!
-//! A process sees none of the settings of whoever runs the tests, only those that a test gives it, and is killed when
+//! A process sees no setting of the person who runs the tests, only those that a test gives it, and is killed when
 //! the test lets go of it. Waits are for what it prints or for its end; each gives up after [`RUN`] and shows what
 //! the process said until then.
 
@@ -62,7 +62,7 @@ impl Program {
     /// A program of the workspace, to be run in `directory`.
     ///
     /// # Panics
-    /// Where the workspace has none of this name, or it does not compile.
+    /// If the workspace has none of this name, or it does not compile.
     #[must_use]
     pub fn new(name: &str, directory: &Path) -> Self {
         let path = PROGRAMS.get(name).unwrap_or_else(|| panic!("no program {name} among {PROGRAMS:?}"));
@@ -102,7 +102,7 @@ impl Program {
     /// Runs it.
     ///
     /// # Panics
-    /// Where the system cannot run it.
+    /// If the system cannot run it.
     #[must_use]
     pub fn start(mut self) -> Process {
         self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -135,7 +135,7 @@ impl Process {
     /// Waits for a line of its standard output that contains `text`, and gives the line.
     ///
     /// # Panics
-    /// Where it ends, or does not print it in time.
+    /// If it ends, or does not print it in time.
     #[must_use]
     pub fn prints(&self, text: &str) -> String {
         let deadline = Instant::now() + RUN;
@@ -169,7 +169,7 @@ impl Process {
     /// Ends it as an operator does, with SIGTERM.
     ///
     /// # Panics
-    /// Where the system has no `kill`.
+    /// If the system has no `kill`.
     pub fn terminate(&self) {
         // The standard library sends SIGKILL only. It is not waited for yet, so the id is its own.
         let kill = format!("kill -TERM {}", self.child.id());
@@ -180,7 +180,7 @@ impl Process {
     /// Ends it with SIGKILL, and returns once it is gone and all it said is read.
     ///
     /// # Panics
-    /// Where it had ended by itself.
+    /// If it had ended by itself.
     pub fn kill(mut self) -> Ended {
         if let Some(status) = self.child.try_wait().expect("a child can be asked after") {
             panic!("{} ended by itself with {status}: {:#?}", self.name, self.said.lines.lock());
@@ -192,7 +192,7 @@ impl Process {
     /// Whether it still runs.
     ///
     /// # Panics
-    /// Where the system does not say.
+    /// If the system does not say.
     #[must_use]
     pub fn runs(&mut self) -> bool {
         self.child.try_wait().expect("a child can be asked after").is_none()
@@ -201,12 +201,12 @@ impl Process {
     /// Waits for its end.
     ///
     /// # Panics
-    /// Where it goes on for too long.
+    /// If it goes on for too long.
     #[must_use]
     pub fn ended(mut self) -> Ended {
         let deadline = Instant::now() + RUN;
         let mut lines = self.said.lines.lock();
-        // The pipes close with the process, for ours start none of their own.
+        // The pipes close with the process, because ours start no others.
         while lines.closed < STREAMS {
             let late = self.said.changed.wait_until(&mut lines, deadline).timed_out();
             assert!(!late, "{} does not end: {lines:#?}", self.name);
@@ -241,7 +241,7 @@ impl Ended {
     /// Its standard output, if it ended well.
     ///
     /// # Panics
-    /// Where it did not.
+    /// If it did not.
     #[must_use]
     pub fn well(self) -> String {
         assert!(self.status.success(), "{}\n{}\n{}", self.status, self.out, self.err);
@@ -280,7 +280,7 @@ fn listen(stream: impl Read + Send + 'static, said: &Arc<Said>, which: fn(&mut L
 /// A file of settings, `NAME=VALUE` a line, as a shell and an init system read them.
 ///
 /// # Panics
-/// Where the file cannot be read, or has another line.
+/// If the file cannot be read, or has another line.
 #[must_use]
 pub fn environment_file(file: &Path) -> Vec<(OsString, OsString)> {
     let text = std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));

@@ -14,10 +14,10 @@ pub struct TestFile {
 }
 
 impl TestFile {
-    /// A place nobody uses. The file itself comes with the first opening.
+    /// A place that is not used. The file itself comes with the first opening.
     ///
     /// # Panics
-    /// Where the system's directory for temporary files cannot be written to.
+    /// If the system's directory for temporary files cannot be written to.
     #[must_use]
     pub fn fresh() -> Self {
         let directory = std::env::temp_dir().join(format!("sapwood-test-{}", Uuid::now_v7().simple()));
@@ -40,7 +40,7 @@ impl TestFile {
     /// A connection of the test itself, beside the store's.
     ///
     /// # Panics
-    /// Where there is no database yet.
+    /// If there is no database yet.
     pub async fn connect(&self) -> SqliteConnection {
         let options = SqliteConnectOptions::new().filename(self.path()).busy_timeout(Duration::from_secs(10));
         options.connect().await.expect("the database opens")

@@ -15,7 +15,8 @@ use crate::front::telling;
 use crate::postgres::TestSchema;
 use crate::sqlite::TestFile;
 
-/// Longer than any test: a lease ends only if the test moves the clock, so a busy machine declares nobody dead.
+/// Longer than any test: a lease ends only if the test moves the clock, so no worker is declared dead because its machine
+/// is busy.
 pub const LEASE: Duration = Duration::from_secs(3_600);
 
 /// Past the end of every lease that began before.

@@ -45,9 +45,9 @@ pub async fn until<T: Debug>(mut watched: watch::Receiver<T>, what: &str, is_so:
     }
 }
 
-/// Asks every so often until it is so, or else tells how it is: for what only another process knows, and tells nobody by
-/// itself. That is the state of a database's sessions, of a broker's topics, and what a program has written or shows
-/// over HTTP.
+/// Asks every so often until it is so. This is for what only another process knows and does not tell by itself: the state
+/// of a database's sessions or of a broker's topics, what a program has written, or what it shows over HTTP. The answer
+/// is `Ok`, or how it is instead.
 ///
 /// # Panics
 /// If it never is, saying how it is instead.

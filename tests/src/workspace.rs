@@ -28,8 +28,8 @@ pub fn metadata() -> Metadata {
         .expect("cargo knows the workspace")
 }
 
-/// Every file with this extension, its path relative to [`root`], with its text. What cargo has built and what is hidden
-/// are left out.
+/// Every file with this extension, its path relative to [`root`], with its text. What cargo has built and what is
+/// hidden are left out.
 ///
 /// # Panics
 /// If one cannot be read, or is no text.

@@ -49,7 +49,7 @@ pub(crate) struct Receipt {
 /// Why a parcel is not sent.
 #[derive(Debug, thiserror::Error, Serialize, Deserialize, JsonSchema, Failure)]
 pub(crate) enum ParcelError {
-    /// Nobody knows where it is.
+    /// It cannot be found.
     #[error("parcel {parcel} is lost")]
     Lost {
         /// The parcel's name.

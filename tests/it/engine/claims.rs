@@ -148,7 +148,7 @@ async fn run_with(world: &World, commit: usize, fault: Fault) -> Option<Run> {
     was_reached.then(|| Run { app, lost: faults.lost(), turns: faults.turns() })
 }
 
-/// What is always true of a tree that nobody commits to.
+/// What is always true of a tree while no commit is under way.
 async fn is_consistent(store: &dyn Store, tree: TreeId) {
     let Some(record) = store.tree_read(tree).await.expect("the store") else { return };
     let entries: Vec<&Entry> = record.entries.iter().map(|(_, _, entry)| entry).collect();
@@ -315,7 +315,7 @@ async fn is_drained(cx: &mut Cx<Probe>) -> Result<(), Trouble> {
     step(cx, "after").await.map(drop)
 }
 
-/// C4: what is in flight is recorded, nothing is begun any more, and no attempt is consumed.
+/// C4: what is in flight is recorded, nothing new begins, and no attempt is consumed.
 async fn a_drain_lets_a_step_in_flight_end_and_the_next_worker_goes_on(world: &World) {
     let app = Probe::new();
     let first = world.launch(&app).await;
@@ -337,8 +337,8 @@ async fn a_drain_lets_a_step_in_flight_end_and_the_next_worker_goes_on(world: &W
     assert!(view.nodes.iter().all(|node| node.attempt == 1));
 }
 
-/// S3, C5: the claim was made, and the worker that made it never heard of it. Its trees are its own: nobody else can
-/// claim them, so it goes on with them itself, once.
+/// S3, C5: the claim was made, and the worker that made it never heard of it. Its trees are its own and cannot be
+/// claimed by others, so it goes on with them itself, once.
 async fn a_claim_whose_answer_is_lost_strands_no_tree(world: &World) {
     let app = Probe::new();
     let (store, faults) = with_faults(world.store().another().await);

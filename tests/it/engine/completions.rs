@@ -153,7 +153,7 @@ async fn tells_itself(cx: &mut Cx<Probe>, told_first: bool) -> Result<String, Tr
         teller.await?;
         Ok::<_, Trouble>(tell.send("told").await.is_ok())
     };
-    // Who listens is polled first each time, so what is told is heard in a further poll.
+    // The listener is polled first each time, so what is told is heard in a further poll.
     let (heard, was_told) = futures::future::join(listens, tells).await;
     drop(other);
     let heard = format!("{heard} {}", was_told?);

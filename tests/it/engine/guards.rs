@@ -92,7 +92,7 @@ async fn a_tree_has_a_depth(world: &World) {
     let (result, runs) = goes_to(world, limits(), "depth", 4).await;
     let message = "bounded@1 at /0/0/0: call bounded: depth would be 4, the limit is 3";
     assert_eq!(result.expect_err("too deep"), message);
-    // Each of the three callers that waited is activated once more where bodies are evicted.
+    // Each of the three callers that waited is activated once more if bodies are evicted.
     assert_eq!(runs, if world.evicts() { 7 } else { 4 });
 }
 

@@ -25,7 +25,7 @@ const YEAR: Duration = Duration::from_secs(365 * 24 * 3_600);
 /// Why a function under test fails.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize, JsonSchema, Failure)]
 pub(crate) enum Trouble {
-    /// Trying again is no use.
+    /// Trying again does not help.
     #[error("{what} is broken")]
     Broken {
         /// What is.

@@ -183,7 +183,7 @@ async fn take_in(engine: &Engine, id: &str) -> TreeId {
     tree
 }
 
-/// H9, P5: an id that is none can never be started, so the consumer is told, and can go on; one that is an id starts.
+/// H9, P5: a malformed id can never be started, so the consumer is told and goes on; a well-formed one starts.
 async fn a_start_with_an_id_that_is_none_is_refused_and_not_waited_for(world: &World) {
     let app = Probe::new();
     let engine = world.launch(&app).await;

@@ -139,7 +139,7 @@ async fn pays_with(world: &World, fault: Fault) -> Vec<String> {
     let (store, faults) = with_faults(world.store().another().await);
     let first = world.launch_on(&app, store, world.options()).await;
     faults.kills(&first);
-    // The start is no commit of the tree, and with nothing recorded the first step starts without one.
+    // The start does not count as a commit of the tree, and with nothing recorded the first step starts without one.
     faults.plan_next(fault);
     let tree = first.start(pays().id(format!("{fault:?}"))).await.expect("a tree").id();
     first.stopped().await;
@@ -259,7 +259,7 @@ async fn begins(cx: &mut Cx<Probe>) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// R12: the child runs although nobody has polled its handle; the step does not run before somebody does.
+/// R12: the child runs although its handle was never polled; the step does not run before its own is.
 async fn a_call_starts_when_written_and_a_step_when_polled(world: &World) {
     let app = Probe::new();
     let engine = world.launch(&app).await;

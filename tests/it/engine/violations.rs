@@ -249,7 +249,7 @@ async fn a_parked_function_whose_sleep_is_over_is_not_claimed_again_and_again(wo
         };
         world.tree_until(&first, tree, rests).await;
     }
-    // Nothing of their journals is in memory any more.
+    // From here on nothing of their journals is in memory.
     let (second, faults) = world.take_over_with_faults(&first, &app, |_| {}).await;
     for n in 0..OTHERS {
         let other = second.start(dozes(format!("other {n}"), 1)).await.expect("a tree");
@@ -288,7 +288,7 @@ async fn fails_where_it_slept(cx: &mut Cx<Probe>) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// R8: found at the return, whatever is returned: an error that could be tried again is no way around it.
+/// R8: found at the return, whatever is returned: an error that could be tried again does not avoid it.
 async fn code_that_differs_and_fails_parks_before_any_retry(world: &World) {
     let app = Probe::new();
     let first = world.launch(&app).await;

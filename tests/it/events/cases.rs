@@ -236,7 +236,7 @@ pub(super) async fn a_tree_that_fails_can_emit_too(test: &TestStore) {
     orders.drain().await;
 }
 
-/// H1: a consumer is a context and a group: each gets each event, also where another fails, and where two contexts
+/// H1: a consumer is a context and a group: each gets each event, also if another fails, and if two contexts
 /// call their groups the same.
 pub(super) async fn each_group_of_each_context_gets_each_event(test: &TestStore) {
     let (shipping_test, loyalty_test) = (another_context(test).await, another_context(test).await);
@@ -333,7 +333,7 @@ pub(super) async fn an_event_that_comes_again_is_handled_once(test: &TestStore) 
     shop.drain().await;
 }
 
-/// H1: what is no event, or of a type that nobody wants, is in nobody's way.
+/// H1: a record that is no event, or has a type without a consumer, holds up no other.
 pub(super) async fn records_that_are_no_events_are_passed_over(test: &TestStore) {
     let shop = Shop::open(test).await;
     shop.orders.place("a", 1).await;
@@ -404,7 +404,8 @@ fn header<'a>(record: &'a mut Record, name: &str) -> &'a mut String {
     &mut found.expect("the record has the header").1
 }
 
-/// Within each lane, and so for each key, the log has each event first where the outbox has it.
+/// Within each lane, and so for each key, the log has the events in the order of the outbox. An event that the log has
+/// twice counts at its first place.
 async fn assert_in_commit_order(orders: &TestStore) {
     let mut committed = BTreeMap::<u16, Vec<String>>::new();
     for row in outbox(orders.store().as_ref()).await {

@@ -59,7 +59,7 @@ async fn each_event_begins_one_tree_a_group_while_members_come_and_go() {
     orders.drain().await;
 }
 
-/// E4: per key the order on the broker is the commit order, also where the worker that publishes changes.
+/// E4: per key the order on the broker is the commit order, also if the publishing worker changes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(not(sapwood_services), ignore = "needs PostgreSQL and Kafka: ./test provides them")]
 async fn the_order_of_a_key_survives_a_change_of_publishers() {

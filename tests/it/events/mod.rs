@@ -1,7 +1,7 @@
 //! Events from one context to others, end to end: outbox, relay, broker, intake, consumers. Both stores, each with
 //! the log of the store as the broker.
 //!
-//! What is claimed to be woken is woken: relays and readers look by themselves once an hour, except where a test is
+//! What is claimed to be woken is woken: relays and readers look by themselves once an hour, except if a test is
 //! about looking.
 
 mod apart;

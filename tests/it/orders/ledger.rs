@@ -12,7 +12,7 @@ type Step = String;
 
 /// The tries that the journal tells of, an entry each, and whether the step is done: with a result, or with an error
 /// that is final. A step whose tries are used up is not: the retry of its function gives it new ones (F5). That happens
-/// here, for a gateway that was killed has forgotten how often it had been unavailable.
+/// here, because a gateway that was killed has forgotten how often it had been unavailable.
 const TRIES: Query = Query {
     sqlite: "select tree_id, path, position,
                  kind = 1 or kind = 2 and json_extract(cast(payload as text), '$.kind') = 'failed'

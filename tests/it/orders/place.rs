@@ -1,4 +1,4 @@
-//! Where a run of the example keeps its data, read from beside it: with SQL of the test's own.
+//! The place in which a run of the example keeps its data, read from beside it with SQL of the test's own.
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -1,12 +1,12 @@
 //! Rust source as far as the house rules need it: what of a file is code, its tokens, and how long its functions are.
 //!
-//! This is no parser: it knows comments, strings, characters and brackets, and nothing of the grammar above them.
+//! It does not parse: it knows comments, strings, characters and brackets, and nothing of the grammar above them.
 
 /// A word (an identifier, a keyword or a number) or one sign of code; `::` is one sign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Token<'a> {
     pub(super) text: &'a str,
-    /// Where it begins, in bytes.
+    /// Its beginning, in bytes.
     pub(super) at: usize,
 }
 
@@ -276,8 +276,8 @@ mod tests {
 
     #[test]
     fn a_function_ends_with_the_bracket_that_closes_its_body() {
-        let text = "pub async fn long<const N: usize>(a: [u8; { 1 + 1 }])\nwhere\n    (): Sized,\n{\n    if '}' == c { g(\"}\") }\n    \
-                    fn inner() {}\n}\ntrait T { fn none(&self); fn some(&self) { } }\ntype F = fn(u32) -> u32;";
+        let text = "pub async fn long<const N: usize>(a: [u8; { 1 + 1 }])\nwhere\n    (): Sized,\n{\n    \
+                    if '}' == c { g(\"}\") }\n    fn inner() {}\n}\ntrait T { fn none(&self); fn some(&self) { } }\ntype F = fn(u32) -> u32;";
         let found = functions(&code(text));
         let found: Vec<_> = found.iter().map(|function| (function.name.as_str(), function.lines)).collect();
         assert_eq!(found, [("long", 7), ("inner", 1), ("some", 1)]);
@@ -290,8 +290,8 @@ mod tests {
 
     #[test]
     fn what_is_compiled_for_tests_only_is_left_out() {
-        let text = "a #[cfg(test)] mod tests { b } c #[cfg(test)] mod more; d #[cfg(all(test, unix))] #[allow(x)] fn e() {} \
-                    #[cfg(unix)] fn f() {} #[test] fn g() {}";
+        let text = "a #[cfg(test)] mod tests { b } c #[cfg(test)] mod more; d \
+                    #[cfg(all(test, unix))] #[allow(x)] fn e() {} #[cfg(unix)] fn f() {} #[test] fn g() {}";
         let code = code(text);
         let kept: Vec<_> = without_tests(&tokens(&code)).iter().map(|token| token.text).collect();
         let kept = kept.join(" ");

@@ -1,5 +1,5 @@
-//! Faults of a store: commits that a test counts, reads, holds, loses, or lets the process die of; claims that are lost,
-//! and loads that are refused.
+//! Faults of a store: commits that a test counts, reads, holds, loses, or lets the process die of; claims that are
+//! lost, and loads that are refused.
 //!
 //! What carries them out is [`front`](crate::front).
 

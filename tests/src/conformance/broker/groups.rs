@@ -21,7 +21,7 @@ pub async fn each_group_gets_everything(broker: Arc<dyn Broker>, _: Features) {
     }
 }
 
-/// H2, C2: what a member that is gone has left goes on at another one, where the store says.
+/// H2, C2: another member goes on with the partitions of one that has left, at the offsets that the store names.
 pub async fn the_next_member_takes_over_when_one_leaves(broker: Arc<dyn Broker>, features: Features) {
     let topic = fresh_topic(&broker).await;
     let group = fresh_group();

@@ -20,7 +20,7 @@ pub mod publishing;
 pub mod reader;
 pub mod reading;
 
-/// Where brokers may differ.
+/// How brokers may differ.
 #[derive(Debug, Clone, Copy)]
 pub struct Features {
     /// Partitions of a topic that the broker creates.
@@ -29,14 +29,14 @@ pub struct Features {
     pub refused_bytes: Option<usize>,
 }
 
-/// A topic that nobody else has.
+/// A topic of one case.
 pub async fn fresh_topic(broker: &Arc<dyn Broker>) -> String {
     let topic = format!("conformance-{}.events", Uuid::now_v7().simple());
     broker.topics_ensure(std::slice::from_ref(&topic)).await.expect("the topic is made");
     topic
 }
 
-/// A group that nobody else has.
+/// A group of one case.
 #[must_use]
 pub fn fresh_group() -> String {
     format!("conformance-{}", Uuid::now_v7().simple())

@@ -8,7 +8,7 @@ use sapwood_core::broker::{Broker, BrokerErrorKind, Record};
 use super::reader::{Reader, assert_ordered_by_key, numbers, sorted_numbers};
 use super::{Features, fresh_group, fresh_topic, numbered, numbered_over_keys, publish_all};
 
-/// E7: key, headers and content come back byte for byte, also where they are empty, repeated or not English.
+/// E7: key, headers and content come back byte for byte, also if they are empty, repeated or not English.
 pub async fn every_record_comes_back_as_it_was_published(broker: Arc<dyn Broker>, _: Features) {
     let topic = fresh_topic(&broker).await;
     let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
@@ -54,7 +54,7 @@ pub async fn an_empty_publish_is_answered(broker: Arc<dyn Broker>, _: Features) 
     assert!(broker.publish(vec![]).await.is_empty());
 }
 
-/// E4: a record that is refused for good stands in nobody's way.
+/// E4: a record that is refused for good holds up no other.
 pub async fn a_record_too_large_is_refused_and_the_others_go_through(broker: Arc<dyn Broker>, features: Features) {
     let Some(refused_bytes) = features.refused_bytes else { return };
     let topic = fresh_topic(&broker).await;

@@ -95,7 +95,7 @@ pub async fn a_slow_reader_misses_nothing(broker: Arc<dyn Broker>, features: Fea
     reader.assigned(features.partitions).await;
     let assigned = reader.assigned.clone();
     reader.begin(&assigned).await.expect("reading begins");
-    // More than any reader keeps in memory, and nobody reads meanwhile.
+    // More than any reader keeps in memory, and it does not read meanwhile.
     for round in 0..100 {
         publish_all(&broker, numbered_over_keys(&topic, round * 200..round * 200 + 200)).await;
     }

@@ -160,7 +160,7 @@ pub async fn trees_of_the_dead_are_taken_over_and_those_of_the_living_are_not(te
     assert_eq!(store.tree_claim(survivor.id, 10, &[]).await.expect("a claim").trees, []);
 }
 
-/// C2: a lease that is over makes nobody dead; only a burial does.
+/// C2: a worker is dead when it is buried, not when its lease is over.
 pub async fn trees_of_an_expired_worker_are_not_claimed_before_it_is_buried(test: &TestStore) {
     let store = test.store();
     let mut silent = Worker::join(&store).await;
@@ -190,7 +190,7 @@ pub async fn a_tree_that_was_given_up_is_not_taken_over(test: &TestStore) {
     assert_eq!(row(&store, trees[1]).await.revision, 2, "nothing is rewritten");
 }
 
-/// P2: a settled tree is never claimed again, also where its dead owner had kept it.
+/// P2: a settled tree is never claimed again, also if its dead owner had kept it.
 pub async fn a_settled_tree_is_never_claimed(test: &TestStore) {
     let store = test.store();
     let mut gone = Worker::join(&store).await;

@@ -99,7 +99,7 @@ pub async fn a_turn_of_a_tree_owned_by_another_is_refused_and_99_others_commit(t
     }
 }
 
-/// C1: a tree that nobody owns, at the revision it has.
+/// C1: a tree without an owner, at the revision it has.
 pub async fn a_turn_of_a_tree_without_owner_is_refused_and_99_others_commit(test: &TestStore) {
     let store = test.store();
     let mut worker = Worker::join(&store).await;
@@ -216,7 +216,7 @@ pub async fn a_batch_of_a_worker_that_left_is_refused_whole(test: &TestStore) {
     assert_eq!(row(&store, tree).await.revision, 1);
 }
 
-/// C1: a lease that is over, while nobody declared its worker dead, still lets it commit: an outage buries nobody.
+/// C1: a worker whose lease is over commits until it is declared dead: no worker is declared dead because of an outage.
 pub async fn a_worker_whose_lease_is_over_commits_until_it_is_buried(test: &TestStore) {
     let mut worker = Worker::join(&test.store()).await;
     let tree = worker.tree().await;

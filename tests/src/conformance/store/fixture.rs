@@ -69,7 +69,7 @@ impl Worker {
     }
 }
 
-/// A tree to be, that nobody caused.
+/// A tree to be, without a cause.
 pub fn new_tree() -> NewTree {
     let id = TreeId::fresh();
     NewTree {

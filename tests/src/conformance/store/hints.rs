@@ -25,8 +25,8 @@ pub async fn a_hint_reaches_everybody_on_the_store(test: &TestStore) {
 
 /// Gives a hint until it is heard; returns what else was heard meanwhile.
 ///
-/// Who begins to listen may miss what is given before that. If so, something else is heard at the beginning, and the
-/// hint is given again.
+/// A listener that has just begun may miss the hint. It is told to look at everything when it listens, so the hint is
+/// given again after each other one.
 async fn give_until_heard(giver: &Arc<dyn Store>, hints: &mut BoxStream<'static, Hint>, hint: Hint) -> HashSet<Hint> {
     let mut others = HashSet::new();
     loop {

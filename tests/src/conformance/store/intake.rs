@@ -136,7 +136,7 @@ pub async fn a_batch_of_an_older_epoch_is_refused_whole(test: &TestStore) {
     assert_eq!(accepted, [Started::Created], "the starter goes on after a refusal");
 }
 
-/// H2: a partition that was never assigned is nobody's.
+/// H2: a partition that was never assigned has no reader.
 pub async fn a_batch_of_a_partition_never_assigned_is_refused(test: &TestStore) {
     let store = test.store();
     let error = store.starter(None).intake(&batch("loyalty", 1, 5, vec![event("loyalty", "e-1")])).await;

@@ -155,7 +155,7 @@ pub async fn lanes_claimed_at_once_are_apart(test: &TestStore) {
     }
 }
 
-/// E4: a cursor written back is where the next publisher goes on, under an epoch of its own.
+/// E4: the next publisher goes on at the cursor that was written back, under an epoch of its own.
 pub async fn a_released_lane_goes_on_where_it_was(test: &TestStore) {
     let store = test.store();
     let (first, second) = (Worker::join(&store).await, Worker::join(&store).await);
@@ -216,7 +216,7 @@ pub async fn a_stale_epoch_is_refused_and_the_others_move(test: &TestStore) {
     }
 }
 
-/// E4: a lane given back is not its former publisher's to move, though nobody has taken it yet.
+/// E4: the former publisher of a lane that was given back cannot move it, even before another takes it.
 pub async fn a_lane_given_back_does_not_move(test: &TestStore) {
     let store = test.store();
     let worker = Worker::join(&store).await;

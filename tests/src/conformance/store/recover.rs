@@ -36,7 +36,7 @@ pub async fn a_batch_that_was_lost_is_told_so_and_commits_when_sent_again(test: 
     assert_eq!(outbox(store.as_ref()).await.len(), 3);
 }
 
-/// C5: what moved on, or is another's, is none of this worker's business any more.
+/// C5: a tree that moved on, or belongs to another worker, is refused.
 pub async fn a_turn_whose_tree_moved_on_or_away_is_refused(test: &TestStore) {
     let store = test.store();
     let mut worker = Worker::join(&store).await;

@@ -14,10 +14,7 @@ use tokio::time::timeout;
 use crate::faults::StoreFaults;
 use crate::front::with_faults;
 use crate::store::{Database, LEASE, PAST_LEASE, TestStore};
-use crate::wait::{PATIENCE, in_time, until_asked};
-
-/// How often an engine is asked whether it is idle.
-const LOOK: Duration = Duration::from_millis(3);
+use crate::wait::{PATIENCE, in_time, within};
 
 /// Bodies that wait stay in memory, more of them than any test has.
 pub const CACHED: CachePolicy = CachePolicy::Trees(1_000);
@@ -191,14 +188,8 @@ impl World {
 }
 
 /// Waits until an engine drives no tree.
-///
-/// It tells nobody when the last one has left, so it is looked at.
 pub async fn is_idle(engine: &Engine) {
-    let is_idle = async || match engine.health().trees {
-        0 => Ok(()),
-        trees => Err(trees),
-    };
-    until_asked("an engine that drives no tree", LOOK, is_idle).await;
+    within("an engine that drives no tree", engine.idle()).await;
 }
 
 /// Whether a tree has no owner and waits.

@@ -23,7 +23,7 @@ pub async fn short(_: &mut Cx<OrdersDependencies>) -> Result<(), PaymentError> {
     Ok(())
 }
 
-#[sapwood::function(retry())] //~ a policy says `attempts`, `backoff` or both
+#[sapwood::function(retry())] //~ a policy has `attempts`, `backoff` or both
 pub async fn empty(_: &mut Cx<OrdersDependencies>) -> Result<(), PaymentError> {
     Ok(())
 }

@@ -86,11 +86,12 @@ impl Engine {
     ) -> Result<Self, EngineError> {
         let count = options.committers.min(store.info().committers).max(1);
         // One fence for each committer, and one for the starter.
+        let joined = options.environment.monotonic();
         let worker = store.worker_join(&options.name, count + 1, options.lease).await?;
         let environment = Arc::clone(&options.environment);
         let life = Arc::new(Life::default());
         let outage = Arc::new(Outage::new(Arc::clone(&life), Arc::clone(&environment)));
-        let lease = Arc::new(LeaseWatch::begun(Arc::clone(&environment), options.lease));
+        let lease = Arc::new(LeaseWatch::begun(Arc::clone(&environment), joined, options.lease));
         let tasks = Arc::new(Tasks::new(Arc::clone(&environment), Arc::clone(&life)));
         let (waiters, due, hinter) = (Arc::<Waiters>::default(), Arc::<Due>::default(), Arc::<Hinter>::default());
         let (committers, submissions) = Committers::new(count);
@@ -375,6 +376,12 @@ impl Engine {
     /// out.
     pub fn kill(&self) {
         self.services.life.end();
+    }
+
+    /// Waits until no tree is driven here. For tests.
+    #[doc(hidden)]
+    pub async fn idle(&self) {
+        self.trees.all_left().await;
     }
 
     /// Waits until the engine has stopped: it was killed, or declared dead by another worker.

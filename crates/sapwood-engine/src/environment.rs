@@ -84,6 +84,10 @@ impl Environment for SystemEnvironment {
         ((bits >> 80) as u64) << 16 | (bits as u64 & 0xffff)
     }
 
+    fn uuid(&self) -> Uuid {
+        Uuid::new_v4()
+    }
+
     fn tree_id(&self) -> TreeId {
         TreeId::fresh()
     }

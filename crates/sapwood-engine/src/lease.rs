@@ -49,9 +49,9 @@ pub(crate) struct LeaseWatch {
 
 impl LeaseWatch {
     /// A lease that begins now.
-    pub(crate) fn begun(environment: Arc<dyn Environment>, lease: Duration) -> Self {
+    pub(crate) fn begun(environment: Arc<dyn Environment>, joined: Duration, lease: Duration) -> Self {
         let watch = Self { environment, renewed_ms: AtomicU64::new(0), good_for: lease.mul_f64(GOOD_FOR) };
-        watch.renewed(watch.environment.monotonic());
+        watch.renewed(joined);
         watch
     }
 

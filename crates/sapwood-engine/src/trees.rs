@@ -105,9 +105,12 @@ impl Trees {
         }
         let Claimed { row, taken_over } = claimed;
         let cached = self.cache.as_ref().and_then(|cache| cache.lock().pop(&row.id));
-        if let Some(mut live) = cached.filter(|live| !taken_over && live.is_as(&row)) {
-            live.tree.refresh(&row);
-            return self.drive(*live, None, true);
+        match cached {
+            Some(mut live) if !taken_over && live.is_as(&row) => {
+                live.tree.refresh(&row);
+                return self.drive(*live, None, true);
+            }
+            stale => drop_guarded(stale),
         }
         match self.services.tree_load(row.id).await {
             Ok(Some(image)) => {
@@ -151,9 +154,7 @@ impl Trees {
                 self.hinter.settled();
             }
             Ended::Released { tree, ready_at } => {
-                if let Some(cache) = &self.cache {
-                    cache.lock().put(id, tree);
-                }
+                self.keep(id, tree);
                 if let Some(ready_at) = ready_at {
                     self.due.at(ready_at);
                 }
@@ -167,6 +168,14 @@ impl Trees {
             self.tasks.spawn_until_end(async move { trees.run_claimed(claimed).await });
         }
         self.left.notify_waiters();
+    }
+
+    /// Keeps a released tree in the cache. The one that has to leave for it is dropped outside of the lock, and where the
+    /// panic of an author's `Drop` is caught.
+    fn keep(&self, id: TreeId, tree: Box<LiveTree>) {
+        let Some(cache) = &self.cache else { return };
+        let leaves = cache.lock().push(id, tree);
+        drop_guarded(leaves.map(|(_, tree)| tree));
     }
 
     /// Loads a tree again after its commit was refused. If this worker still owns it, the tree was changed from outside
@@ -246,5 +255,12 @@ impl Trees {
         self.services.life.ends().await;
         self.tell_all(|| Signal::Kill);
         self.waiters.look_again(|_| true);
+    }
+}
+
+/// Drops a tree with its bodies; a panic of an author's `Drop` ends with it.
+fn drop_guarded(tree: Option<Box<LiveTree>>) {
+    if std::panic::catch_unwind(AssertUnwindSafe(|| drop(tree))).is_err() {
+        tracing::error!("a body panicked as it was dropped from the cache");
     }
 }

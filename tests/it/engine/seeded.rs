@@ -23,13 +23,16 @@ const AT_ONCE: RetryPolicy = RetryPolicy::new(3, Duration::ZERO, Duration::ZERO)
 async fn chances(cx: &mut Cx<Probe>, depth: u32) -> Result<u64, Trouble> {
     let (number, _, at) = (cx.random(), cx.uuid(), cx.now());
     let mut sum = number ^ at.as_millisecond() as u64;
-    for _ in 0..depth {
-        sum ^= cx.call(chances(depth - 1)).await?;
+    // Concurrent, so that the order in which children run and complete is repeated as well.
+    let children: Vec<_> = (0..depth).map(|_| cx.call(chances(depth - 1))).collect();
+    for child in futures::future::try_join_all(children).await? {
+        sum ^= child;
     }
-    let probe = cx.dependencies();
+    let (probe, key) = (cx.dependencies(), cx.idempotency_key());
+    // Each fails once.
     let flaky = || async {
-        probe.mark("flaky");
-        if probe.count("flaky").is_multiple_of(3) { Ok(number) } else { Err(Trouble::Busy { what: "it".into() }) }
+        probe.mark(&*key);
+        if probe.count(&key) > 1 { Ok(number) } else { Err(Trouble::Busy { what: "it".into() }) }
     };
     cx.step("flaky", flaky).retry(AT_ONCE).await.map(|step| step ^ sum)
 }

@@ -5,8 +5,10 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::task::Waker;
 use std::thread::ThreadId;
+use std::time::Duration;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use parking_lot::{Mutex, MutexGuard};
 use sapwood_core::limits::LimitError;
 use sapwood_core::retry::RetryPolicy;
@@ -253,13 +255,15 @@ impl Cell {
             self.stop_for_limit(state, operation, "payload bytes", bytes, limit);
         }
         let attempt = state.attempts.get(&position).copied().unwrap_or(0) + 1;
-        let retry_in = match &result {
-            Err(error) if error.transient => policy.backoff(attempt, self.facts.environment.fraction()),
+        let environment = &self.facts.environment;
+        let wait = match &result {
+            Err(error) if error.transient => policy.backoff(attempt, environment.fraction()),
             _ => None,
         };
+        let retry_at = wait.map(|wait| after(environment.now(), wait));
         let name = state.script.name(position).to_owned();
         state.steps.insert(position, StepState::Ended);
-        state.report.steps_ended.push(StepEnd { position, name, attempt, result, retry_in });
+        state.report.steps_ended.push(StepEnd { position, name, attempt, result, retry_at });
     }
 
     /// A handle was dropped.
@@ -348,7 +352,15 @@ impl Cell {
         let mut report = std::mem::take(&mut state.report);
         for end in &mut report.steps_ended {
             // The body may have dropped the handle after the attempt ended, in the same poll.
-            end.retry_in = end.retry_in.filter(|_| !state.script.is_done(end.position));
+            end.retry_at = end.retry_at.filter(|_| !state.script.is_done(end.position));
+        }
+        if report.fresh.iter().any(|fresh| matches!(fresh, Fresh::Sleep { .. })) {
+            let now = self.facts.environment.now();
+            for fresh in &mut report.fresh {
+                if let Fresh::Sleep { ms, due_at, .. } = fresh {
+                    *due_at = after(now, Duration::from_millis(*ms));
+                }
+            }
         }
         if let Some(stop) = state.stop.take() {
             return AfterPoll { report, how: How::Stopped(stop) };
@@ -361,7 +373,7 @@ impl Cell {
             position: state.script.next_position(),
             forgotten: state.script.forgettable(),
             asked: state.script.asked_in_last_poll(),
-            fraction: 0.0,
+            ..RetryBasis::default()
         };
         AfterPoll { report, how: How::Ended { unasked: state.script.unasked(), retry } }
     }
@@ -379,7 +391,10 @@ impl Cell {
                 }
                 Notice::BackingOff { position, attempt } => {
                     state.attempts.insert(position, attempt);
-                    state.steps.insert(position, StepState::BackingOff);
+                    // The handle may have been dropped while the end of the attempt waited for a commit.
+                    if !state.script.is_done(position) {
+                        state.steps.insert(position, StepState::BackingOff);
+                    }
                 }
                 Notice::RetryDue { position } => {
                     if state.steps.get(&position) == Some(&StepState::BackingOff) {
@@ -392,14 +407,22 @@ impl Cell {
                 }
             }
         }
-        drop(state);
-        wakers.into_iter().for_each(Waker::wake);
-        self.state.lock().stand(is_woken())
+        if !wakers.is_empty() {
+            drop(state);
+            wakers.into_iter().for_each(Waker::wake);
+            state = self.state.lock();
+        }
+        state.stand(is_woken())
     }
 
     /// Lets every wanted step begin, and takes the starts that were ordered, because everything recorded is durable.
-    /// `None` if the body goes on by itself first: it may yet drop the handles of what it wants.
-    pub(super) fn grant(&self, is_woken: impl FnOnce() -> bool) -> Option<Vec<(Position, StartOrder)>> {
+    /// `None` if the body goes on by itself first: it may yet drop the handles of what it wants. `raise` is called before
+    /// the handles are woken.
+    pub(super) fn grant(
+        &self,
+        is_woken: impl FnOnce() -> bool,
+        raise: impl FnOnce(),
+    ) -> Option<Vec<(Position, StartOrder)>> {
         let mut state = self.state.lock();
         if is_woken() || state.script.has_offer() {
             return None;
@@ -413,6 +436,7 @@ impl Cell {
         let orders: Vec<_> = state.orders.drain().collect();
         state.orders_in_flight.extend(orders.iter().map(|(position, _)| *position));
         drop(state);
+        raise();
         wakers.into_iter().for_each(Waker::wake);
         Some(orders)
     }
@@ -468,8 +492,10 @@ impl State {
             is_wanted: !self.orders.is_empty() || self.steps.values().any(|step| *step == StepState::Wanted),
             is_in_flight: !self.orders_in_flight.is_empty() || self.steps.values().any(in_flight),
         };
-        let stand = if is_woken || self.script.has_offer() {
-            Stand::Ready
+        let stand = if self.script.has_offer() {
+            Stand::Offered
+        } else if is_woken {
+            Stand::Woken
         } else if let Some(violation) = self.script.unasked() {
             Stand::Stuck(violation)
         } else if work != Work::default() {
@@ -482,4 +508,9 @@ impl State {
         };
         (stand, work)
     }
+}
+
+/// The time after a wait. One that no timestamp can hold is as good as never.
+fn after(now: Timestamp, wait: Duration) -> Timestamp {
+    now.checked_add(wait).unwrap_or(Timestamp::MAX)
 }

@@ -105,7 +105,11 @@ impl Activation {
     /// Lets every wanted step begin, and takes the starts that were ordered, because everything recorded is durable.
     /// `None` if the body goes on by itself first.
     pub(crate) fn grant(&mut self) -> Option<Vec<(Position, StartOrder)>> {
-        self.cell.grant(|| self.is_woken())
+        self.cell.grant(
+            || self.is_woken(),
+            // The driver polls next, and that poll spends this wake: it need not be told of it.
+            || self.state.raised.store(true, Ordering::Release),
+        )
     }
 
     /// Whether a start that this body ordered is in flight.
@@ -114,7 +118,8 @@ impl Activation {
     }
 
     fn with_chance(&self, retry: RetryBasis) -> RetryBasis {
-        RetryBasis { fraction: self.cell.facts().environment.fraction(), ..retry }
+        let environment = &self.cell.facts().environment;
+        RetryBasis { ended_at: environment.now(), fraction: environment.fraction(), ..retry }
     }
 
     /// Whether the body asked to be polled again since the last poll began.

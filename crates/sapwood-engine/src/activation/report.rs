@@ -1,6 +1,7 @@
 //! What a body and its driver tell each other: what a poll did, how the body goes on, what became of its operations.
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use sapwood_core::Position;
 use sapwood_core::limits::LimitError;
 use sapwood_core::store::OutboxEvent;
@@ -13,8 +14,8 @@ use crate::replay::Completion;
 pub(crate) enum Fresh {
     /// A child is to be created.
     Call { position: Position, function: &'static str, version: u32, input: Bytes },
-    /// A sleep begins.
-    Sleep { position: Position, ms: u64 },
+    /// A sleep begins; its time counts from the end of the poll.
+    Sleep { position: Position, ms: u64, due_at: Timestamp },
     /// An event is emitted.
     Emit { position: Position, event: Box<OutboxEvent> },
     /// A value was drawn.
@@ -31,9 +32,9 @@ pub(crate) struct StepEnd {
     /// The attempt that ended, counted from 1.
     pub(crate) attempt: u32,
     pub(crate) result: BodyResult,
-    /// The wait before the next attempt, if there is one: the error is transient, the policy has an attempt left, and
-    /// the body has not dropped the handle.
-    pub(crate) retry_in: Option<std::time::Duration>,
+    /// When the next attempt is due, if there is one: the error is transient, the policy has an attempt left, and the
+    /// body has not dropped the handle.
+    pub(crate) retry_at: Option<Timestamp>,
 }
 
 /// A consumer's order to start a root, once everything recorded is durable.
@@ -93,15 +94,18 @@ pub(crate) struct RetryBasis {
     pub(crate) forgotten: Vec<Position>,
     /// Whether the last poll asked for any operation.
     pub(crate) asked: bool,
-    /// A random fraction in `0.0..1.0`, drawn for an error that may be retried.
+    /// When the attempt ended, and a random fraction in `0.0..1.0`; only of an error that may be retried.
+    pub(crate) ended_at: Timestamp,
     pub(crate) fraction: f64,
 }
 
 /// How a body that waits goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Stand {
-    /// At once: a completion is ready for one of its handles, or it woke itself.
-    Ready,
+    /// At once: a completion is ready for one of its handles.
+    Offered,
+    /// At once: it woke itself, and its driver has heard of it.
+    Woken,
     /// When the work that is under way or wanted makes progress.
     Working,
     /// When something durable ends; nothing of it is in flight, so it may leave memory (S1).

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use sapwood_core::{Dependencies, Position};
 
 use super::Cx;
@@ -24,7 +25,7 @@ impl<D: Dependencies> Cx<D> {
         let asked = Asked { kind: OpKind::Sleep, name: "", input: Some(&input), location };
         let (position, recorded) = self.cell.ask(&asked);
         if recorded.is_none() {
-            self.cell.fresh(Fresh::Sleep { position, ms });
+            self.cell.fresh(Fresh::Sleep { position, ms, due_at: Timestamp::MAX });
         }
         SleepHandle { cell: Arc::clone(&self.cell), position, location }
     }

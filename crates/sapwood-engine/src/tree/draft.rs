@@ -1,7 +1,7 @@
 //! What a tree has recorded since its last turn, as rows that are merged to one per key.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use sapwood_core::journal;
 use sapwood_core::store::{InvocationChange, NewTree, Next, OutboxEvent, Turn};
@@ -15,9 +15,9 @@ pub(crate) struct Draft {
     pub(crate) tree: Option<NewTree>,
     created: Vec<Invocation>,
     /// The last state of each invocation that the store has already.
-    changed: HashMap<Path, InvocationState>,
+    changed: BTreeMap<Path, InvocationState>,
     entries: Vec<(Path, journal::Entry)>,
-    timers: HashMap<(Path, Position), TimerChange>,
+    timers: BTreeMap<(Path, Position), TimerChange>,
     events: Vec<OutboxEvent>,
 }
 

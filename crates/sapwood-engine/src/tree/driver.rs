@@ -37,7 +37,7 @@
 //!   cache is never the truth: a claim uses it only if the claim is the first commit after the release, which the
 //!   revision shows, and if the tree was not taken over from a dead worker. Otherwise the tree is loaded from its rows.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -58,7 +58,7 @@ use super::hold::{Hold, Sent, Stage};
 use super::live::LiveTree;
 use super::mailbox::{Mailbox, Signal};
 use super::model::Tree;
-use super::node::{Event, NodeId, Status};
+use super::node::{Move, NodeId, Status};
 use crate::activation::{Activation, BodyWaker, Cell, Polled, Report, Stand, StartOrder, StepEnd, Wakes, Work};
 use crate::definition::Definition;
 use crate::payload::{PayloadError, StartOutcome, Started, Violation};
@@ -105,14 +105,14 @@ enum End {
 pub(crate) struct Driver {
     tree: Tree,
     /// The bodies in memory, of active and of suspended nodes.
-    bodies: HashMap<NodeId, Activation>,
+    bodies: BTreeMap<NodeId, Activation>,
     /// Where wakers, the committer and the engine report to this driver.
     mailbox: Arc<Mailbox>,
     services: Arc<Services>,
     /// Nodes to be polled, in the order in which they were woken.
     ready: VecDeque<NodeId>,
     /// The slots of the active nodes.
-    permits: HashMap<NodeId, OwnedSemaphorePermit>,
+    permits: BTreeMap<NodeId, OwnedSemaphorePermit>,
     /// The turn under way, and what waits for it.
     hold: Hold<End>,
     /// Operations outside of the tree's own task; the driver awaits them all.
@@ -121,8 +121,6 @@ pub(crate) struct Driver {
     alarm: Option<Pin<Box<Sleep>>>,
     /// The caller of a start, told when the tree's first turn is durable.
     created: Option<oneshot::Sender<()>>,
-    /// The time of this round of the loop, read once per round so that one round decides by one time.
-    now: Timestamp,
     /// The engine drains: no step begins, and the tree is released once nothing is in flight.
     is_draining: bool,
     /// The lease was not good when a step wanted to start; it is checked again after a pause.
@@ -136,19 +134,17 @@ impl Driver {
     pub(crate) fn new(live: LiveTree, services: Arc<Services>, created: Option<oneshot::Sender<()>>) -> Self {
         let LiveTree { mut tree, bodies, mailbox } = live;
         let ready = tree.requeue().into();
-        let now = services.environment.now();
         Self {
             tree,
             bodies,
             mailbox,
             services,
             ready,
-            permits: HashMap::new(),
+            permits: BTreeMap::new(),
             hold: Hold::default(),
             outside: FuturesUnordered::new(),
             alarm: None,
             created,
-            now,
             is_draining: false,
             awaits_lease: false,
             is_spinning: false,
@@ -187,7 +183,6 @@ impl Driver {
                 tokio::task::yield_now().await;
             }
             let signals = std::future::poll_fn(|task| self.poll_news(task)).await;
-            self.now = services.environment.now();
             if services.life.has_ended() {
                 return Ended::Stopped;
             }
@@ -282,7 +277,7 @@ impl Driver {
     fn take_outside(&mut self, outside: Outside) {
         match outside {
             Outside::Slot(id, permit) => {
-                if let Some(permit) = permit.filter(|_| self.tree.on(id, Event::SlotGiven)) {
+                if let Some(permit) = permit.filter(|_| self.tree.on(id, Move::SlotGiven)) {
                     self.permits.insert(id, permit);
                     self.queue(id);
                 }
@@ -292,12 +287,21 @@ impl Driver {
                 // The attempt that ordered the start may be over; then nothing waits for it.
                 let is_awaited = self.bodies.get(&node).is_some_and(|body| body.awaits_start(position));
                 match outcome.and_then(|outcome| started(&input, outcome)) {
-                    Some(started) if is_awaited => self.end(node, End::Start { position, function, started }),
+                    Some(started) if is_awaited => {
+                        self.end(node, End::Start { position, function, started });
+                        self.queue(node);
+                    }
                     Some(_) => {}
                     // The start was not made; if the body still awaits it, its handle orders it again.
-                    None => self.tree.start_failed(node, position),
+                    // It is told now: nothing is recorded for it, so no hold may keep it back.
+                    None => {
+                        self.tree.start_failed(node, position);
+                        if let Some((_, work)) = self.tell(node) {
+                            self.tree.set_work(node, work);
+                            self.queue(node);
+                        }
+                    }
                 }
-                self.queue(node);
             }
             Outside::LeaseLooksGood => {
                 self.awaits_lease = false;
@@ -318,15 +322,18 @@ impl Driver {
 
     fn record(&mut self, id: NodeId, end: End) {
         match end {
-            End::Step(end) => self.tree.step_ended(id, end, self.now),
+            End::Step(end) => self.tree.step_ended(id, end),
             End::Start { position, function, started } => self.tree.started(id, position, function, &started),
         }
     }
 
     fn record_deferred(&mut self) {
         for (id, end) in self.hold.take_deferred() {
-            self.record(id, end);
-            self.queue(id);
+            // A body that is gone ended its attempt meanwhile; its next attempt runs again what was not recorded.
+            if self.bodies.contains_key(&id) {
+                self.record(id, end);
+                self.queue(id);
+            }
         }
     }
 
@@ -355,7 +362,7 @@ impl Driver {
 
     fn fire_due(&mut self) {
         if self.tree.has_timers() {
-            let woken = self.tree.fire_due(self.now);
+            let woken = self.tree.fire_due(self.services.environment.now());
             self.queue_all(woken);
         }
     }
@@ -408,7 +415,7 @@ impl Driver {
         }
         if !self.bodies.contains_key(&id) {
             if !is_blank {
-                self.tree.on(id, Event::JournalNeeded);
+                self.tree.on(id, Move::JournalNeeded);
                 return;
             }
             if !self.begin(id, &definition, Replay::default()) {
@@ -420,8 +427,21 @@ impl Driver {
 
     /// During a hold a step in flight runs on; everything else waits.
     fn run_held(&mut self, id: NodeId) {
+        if let Some((polled, report)) = self.poll_held(id) {
+            self.after_poll(id, polled, report);
+            self.queue(id);
+        }
+    }
+
+    /// Polls a body without delivering to it, if a step of it is in flight; else the node waits. Returns what the poll
+    /// did if it has to be recorded as usual, which ends a hold: only a body that returned, or that awaits a future which
+    /// is not one of `cx`'s handles, does such.
+    fn poll_held(&mut self, id: NodeId) -> Option<(Polled, Report)> {
         let is_in_flight = self.tree.node(id).is_some_and(|node| node.work.is_in_flight);
-        let Some(body) = self.bodies.get_mut(&id).filter(|_| is_in_flight) else { return self.hold.hold(id) };
+        let Some(body) = self.bodies.get_mut(&id).filter(|_| is_in_flight) else {
+            self.hold.hold(id);
+            return None;
+        };
         let (polled, report) = body.poll(false);
         match polled {
             Polled::Pending(stand, work) if report.fresh.is_empty() => {
@@ -429,21 +449,17 @@ impl Driver {
                 for end in report.steps_ended {
                     self.hold.defer(id, End::Step(end));
                 }
-                if stand == Stand::Ready {
+                if stand == Stand::Offered {
                     self.hold.hold(id);
                 }
+                None
             }
-            // Only a body that awaits a future which is not one of `cx`'s handles comes here. What it did is recorded
-            // as usual, which ends the hold.
-            polled => {
-                self.after_poll(id, polled, report);
-                self.queue(id);
-            }
+            polled => Some((polled, report)),
         }
     }
 
     fn await_slot(&mut self, id: NodeId) {
-        self.tree.on(id, Event::SlotLacking);
+        self.tree.on(id, Move::SlotLacking);
         let slots = Arc::clone(&self.services.slots);
         self.outside.push(Box::pin(async move { Outside::Slot(id, slots.acquire_owned().await.ok()) }));
     }
@@ -519,13 +535,13 @@ impl Driver {
     }
 
     fn poll_body(&mut self, id: NodeId) {
-        self.tree.on(id, Event::Polled);
+        self.tree.on(id, Move::Polled);
         self.tell(id);
         for _ in 0..POLLS_IN_A_ROW {
             let Some(body) = self.bodies.get_mut(&id) else { return };
             let (polled, report) = body.poll(true);
             match self.after_poll(id, polled, report) {
-                Some(Stand::Ready) => {}
+                Some(Stand::Offered | Stand::Woken) => {}
                 Some(stand) => return self.rest(id, stand),
                 None => return,
             }
@@ -536,10 +552,10 @@ impl Driver {
 
     /// Records what a poll did. Returns how the body goes on, if it waits.
     fn after_poll(&mut self, id: NodeId, polled: Polled, report: Report) -> Option<Stand> {
-        let (registry, now) = (&self.services.registry, self.now);
+        let registry = &self.services.registry;
         let (woken, waits) = match polled {
-            Polled::Pending(stand, work) => (self.tree.paused(id, report, registry, now), Some((stand, work))),
-            Polled::Finished(finish) => (self.tree.finished(id, finish, report.fresh, registry, now), None),
+            Polled::Pending(stand, work) => (self.tree.paused(id, report, registry), Some((stand, work))),
+            Polled::Finished(finish) => (self.tree.finished(id, finish, report.fresh, registry), None),
         };
         self.queue_all(woken);
         if !self.tree.status(id).is_some_and(Status::has_body) {
@@ -554,15 +570,18 @@ impl Driver {
 
     /// Tells a body what became of its operations. `None` if there is no news, or no body.
     fn tell(&mut self, id: NodeId) -> Option<(Stand, Work)> {
+        // A node without a body keeps its notices for the next one.
+        if self.tree.node(id).is_none_or(|node| node.notices.is_empty()) {
+            return None;
+        }
         let body = self.bodies.get_mut(&id)?;
-        let notices = self.tree.take_notices(id);
-        if notices.is_empty() { None } else { Some(body.tell(notices)) }
+        Some(body.tell(self.tree.take_notices(id)))
     }
 
     /// A body waits, and does not go on at once.
     fn rest(&mut self, id: NodeId, stand: Stand) {
         match stand {
-            Stand::Ready | Stand::Working => {}
+            Stand::Offered | Stand::Woken | Stand::Working => {}
             Stand::Stuck(violation) => self.park(id, &violation),
             Stand::Suspended => {
                 self.tree.suspend(id);
@@ -598,9 +617,8 @@ impl Driver {
             return;
         }
         let wanting = self.tree.nodes().filter(|(_, node)| node.status() == Status::Active && node.work.is_wanted);
-        let mut wanting: Vec<NodeId> = wanting.map(|(id, _)| id).collect();
         // In the order of creation, so that what was called first begins first.
-        wanting.sort_unstable();
+        let mut wanting: Vec<NodeId> = wanting.map(|(id, _)| id).collect();
         wanting.retain(|id| {
             let Some(orders) = self.bodies.get_mut(id).and_then(Activation::grant) else { return false };
             self.tree.set_work(*id, Work { is_wanted: false, is_in_flight: true });
@@ -611,8 +629,21 @@ impl Driver {
             true
         });
         // All of them begin before the first result is recorded, because that result is not durable yet (R12).
-        wanting.into_iter().for_each(|id| self.run_held(id));
+        let polls: Vec<_> = wanting
+            .into_iter()
+            .filter_map(|id| self.poll_held(id).map(|(polled, report)| (id, polled, report)))
+            .collect();
+        for (id, polled, report) in polls {
+            self.after_poll(id, polled, report);
+            self.queue(id);
+        }
         self.record_deferred();
+        if !self.hold.is_committing() {
+            // No verdict is to come that would bring them back.
+            for id in self.hold.take_held() {
+                self.queue(id);
+            }
+        }
     }
 
     fn start(&self, node: NodeId, position: Position, order: StartOrder) -> BoxFuture<'static, Outside> {
@@ -634,7 +665,7 @@ impl Driver {
         }
         let has_events = self.tree.drafts_events();
         if self.tree.outcome().is_some() || !self.tree.is_active(self.is_draining) {
-            let (turn, ready_at) = self.tree.release(self.now);
+            let (turn, ready_at) = self.tree.release(self.services.environment.now());
             self.hold.sent(Sent { releases: Some(ready_at), has_events });
             return self.services.committers.submit(turn, Arc::clone(&self.mailbox));
         }
@@ -649,7 +680,7 @@ impl Driver {
     /// Sets the alarm for the next timer of an owned tree.
     fn set_alarm(&mut self) {
         let Some(due_at) = self.tree.next_due() else { return };
-        let wait = Duration::try_from(due_at.duration_since(self.now)).unwrap_or_default();
+        let wait = Duration::try_from(due_at.duration_since(self.services.environment.now())).unwrap_or_default();
         self.alarm = Some(Box::pin(tokio::time::sleep(wait)));
     }
 }

@@ -24,6 +24,8 @@
 //! The stage is computed from the turn under way, the draft and what waits, and is not stored. If something is recorded
 //! during a hold all the same, the tree is in *Committing* again.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use super::node::NodeId;
@@ -58,14 +60,14 @@ pub(crate) struct Hold<E> {
     /// The turn under way; a tree has at most one.
     sent: Option<Sent>,
     /// Nodes whose poll waits for the end of a hold.
-    held: Vec<NodeId>,
+    held: BTreeSet<NodeId>,
     /// What ended during a hold, in the order in which it ended.
     deferred: Vec<(NodeId, E)>,
 }
 
 impl<E> Default for Hold<E> {
     fn default() -> Self {
-        Self { sent: None, held: Vec::new(), deferred: Vec::new() }
+        Self { sent: None, held: BTreeSet::new(), deferred: Vec::new() }
     }
 }
 
@@ -94,7 +96,7 @@ impl<E> Hold<E> {
 
     /// A node is polled after the hold.
     pub(crate) fn hold(&mut self, node: NodeId) {
-        self.held.push(node);
+        self.held.insert(node);
     }
 
     /// An end is recorded after the hold.
@@ -113,7 +115,7 @@ impl<E> Hold<E> {
     }
 
     /// The nodes to be polled now.
-    pub(crate) fn take_held(&mut self) -> Vec<NodeId> {
+    pub(crate) fn take_held(&mut self) -> BTreeSet<NodeId> {
         std::mem::take(&mut self.held)
     }
 }
@@ -154,13 +156,14 @@ mod tests {
         let mut hold = Hold::default();
         hold.sent(KEEPS);
         hold.hold(4);
+        hold.hold(4);
         hold.defer(7, "first");
         hold.defer(2, "second");
         assert_eq!(hold.stage(false, || true), Stage::Holding);
         assert_eq!(hold.landed(), Some(KEEPS));
         assert_eq!(hold.stage(false, || true), Stage::Durable);
         assert_eq!(hold.take_deferred(), [(7, "first"), (2, "second")]);
-        assert_eq!(hold.take_held(), [4]);
+        assert_eq!(hold.take_held(), BTreeSet::from([4]));
         assert!(hold.take_deferred().is_empty() && hold.take_held().is_empty());
         assert_eq!(hold.landed(), None);
     }

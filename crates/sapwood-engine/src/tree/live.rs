@@ -1,6 +1,6 @@
 //! A tree in memory: its model, and the bodies of its functions. While no worker owns the tree, this is a cache.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sapwood_core::tree::TreeRow;
@@ -14,14 +14,14 @@ use crate::activation::Activation;
 pub(crate) struct LiveTree {
     pub(crate) tree: Tree,
     /// The bodies that are in memory; any of them may be dropped while it waits.
-    pub(crate) bodies: HashMap<NodeId, Activation>,
+    pub(crate) bodies: BTreeMap<NodeId, Activation>,
     /// The wakers of the bodies refer to it, so it must stay the same for as long as the bodies live.
     pub(crate) mailbox: Arc<Mailbox>,
 }
 
 impl LiveTree {
     pub(crate) fn new(tree: Tree) -> Self {
-        Self { tree, bodies: HashMap::new(), mailbox: Arc::default() }
+        Self { tree, bodies: BTreeMap::new(), mailbox: Arc::default() }
     }
 
     /// Whether a claim that returned this row can go on with what is in memory: the claim itself is the only commit

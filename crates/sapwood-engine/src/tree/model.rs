@@ -1,7 +1,7 @@
 //! A tree as its owner knows it: counters, nodes, timers, and what is recorded and not durable yet. Pure: time and
 //! chance come in as values; bodies and stores are elsewhere.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -10,7 +10,7 @@ use sapwood_core::tree::{Invocation, InvocationState, Timer, TimerKind, TreeImag
 use sapwood_core::{FunctionVersion, Path, TreeId};
 
 use super::draft::{Draft, Known};
-use super::node::{Event, Node, NodeId, Status};
+use super::node::{Move, Node, NodeId, Status};
 use crate::activation::{Notice, Work};
 use crate::facts::Facts;
 use crate::registry::Registry;
@@ -27,7 +27,7 @@ pub(crate) struct Tree {
     /// The last completion number given (R7).
     pub(super) number: u32,
     /// Its invocations that are not settled.
-    pub(super) nodes: HashMap<NodeId, Node>,
+    pub(super) nodes: BTreeMap<NodeId, Node>,
     pub(super) by_path: HashMap<Path, NodeId>,
     /// Node ids are never used again, so a late wake finds no other node.
     next_node: NodeId,
@@ -88,7 +88,7 @@ impl Tree {
             control: 0,
             inbox: 0,
             number: 0,
-            nodes: HashMap::new(),
+            nodes: BTreeMap::new(),
             by_path: HashMap::new(),
             next_node: 0,
             count: 0,
@@ -138,8 +138,8 @@ impl Tree {
     }
 
     /// Moves the status of a node on; `false` if this cannot happen to it, or it is settled.
-    pub(crate) fn on(&mut self, id: NodeId, event: Event) -> bool {
-        self.nodes.get_mut(&id).is_some_and(|node| node.on(event))
+    pub(crate) fn on(&mut self, id: NodeId, by: Move) -> bool {
+        self.nodes.get_mut(&id).is_some_and(|node| node.on(by))
     }
 
     /// Puts a node into its driver's queue; `false` if it is there already, or is settled.
@@ -167,7 +167,7 @@ impl Tree {
 
     /// Takes the nodes whose journal is to be read; their status says from now on that it is being read.
     pub(crate) fn take_loads(&mut self) -> Vec<(NodeId, Path)> {
-        let asks = |(id, node): (&NodeId, &mut Node)| node.on(Event::JournalAsked).then(|| (*id, node.path.clone()));
+        let asks = |(id, node): (&NodeId, &mut Node)| node.on(Move::JournalAsked).then(|| (*id, node.path.clone()));
         self.nodes.iter_mut().filter_map(asks).collect()
     }
 
@@ -196,7 +196,7 @@ impl Tree {
     /// This worker lacks the version of a node's function: the tree waits for a worker that has it (V1).
     pub(crate) fn lacks_version(&mut self, id: NodeId) {
         if let Some(node) = self.nodes.get_mut(&id) {
-            node.on(Event::VersionLacking);
+            node.on(Move::VersionLacking);
             self.needs = Some(FunctionVersion::new(&*node.function, node.version));
         }
     }
@@ -214,7 +214,7 @@ impl Tree {
     pub(crate) fn begun(&mut self, id: NodeId) {
         if let Some(node) = self.nodes.get_mut(&id) {
             node.is_blank = false;
-            node.on(Event::Begun);
+            node.on(Move::Begun);
         }
     }
 
@@ -346,7 +346,13 @@ impl Tree {
     /// Puts down the nodes that could run, because the next owner runs them; returns them. A cache keeps only the
     /// bodies of nodes that wait.
     pub(crate) fn put_down_active(&mut self) -> Vec<NodeId> {
-        let put_down = |(id, node): (&NodeId, &mut Node)| node.on(Event::PutDown).then_some(*id);
+        let put_down = |(id, node): (&NodeId, &mut Node)| {
+            let is_put_down = node.on(Move::PutDown);
+            if is_put_down {
+                node.work = Work::default();
+            }
+            is_put_down.then_some(*id)
+        };
         self.nodes.iter_mut().filter_map(put_down).collect()
     }
 }

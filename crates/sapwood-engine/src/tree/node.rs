@@ -59,7 +59,7 @@ pub(crate) enum Status {
 
 /// What happens to an invocation, as far as its status is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Event {
+pub(crate) enum Move {
     /// Its worker has no slot for it.
     SlotLacking,
     /// Its worker has a slot for it.
@@ -90,23 +90,23 @@ pub(crate) enum Event {
 
 impl Status {
     /// The status after this has happened; `None` if it cannot happen in this status.
-    pub(crate) const fn after(self, event: Event) -> Option<Self> {
+    pub(crate) const fn after(self, by: Move) -> Option<Self> {
         use Status::{Active, AwaitingSlot, BackingOff, LoadWanted, Loading, Parked, Returned, Runnable, Suspended};
-        Some(match (event, self) {
-            (Event::SlotLacking, Runnable | Suspended | Active) => AwaitingSlot,
-            (Event::SlotGiven, AwaitingSlot) => Runnable,
-            (Event::VersionLacking, Runnable | Suspended) => Runnable,
-            (Event::JournalNeeded, Runnable | Suspended) => LoadWanted,
-            (Event::JournalAsked, LoadWanted) => Loading,
-            (Event::Begun, Runnable | Loading) => Active,
-            (Event::Polled, Runnable | Suspended | Active) => Active,
-            (Event::Suspended, Active) => Suspended,
-            (Event::BackedOff, Active) => BackingOff,
-            (Event::BackoffOver, BackingOff) => Runnable,
-            (Event::Returned, Active) => Returned,
-            (Event::PutDown, Runnable | AwaitingSlot | LoadWanted | Loading | Active) => Runnable,
+        Some(match (by, self) {
+            (Move::SlotLacking, Runnable | Suspended | Active) => AwaitingSlot,
+            (Move::SlotGiven, AwaitingSlot) => Runnable,
+            (Move::VersionLacking, Runnable | Suspended) => Runnable,
+            (Move::JournalNeeded, Runnable | Suspended) => LoadWanted,
+            (Move::JournalAsked, LoadWanted) => Loading,
+            (Move::Begun, Runnable | Loading) => Active,
+            (Move::Polled, Runnable | Suspended | Active) => Active,
+            (Move::Suspended, Active) => Suspended,
+            (Move::BackedOff, Active) => BackingOff,
+            (Move::BackoffOver, BackingOff) => Runnable,
+            (Move::Returned, Active) => Returned,
+            (Move::PutDown, Runnable | AwaitingSlot | LoadWanted | Loading | Active) => Runnable,
             (
-                Event::Parked,
+                Move::Parked,
                 Runnable | AwaitingSlot | LoadWanted | Loading | Active | Suspended | BackingOff | Returned | Parked,
             ) => Parked,
             _ => return None,
@@ -220,8 +220,8 @@ impl Node {
     }
 
     /// Moves the status on. Returns whether this can happen in the present status; if not, nothing changes.
-    pub(crate) fn on(&mut self, event: Event) -> bool {
-        match self.status.after(event) {
+    pub(crate) fn on(&mut self, by: Move) -> bool {
+        match self.status.after(by) {
             Some(status) => {
                 self.status = status;
                 true
@@ -254,27 +254,27 @@ mod tests {
 
     /// In which statuses each of these can happen, and which status follows; every other status refuses it.
     #[test]
-    fn each_event_moves_only_the_statuses_of_the_table() {
+    fn each_move_finds_only_the_statuses_of_the_table() {
         use Status::*;
-        let table: [(Event, &[Status], Status); 13] = [
-            (Event::SlotLacking, &[Runnable, Suspended, Active], AwaitingSlot),
-            (Event::SlotGiven, &[AwaitingSlot], Runnable),
-            (Event::VersionLacking, &[Runnable, Suspended], Runnable),
-            (Event::JournalNeeded, &[Runnable, Suspended], LoadWanted),
-            (Event::JournalAsked, &[LoadWanted], Loading),
-            (Event::Begun, &[Runnable, Loading], Active),
-            (Event::Polled, &[Runnable, Suspended, Active], Active),
-            (Event::Suspended, &[Active], Suspended),
-            (Event::BackedOff, &[Active], BackingOff),
-            (Event::BackoffOver, &[BackingOff], Runnable),
-            (Event::Returned, &[Active], Returned),
-            (Event::Parked, &STATUSES, Parked),
-            (Event::PutDown, &[Runnable, AwaitingSlot, LoadWanted, Loading, Active], Runnable),
+        let table: [(Move, &[Status], Status); 13] = [
+            (Move::SlotLacking, &[Runnable, Suspended, Active], AwaitingSlot),
+            (Move::SlotGiven, &[AwaitingSlot], Runnable),
+            (Move::VersionLacking, &[Runnable, Suspended], Runnable),
+            (Move::JournalNeeded, &[Runnable, Suspended], LoadWanted),
+            (Move::JournalAsked, &[LoadWanted], Loading),
+            (Move::Begun, &[Runnable, Loading], Active),
+            (Move::Polled, &[Runnable, Suspended, Active], Active),
+            (Move::Suspended, &[Active], Suspended),
+            (Move::BackedOff, &[Active], BackingOff),
+            (Move::BackoffOver, &[BackingOff], Runnable),
+            (Move::Returned, &[Active], Returned),
+            (Move::Parked, &STATUSES, Parked),
+            (Move::PutDown, &[Runnable, AwaitingSlot, LoadWanted, Loading, Active], Runnable),
         ];
-        for (event, from, to) in table {
+        for (by, from, to) in table {
             for status in STATUSES {
                 let expected = from.contains(&status).then_some(to);
-                assert_eq!(status.after(event), expected, "{status:?} on {event:?}");
+                assert_eq!(status.after(by), expected, "{status:?} by {by:?}");
             }
         }
     }
@@ -287,7 +287,7 @@ mod tests {
         }
         // R9: and nothing but a load brings a parked one back.
         for status in STATUSES.into_iter().filter(|status| *status != Status::Parked) {
-            assert!(status.after(Event::Parked) == Some(Status::Parked));
+            assert!(status.after(Move::Parked) == Some(Status::Parked));
         }
     }
 }

@@ -1,7 +1,5 @@
 //! Records what happened: what a poll wrote, how a step ended, which timers are due.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use jiff::Timestamp;
 use sapwood_core::journal::{Entry, EntryKind};
@@ -10,7 +8,7 @@ use sapwood_core::tree::{Invocation, InvocationState, Timer, TimerKind};
 use sapwood_core::{Path, Position};
 
 use super::model::Tree;
-use super::node::{Event, Node, NodeId};
+use super::node::{Move, Node, NodeId};
 use crate::activation::{Fresh, Notice, StepEnd};
 use crate::payload::{Rejection, Retried, SleepBegun, StartOutcome, Started, StepRetried, encode};
 use crate::registry::Registry;
@@ -36,7 +34,6 @@ impl Tree {
         id: NodeId,
         fresh: Vec<Fresh>,
         registry: &Registry,
-        now: Timestamp,
         children: &mut Vec<NodeId>,
     ) -> Result<(), LimitError> {
         for fresh in fresh {
@@ -44,9 +41,9 @@ impl Tree {
                 Fresh::Call { position, function, version, input } => {
                     children.push(self.create_child(id, position, function, version, input, registry)?);
                 }
-                Fresh::Sleep { position, ms } => {
+                Fresh::Sleep { position, ms, due_at } => {
                     self.write(id, Line::of(EntryKind::SleepBegun, position, "", encode(&SleepBegun { ms })));
-                    self.arm(id, position, TimerKind::Sleep, after(now, Duration::from_millis(ms)));
+                    self.arm(id, position, TimerKind::Sleep, due_at);
                 }
                 Fresh::Emit { position, event } => {
                     self.write(id, Line::of(EntryKind::Emitted, position, &event.cloud_type, event.content.clone()));
@@ -91,8 +88,8 @@ impl Tree {
     }
 
     /// Records the end of an attempt of a step: its result, its last error, or that another attempt follows.
-    pub(crate) fn step_ended(&mut self, id: NodeId, end: StepEnd, now: Timestamp) {
-        let StepEnd { position, name, attempt, result, retry_in } = end;
+    pub(crate) fn step_ended(&mut self, id: NodeId, end: StepEnd) {
+        let StepEnd { position, name, attempt, result, retry_at } = end;
         let error = match result {
             Ok(value) => {
                 let line = Line { attempt, ..Line::of(EntryKind::StepResolved, position, &name, value.clone()) };
@@ -100,10 +97,10 @@ impl Tree {
             }
             Err(error) => error,
         };
-        if let Some(wait) = retry_in {
+        if let Some(due_at) = retry_at {
             let payload = encode(&StepRetried { message: error.message });
             self.write(id, Line { attempt, ..Line::of(EntryKind::StepRetried, position, &name, payload) });
-            self.arm(id, position, TimerKind::StepRetry, after(now, wait));
+            self.arm(id, position, TimerKind::StepRetry, due_at);
             return self.notify(id, Notice::BackingOff { position, attempt });
         }
         let rejection = Rejection::of_body(&error).to_bytes();
@@ -118,14 +115,14 @@ impl Tree {
         self.write_completion(id, line, Completion::Started(outcome));
     }
 
-    /// Records that an attempt of the function is over and another follows after `wait`.
-    pub(super) fn retried(&mut self, id: NodeId, retried: &Retried, now: Timestamp, wait: Duration) {
+    /// Records that an attempt of the function is over and another follows at `due_at`.
+    pub(super) fn retried(&mut self, id: NodeId, retried: &Retried, due_at: Timestamp) {
         let Some(node) = self.nodes.get_mut(&id) else { return };
         let attempt = node.state.attempt;
         node.state.attempt += 1;
         let payload = encode(retried);
         self.write(id, Line { attempt, ..Line::of(EntryKind::Retried, Entry::NO_POSITION, "", payload) });
-        self.arm(id, Entry::NO_POSITION, TimerKind::FunctionRetry, after(now, wait));
+        self.arm(id, Entry::NO_POSITION, TimerKind::FunctionRetry, due_at);
     }
 
     /// Fires the timers that are due at `now`; returns the nodes to be polled. The sleep of an invocation that is not
@@ -161,7 +158,7 @@ impl Tree {
             }
             TimerKind::FunctionRetry => {
                 self.runs_again(id);
-                self.on(id, Event::BackoffOver);
+                self.on(id, Move::BackoffOver);
             }
         }
     }
@@ -178,7 +175,7 @@ impl Tree {
     pub(crate) fn suspend(&mut self, id: NodeId) {
         let number = self.number;
         let Some(node) = self.nodes.get_mut(&id) else { return };
-        if node.on(Event::Suspended) && node.state.seen != Some(number) {
+        if node.on(Move::Suspended) && node.state.seen != Some(number) {
             node.state.seen = Some(number);
             self.save(id);
         }
@@ -192,6 +189,10 @@ impl Tree {
 
     /// Writes an entry that completes an operation: it takes the next completion number, and the body is told.
     fn write_completion(&mut self, id: NodeId, line: Line<'_>, completion: Completion) {
+        // What ended after its invocation had settled completes nothing, and takes no number: numbers have no gaps.
+        if !self.nodes.contains_key(&id) {
+            return;
+        }
         let (number, position) = (self.next_number(), line.position);
         self.write(id, Line { number: Some(number), ..line });
         self.notify(id, Notice::Completed { position, number, completion });
@@ -213,11 +214,6 @@ impl Tree {
         *seq += 1;
         self.draft.entry(&node.path, entry);
     }
-}
-
-/// The time after a wait. A time beyond the last timestamp is as good as never.
-fn after(now: Timestamp, wait: Duration) -> Timestamp {
-    now.checked_add(wait).unwrap_or(Timestamp::MAX)
 }
 
 impl<'a> Line<'a> {

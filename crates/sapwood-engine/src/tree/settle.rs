@@ -4,14 +4,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use sapwood_core::Position;
 use sapwood_core::limits::LimitError;
 use sapwood_core::retry::RetryPolicy;
 use sapwood_core::store::TreeOutcome;
 use sapwood_core::tree::{PromiseState, TimerKind, TreeState};
 
 use super::model::Tree;
-use super::node::{Event, NodeId, Status};
+use super::node::{Move, NodeId, Status};
 use crate::activation::{Finish, Fresh, Notice, Report, RetryBasis, Work};
 use crate::payload::{BodyError, BodyResult, Rejection, RejectionKind, Retried, Violation, encode};
 use crate::registry::Registry;
@@ -19,10 +18,10 @@ use crate::replay::Completion;
 
 impl Tree {
     /// A body was polled and waits. Returns the nodes to be polled.
-    pub(crate) fn paused(&mut self, id: NodeId, report: Report, registry: &Registry, now: Timestamp) -> Vec<NodeId> {
+    pub(crate) fn paused(&mut self, id: NodeId, report: Report, registry: &Registry) -> Vec<NodeId> {
         let mut woken = Vec::new();
-        match self.record(id, report.fresh, registry, now, &mut woken) {
-            Ok(()) => report.steps_ended.into_iter().for_each(|end| self.step_ended(id, end, now)),
+        match self.record(id, report.fresh, registry, &mut woken) {
+            Ok(()) => report.steps_ended.into_iter().for_each(|end| self.step_ended(id, end)),
             Err(limit) => woken.extend(self.limited(id, &limit)),
         }
         woken
@@ -35,12 +34,11 @@ impl Tree {
         finish: Finish,
         fresh: Vec<Fresh>,
         registry: &Registry,
-        now: Timestamp,
     ) -> Vec<NodeId> {
         match finish {
-            Finish::Returned(result, retry) => self.returned(id, result, retry, fresh, registry, now),
+            Finish::Returned(result, retry) => self.returned(id, result, retry, fresh, registry),
             Finish::Panicked(message, retry) => {
-                self.panicked(id, &message, retry, now);
+                self.panicked(id, &message, retry);
                 Vec::new()
             }
             Finish::Violated(violation) => {
@@ -58,19 +56,18 @@ impl Tree {
         retry: RetryBasis,
         fresh: Vec<Fresh>,
         registry: &Registry,
-        now: Timestamp,
     ) -> Vec<NodeId> {
         if let Err(error) = &result
             && error.transient
             && let Some(wait) = self.wait_before_retry(id, &retry)
         {
-            self.retry(id, &error.message, retry.forgotten, wait, now);
+            self.retry(id, &error.message, retry, wait);
             return Vec::new();
         }
         // The body is gone: the handles that it dropped on its way out mean nothing (N2).
         let fresh = fresh.into_iter().filter(|fresh| !matches!(fresh, Fresh::Drop { .. })).collect();
         let mut woken = Vec::new();
-        let recorded = self.record(id, fresh, registry, now, &mut woken);
+        let recorded = self.record(id, fresh, registry, &mut woken);
         woken.extend(match (recorded, result) {
             (Err(limit), _) => self.limited(id, &limit),
             (Ok(()), Ok(value)) => self.resolved(id, value),
@@ -109,9 +106,9 @@ impl Tree {
     }
 
     /// A body panicked: an attempt like a transient error, also with nothing to forget; exhausted, it parks (F6).
-    fn panicked(&mut self, id: NodeId, message: &str, retry: RetryBasis, now: Timestamp) {
+    fn panicked(&mut self, id: NodeId, message: &str, retry: RetryBasis) {
         match self.policy(id).and_then(|(policy, attempt)| policy.backoff(attempt, retry.fraction)) {
-            Some(wait) => self.retry(id, &format!("panicked: {message}"), retry.forgotten, wait, now),
+            Some(wait) => self.retry(id, &format!("panicked: {message}"), retry, wait),
             None => {
                 let asked = format!("a panic, at the last attempt: {message}");
                 self.park(id, &Violation::misuse(retry.position, asked, ""));
@@ -135,15 +132,17 @@ impl Tree {
         Some((node.definition.as_ref()?.retry, node.state.attempt))
     }
 
-    fn retry(&mut self, id: NodeId, message: &str, forgotten: Vec<Position>, wait: Duration, now: Timestamp) {
+    fn retry(&mut self, id: NodeId, message: &str, retry: RetryBasis, wait: Duration) {
+        let RetryBasis { forgotten, ended_at, .. } = retry;
+        let due_at = ended_at.checked_add(wait).unwrap_or(Timestamp::MAX);
         tracing::info!(tree = %self.id(), error = message, "an attempt failed; another follows");
         // A forgotten step may still have a timer.
         let path = self.nodes.get(&id).map(|node| node.path.clone()).unwrap_or_default();
         self.clear_timers(|timer| {
             timer.path == path && timer.kind == TimerKind::StepRetry && forgotten.contains(&timer.position)
         });
-        self.retried(id, &Retried { message: message.to_owned(), forgotten }, now, wait);
-        self.put_down(id, Event::BackedOff);
+        self.retried(id, &Retried { message: message.to_owned(), forgotten }, due_at);
+        self.put_down(id, Move::BackedOff);
         if let Some(node) = self.nodes.get_mut(&id) {
             node.state.seen = Some(self.number);
         }
@@ -156,7 +155,7 @@ impl Tree {
             tracing::error!(tree = %self.facts.tree, path = %node.path, function = node.function, "parked: {violation}");
             node.state.parked = Some(encode(violation));
         }
-        self.put_down(id, Event::Parked);
+        self.put_down(id, Move::Parked);
         self.save(id);
     }
 
@@ -170,7 +169,7 @@ impl Tree {
 
     /// The outcome is decided; the promise settles once all children are closed (N1).
     fn decided(&mut self, id: NodeId, promise: PromiseState, outcome: Bytes) -> Vec<NodeId> {
-        self.put_down(id, Event::Returned);
+        self.put_down(id, Move::Returned);
         let Some(node) = self.nodes.get_mut(&id) else { return Vec::new() };
         node.state.promise = promise;
         node.state.outcome = Some(outcome);
@@ -231,11 +230,11 @@ impl Tree {
     }
 
     /// A node goes on without the body it had.
-    fn put_down(&mut self, id: NodeId, event: Event) {
+    fn put_down(&mut self, id: NodeId, by: Move) {
         if let Some(node) = self.nodes.get_mut(&id) {
             node.is_blank = false;
             node.work = Work::default();
-            node.on(event);
+            node.on(by);
         }
     }
 }

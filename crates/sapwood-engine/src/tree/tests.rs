@@ -16,7 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::model::Tree;
-use super::node::{Event, NodeId, Status};
+use super::node::{Move, NodeId, Status};
 use crate::activation::{Finish, Fresh, Notice, Report, RetryBasis, StepEnd, Work};
 use crate::cx::Cx;
 use crate::definition::Definition;
@@ -123,13 +123,13 @@ impl Play {
     /// A body of a node is at its first line, and is polled.
     fn begin(&mut self, id: NodeId) {
         self.tree.begun(id);
-        self.tree.on(id, Event::Polled);
+        self.tree.on(id, Move::Polled);
     }
 
     /// A body waits after a poll that wrote this.
     fn writes(&mut self, id: NodeId, fresh: Vec<Fresh>) -> Vec<NodeId> {
         let report = Report { fresh, steps_ended: Vec::new() };
-        self.tree.paused(id, report, &self.registry, NOW)
+        self.tree.paused(id, report, &self.registry)
     }
 
     /// A body calls this many children, from position 0 on, and each begins.
@@ -140,7 +140,7 @@ impl Play {
     }
 
     fn finishes(&mut self, id: NodeId, finish: Finish) -> Vec<NodeId> {
-        self.tree.finished(id, finish, Vec::new(), &self.registry, NOW)
+        self.tree.finished(id, finish, Vec::new(), &self.registry)
     }
 
     fn returns(&mut self, id: NodeId, value: &'static str) -> Vec<NodeId> {
@@ -160,10 +160,10 @@ impl Play {
     }
 
     /// A step of a node has ended.
-    fn step(&mut self, id: NodeId, attempt: u32, result: Result<&'static str, BodyError>, retry_in: Option<Duration>) {
+    fn step(&mut self, id: NodeId, attempt: u32, result: Result<&'static str, BodyError>, retry_at: Option<Timestamp>) {
         let result = result.map(Bytes::from);
-        let end = StepEnd { position: 0, name: "s".to_owned(), attempt, result, retry_in };
-        self.tree.step_ended(id, end, NOW);
+        let end = StepEnd { position: 0, name: "s".to_owned(), attempt, result, retry_at };
+        self.tree.step_ended(id, end);
     }
 
     /// The next turn of the owned tree, which is durable after that.
@@ -195,7 +195,7 @@ fn error(transient: bool) -> BodyError {
 }
 
 fn basis(asked: bool, forgotten: &[Position]) -> RetryBasis {
-    RetryBasis { position: 5, forgotten: forgotten.to_vec(), asked, fraction: 0.5 }
+    RetryBasis { position: 5, forgotten: forgotten.to_vec(), asked, ended_at: NOW, fraction: 0.5 }
 }
 
 fn kinds(turn: &Turn) -> Vec<EntryKind> {
@@ -249,7 +249,7 @@ fn an_error_is_retried_only_if_a_retry_can_end_otherwise() {
 #[test]
 fn a_retry_records_what_it_forgets_and_waits_by_the_policy() {
     let mut play = Play::new();
-    play.step(ROOT, 1, Err(error(true)), Some(SECOND));
+    play.step(ROOT, 1, Err(error(true)), Some(NOW + SECOND));
     play.commits();
     play.fails(ROOT, true, basis(false, &[0]));
     let turn = play.commits();
@@ -317,22 +317,22 @@ fn the_parent_is_told_of_a_rejected_child_and_goes_on() {
 /// F2, R3: an attempt of a step is recorded with its number; a failed one either backs off or ends the step.
 #[test]
 fn the_end_of_a_step_is_recorded_by_its_result() {
-    type Ended = (Result<&'static str, BodyError>, Option<Duration>, EntryKind);
+    type Ended = (Result<&'static str, BodyError>, Option<Timestamp>, EntryKind);
     let table: [Ended; 4] = [
         (Ok("1"), None, EntryKind::StepResolved),
-        (Err(error(true)), Some(SECOND), EntryKind::StepRetried),
+        (Err(error(true)), Some(NOW + SECOND), EntryKind::StepRetried),
         (Err(error(true)), None, EntryKind::StepRejected),
         (Err(error(false)), None, EntryKind::StepRejected),
     ];
-    for (result, retry_in, kind) in table {
+    for (result, retry_at, kind) in table {
         let mut play = Play::new();
-        play.step(ROOT, 4, result, retry_in);
+        play.step(ROOT, 4, result, retry_at);
         let turn = play.commits();
         let (_, entry) = &turn.entries[0];
         assert_eq!((entry.kind, entry.attempt, entry.name.as_str(), entry.seq), (kind, 4, "s", 0));
         let is_completion = kind != EntryKind::StepRetried;
         assert_eq!(entry.number, is_completion.then_some(1), "only a completion takes a number (R7)");
-        assert_eq!(turn.timers_set.len(), usize::from(retry_in.is_some()));
+        assert_eq!(turn.timers_set.len(), usize::from(retry_at.is_some()));
         let notices = play.notices(ROOT);
         match &notices[..] {
             [Notice::Completed { position: 0, number: 1, .. }] => assert!(is_completion),
@@ -340,6 +340,22 @@ fn the_end_of_a_step_is_recorded_by_its_result() {
             other => panic!("{other:?}"),
         }
     }
+}
+
+/// R7: an end that comes after its invocation has settled completes nothing, so the numbers have no gaps.
+#[test]
+fn an_end_that_comes_too_late_takes_no_number() {
+    let mut play = Play::new();
+    let children = play.calls(ROOT, 2);
+    play.returns(children[0], "1");
+    play.step(children[0], 1, Ok("2"), None);
+    play.step(children[0], 1, Err(error(true)), Some(NOW + SECOND));
+    play.returns(children[1], "1");
+    let turn = play.commits();
+    let mut numbers: Vec<_> = turn.invocations.iter().filter_map(|invocation| invocation.state.number).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, [1, 2]);
+    assert!(turn.entries.is_empty() && turn.timers_set.is_empty());
 }
 
 // ---- N ------------------------------------------------------------------------------------------------------------
@@ -397,7 +413,7 @@ fn a_drop_counts_only_while_the_body_goes_on() {
     play.writes(ROOT, drops());
     assert_eq!(kinds(&play.commits()), [EntryKind::Dropped]);
     let value = Finish::Returned(Ok("1".into()), RetryBasis::default());
-    play.tree.finished(ROOT, value, drops(), &play.registry, NOW);
+    play.tree.finished(ROOT, value, drops(), &play.registry);
     assert!(kinds(&play.commits()).is_empty());
 }
 
@@ -405,9 +421,9 @@ fn a_drop_counts_only_while_the_body_goes_on() {
 #[test]
 fn the_last_poll_of_a_retried_attempt_never_happened() {
     let mut play = Play::new();
-    let wrote = vec![call(0), Fresh::Sleep { position: 1, ms: 9 }, Fresh::Drop { position: 1 }];
+    let wrote = vec![call(0), Fresh::Sleep { position: 1, ms: 9, due_at: NOW }, Fresh::Drop { position: 1 }];
     let failed = Finish::Returned(Err(error(true)), basis(true, &[]));
-    play.tree.finished(ROOT, failed, wrote, &play.registry, NOW);
+    play.tree.finished(ROOT, failed, wrote, &play.registry);
     let turn = play.commits();
     assert_eq!(kinds(&turn), [EntryKind::Retried]);
     assert_eq!(turn.invocations.len(), 1, "the root alone");
@@ -449,7 +465,7 @@ fn a_tree_that_grows_past_its_limit_fails_by_name() {
 #[test]
 fn a_tree_in_which_everything_waits_is_released() {
     let mut play = Play::new();
-    play.writes(ROOT, vec![Fresh::Sleep { position: 0, ms: 1_000 }]);
+    play.writes(ROOT, vec![Fresh::Sleep { position: 0, ms: 1_000, due_at: NOW + SECOND }]);
     assert!(play.tree.is_active(false));
     play.tree.suspend(ROOT);
     let turn = play.released();
@@ -490,7 +506,7 @@ fn what_settles_while_a_function_waits_is_kept_for_it() {
 #[test]
 fn a_sleep_fires_once() {
     let mut play = Play::new();
-    play.writes(ROOT, vec![Fresh::Sleep { position: 0, ms: 1_000 }]);
+    play.writes(ROOT, vec![Fresh::Sleep { position: 0, ms: 1_000, due_at: NOW + SECOND }]);
     play.tree.suspend(ROOT);
     let before = NOW + Duration::from_millis(999);
     assert!(play.tree.fire_due(before).is_empty());
@@ -507,7 +523,7 @@ fn a_sleep_fires_once() {
 #[test]
 fn a_sleep_without_end_is_never_due() {
     let mut play = Play::new();
-    play.writes(ROOT, vec![Fresh::Sleep { position: 0, ms: u64::MAX }]);
+    play.writes(ROOT, vec![Fresh::Sleep { position: 0, ms: u64::MAX, due_at: Timestamp::MAX }]);
     assert!(play.tree.fire_due(NOW + 1_000_000 * SECOND).is_empty());
     assert_eq!(play.tree.next_due(), Some(Timestamp::MAX));
 }
@@ -522,7 +538,7 @@ fn a_parked_invocation_stops_no_sibling() {
     let node = play.tree.node(children[0]).expect("it is there");
     assert_eq!((node.state.attempt, node.status()), (1, Status::Parked));
     assert!(play.tree.is_active(false), "its sibling runs");
-    play.writes(children[1], vec![Fresh::Sleep { position: 0, ms: 1_000 }]);
+    play.writes(children[1], vec![Fresh::Sleep { position: 0, ms: 1_000, due_at: NOW + SECOND }]);
     play.tree.suspend(children[1]);
     assert_eq!(play.released().next.state, TreeState::Suspended);
     play.tree.fire_due(NOW + SECOND);

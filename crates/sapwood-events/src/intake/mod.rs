@@ -210,7 +210,8 @@ impl IntakeTask {
                     }
                     StoreErrorKind::Fenced => return Err(self.fenced(&error)),
                     StoreErrorKind::Refused => {
-                        let mut parts = plan::by_partition(items);
+                        let new_id = || self.engine.environment().tree_id();
+                        let mut parts = plan::by_partition(items, &new_id);
                         match parts.as_slice() {
                             [only] => self.lost(only, assignments),
                             _ => parts.drain(..).rev().for_each(|part| commits.push_front(part)),

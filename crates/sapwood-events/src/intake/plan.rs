@@ -154,10 +154,15 @@ pub(super) fn cut(items: Vec<Item>) -> VecDeque<Vec<Item>> {
     commits
 }
 
-/// The same items, one commit per partition.
-pub(super) fn by_partition(items: Vec<Item>) -> Vec<Vec<Item>> {
+/// The items of a refused commit, one commit per partition. Their trees take new identities: if the refused commit was
+/// sent again after a lost answer, it may have been applied the first time. Its trees run already then, and an event
+/// that is known by its key must not run them a second time.
+pub(super) fn by_partition(items: Vec<Item>, new_id: &impl Fn() -> TreeId) -> Vec<Vec<Item>> {
     let mut partitions: BTreeMap<(String, i32), Vec<Item>> = BTreeMap::new();
-    for item in items {
+    for mut item in items {
+        if let Some(start) = &mut item.start {
+            start.tree.id = new_id();
+        }
         partitions.entry((item.topic.clone(), item.partition)).or_default().push(item);
     }
     partitions.into_values().collect()
@@ -296,6 +301,20 @@ mod tests {
         assignments.revoked(&[partition(0), partition(1)]);
         assert_eq!((assignments.lost_since(), assignments.count()), (None, 0));
         assert_eq!(intake_of(&group, &assignments, &items), None);
+    }
+
+    /// H4: a commit that was refused after its answer was lost may have been applied; sent again, its trees are others.
+    #[test]
+    fn a_refused_commit_is_cut_by_partition_and_its_trees_are_new() {
+        let group = group();
+        let items = items_of(&group, vec![completed(1, 4), completed(0, 4), completed(1, 5)], &TreeId::fresh);
+        let id = |item: &Item| item.start.as_ref().map(|start| start.tree.id);
+        let before: Vec<_> = items.iter().map(id).collect();
+        let parts = by_partition(items, &TreeId::fresh);
+        let offsets: Vec<Vec<_>> =
+            parts.iter().map(|part| part.iter().map(|item| (item.partition, item.offset)).collect()).collect();
+        assert_eq!(offsets, [vec![(0, 4)], vec![(1, 4), (1, 5)]]);
+        assert!(parts.iter().flatten().all(|item| !before.contains(&id(item))));
     }
 
     #[test]

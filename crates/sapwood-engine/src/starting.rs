@@ -17,7 +17,7 @@ use crate::environment::Environment;
 use crate::error::StartError;
 use crate::facts::Facts;
 use crate::life::Life;
-use crate::payload::StartOutcome;
+use crate::payload::{StartOutcome, plain};
 use crate::registry::Registry;
 
 /// Requests that may wait. Further callers wait for room, so that a burst of starts takes a bounded amount of memory.
@@ -109,9 +109,11 @@ impl Starts {
             return Ok(());
         }
         let image = self.store.invocation_load(tree, &Path::root()).await.map_err(StartError::Store)?;
-        match image {
-            Some(image) if canonical::covers_bytes(&image.invocation.input, input) => Ok(()),
-            _ => conflict("which was started with another input".to_owned()),
+        let Some(image) = image else { return conflict("which has no input any longer".to_owned()) };
+        match plain(&image.invocation.input) {
+            Ok(recorded) if canonical::covers_bytes(recorded, input) => Ok(()),
+            Ok(_) => conflict("which was started with another input".to_owned()),
+            Err(error) => conflict(format!("whose input cannot be compared: {error}")),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use sapwood::{Dependencies, prelude::*};
+use sapwood_core::TreeId;
 use sapwood_core::journal::EntryKind;
 use sapwood_core::tree::{PromiseState, TreeState};
 use sapwood_engine::{NodeView, TreeView, WaitsOn};
@@ -20,6 +21,7 @@ sapwood_tests::on_every_engine!(crate::engine::violations {
     code_that_differs_and_fails_parks_before_any_retry,
     awaiting_what_is_not_durable_parks,
     a_journal_that_cannot_be_read_parks_its_function_and_no_other,
+    a_form_of_an_unknown_codec_is_refused_by_name_wherever_it_is_read_back,
     a_parked_function_whose_sleep_is_over_is_not_claimed_again_and_again,
 });
 
@@ -216,6 +218,53 @@ async fn a_journal_that_cannot_be_read_parks_its_function_and_no_other(world: &W
     assert!(parked.timeline.starts_with(&node(&before, "/0").timeline), "history stays whole");
     assert_eq!(node(&view, "/").promise, PromiseState::Pending);
     assert_eq!(["first wakes", "second wakes"].map(|what| app.count(what)), [0, 1]);
+}
+
+/// Leaves every form that a replay reads back: an input, an outcome, and the payloads of its own entries.
+#[sapwood::function]
+async fn leaves_every_form(cx: &mut Cx<Probe>, name: String) -> Result<String, Trouble> {
+    let id = cx.uuid();
+    cx.step("work", async || Ok::<_, Trouble>(7)).await?;
+    let child = cx.call(changes_child(1)).await?;
+    cx.emit(Probed { key: format!("{id} {child}") });
+    cx.sleep(HOUR).await;
+    cx.dependencies().mark("wakes");
+    Ok(name)
+}
+
+/// R10: a build that does not know a codec says which, and does nothing, whichever form it meets it in.
+async fn a_form_of_an_unknown_codec_is_refused_by_name_wherever_it_is_read_back(world: &World) {
+    let app = Probe::new();
+    let first = world.launch(&app).await;
+    let kinds = [EntryKind::Valued, EntryKind::StepResolved, EntryKind::Emitted, EntryKind::SleepBegun];
+    let journal =
+        |kind: EntryKind| format!("update journal set payload = $ where kind = {} and tree_id = ", kind as i16);
+    let damages = [
+        "update invocation set input = $ where outcome is null and tree_id = ".to_owned(),
+        "update invocation set outcome = $ where outcome is not null and tree_id = ".to_owned(),
+    ];
+    let mut trees = Vec::new();
+    for damage in damages.into_iter().chain(kinds.map(journal)) {
+        let tree = first.start(leaves_every_form(damage.clone())).await.expect("a tree").id();
+        world.tree_suspended(&first, tree).await;
+        trees.push((tree, damage));
+    }
+    world.crash(&first).await;
+    let (bytes, id): (_, fn(TreeId) -> String) = match world.store().schema() {
+        Some(_) => (r"'\x01ff'", |tree| format!("'{tree}'")),
+        None => ("x'01ff'", |tree| format!("x'{}'", tree.to_string().replace('-', ""))),
+    };
+    for (tree, damage) in &trees {
+        world.store().execute(&(damage.replace('$', bytes) + &id(*tree))).await;
+    }
+    let second = world.take_over(&first, &app).await;
+    world.advance(HOUR).await;
+    for (tree, damage) in trees {
+        let view = world.tree_until(&second, tree, |view| view.row.state == TreeState::Parked).await;
+        let why = String::from_utf8_lossy(node(&view, "/").parked.as_ref().expect("parked")).into_owned();
+        assert!(why.contains("codec 0x01"), "{damage}: {why}");
+    }
+    assert_eq!(app.count("wakes"), 0);
 }
 
 #[sapwood::function]

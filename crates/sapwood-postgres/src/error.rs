@@ -76,7 +76,7 @@ fn kind_of_state(state: &str) -> StoreErrorKind {
         "57P01" | "57P02" | "57P03" | "57P05" | "25P03" => StoreErrorKind::Connection,
         // A commit whose outcome is unknown, as the server itself says.
         "40003" => StoreErrorKind::Connection,
-        // A table was altered under a prepared statement; the next try prepares it again.
+        // A table was altered under a prepared statement; the next attempt prepares it again.
         "0A000" => StoreErrorKind::Transient,
         // Too many connections, disk full, out of memory: an operator has to act, and the same again may succeed then.
         _ if state.starts_with("53") => StoreErrorKind::Transient,

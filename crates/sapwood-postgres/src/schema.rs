@@ -4,7 +4,7 @@
 //! the checksum of each that was applied. Until the first release migrations are edited in place, so equal versions
 //! alone prove nothing.
 
-use sapwood_core::store::{StoreError, StoreResult};
+use sapwood_core::store::{AppliedMigration, SchemaFit, StoreError, StoreResult};
 use sqlx::migrate::Migrator;
 use sqlx::{AssertSqlSafe, PgConnection};
 
@@ -37,46 +37,19 @@ impl PostgresStore {
         let mut connection = self.connector.open("check").await?;
         let schema = &self.connector.schema;
         match fit(&applied(&mut connection).await?) {
-            Fit::Exact => self.read_settings().await,
-            Fit::Older(found) => Err(permanent(format!(
+            SchemaFit::Exact => self.read_settings().await,
+            SchemaFit::Older(found) => Err(permanent(format!(
                 "the schema {schema} is at version {found}, this build needs {}: run the `migrate` command",
                 newest()
             ))),
-            Fit::Newer(found) => Err(too_new(schema, found)),
-            Fit::OtherSet(first) => Err(other_set(schema, first)),
+            SchemaFit::Newer(found) => Err(too_new(schema, found)),
+            SchemaFit::OtherSet(first) => Err(other_set(schema, first)),
         }
     }
 }
 
-/// A migration that was applied: its version and its checksum.
-type Applied = (i64, Vec<u8>);
-
-/// How a schema fits this build.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fit {
-    /// This build's migrations made it.
-    Exact,
-    /// The first of this build's migrations made it, up to this version; 0 if there is no schema.
-    Older(i64),
-    /// All of this build's migrations made it, and more, up to this version.
-    Newer(i64),
-    /// Another set of migrations made it: the first difference is at this version.
-    OtherSet(i64),
-}
-
-fn fit(applied: &[Applied]) -> Fit {
-    let mut known = MIGRATOR.iter();
-    for (version, checksum) in applied {
-        match known.next() {
-            Some(migration) if migration.version == *version && migration.checksum[..] == checksum[..] => {}
-            Some(migration) => return Fit::OtherSet(migration.version),
-            None => return Fit::Newer(applied.last().map_or(*version, |(version, _)| *version)),
-        }
-    }
-    match known.next() {
-        Some(_) => Fit::Older(applied.last().map_or(0, |(version, _)| *version)),
-        None => Fit::Exact,
-    }
+fn fit(applied: &[AppliedMigration]) -> SchemaFit {
+    SchemaFit::of(MIGRATOR.iter().map(|migration| (migration.version, &migration.checksum[..])), applied)
 }
 
 /// The version of this build's newest migration.
@@ -98,15 +71,15 @@ async fn migrate(connection: &mut PgConnection, schema: &str) -> StoreResult<()>
         .await
         .map_err(|error| failed(doing, error))?;
     match fit(&applied(connection).await?) {
-        Fit::Exact => Ok(()),
-        Fit::Older(_) => MIGRATOR.run_direct(None, connection, false).await.map_err(migration_failed),
-        Fit::Newer(found) => Err(too_new(schema, found)),
-        Fit::OtherSet(first) => Err(other_set(schema, first)),
+        SchemaFit::Exact => Ok(()),
+        SchemaFit::Older(_) => MIGRATOR.run_direct(None, connection, false).await.map_err(migration_failed),
+        SchemaFit::Newer(found) => Err(too_new(schema, found)),
+        SchemaFit::OtherSet(first) => Err(other_set(schema, first)),
     }
 }
 
 /// The migrations that made the schema, in order; none if there is no schema.
-async fn applied(connection: &mut PgConnection) -> StoreResult<Vec<Applied>> {
+async fn applied(connection: &mut PgConnection) -> StoreResult<Vec<AppliedMigration>> {
     let doing = "read the schema's version";
     let exists: bool = sqlx::query_scalar(include_str!("../queries/schema_exists.sql"))
         .fetch_one(&mut *connection)
@@ -138,25 +111,6 @@ fn other_set(schema: &str, first: i64) -> StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn known() -> Vec<Applied> {
-        MIGRATOR.iter().map(|migration| (migration.version, migration.checksum.to_vec())).collect()
-    }
-
-    #[test]
-    fn a_schema_fits_by_the_versions_and_checksums_of_its_migrations() {
-        let (all, newest) = (known(), newest());
-        assert_eq!(fit(&all), Fit::Exact);
-        assert_eq!(fit(&[]), Fit::Older(0));
-        assert_eq!(fit(&all[..3]), Fit::Older(3));
-        let more = [&all[..], &[(newest + 1, vec![0]), (9001, vec![0])]].concat();
-        assert_eq!(fit(&more), Fit::Newer(9001));
-        let mut edited = all.clone();
-        edited[1].1 = vec![0];
-        assert_eq!(fit(&edited), Fit::OtherSet(2));
-        let gap = [&all[..2], &all[3..]].concat();
-        assert_eq!(fit(&gap), Fit::OtherSet(3));
-    }
 
     #[test]
     fn migrations_are_numbered_without_gaps() {

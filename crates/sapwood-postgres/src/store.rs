@@ -22,7 +22,7 @@ const LANES: u16 = 16;
 /// A context's store: a schema of a PostgreSQL database.
 pub struct PostgresStore {
     pub(crate) connector: Connector,
-    /// Claims, loads and readers share it; whoever commits has a connection of its own.
+    /// Claims, loads and readers share it; committers have connections of their own.
     pub(crate) pool: PgPool,
     hints: Hints,
     /// Set as soon as the schema is there.

@@ -6,7 +6,7 @@
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use sapwood_core::store::{StoreError, StoreResult};
+use sapwood_core::store::{AppliedMigration, SchemaFit, StoreError, StoreResult};
 use sqlx::SqliteConnection;
 use sqlx::migrate::{MigrateError, Migrator};
 
@@ -24,8 +24,8 @@ pub(crate) const LANES: u16 = 16;
 /// Makes the schema, or brings it up to this build's; returns how many lanes it has.
 pub(crate) async fn migrate(connection: &mut SqliteConnection, location: &str, now: Timestamp) -> StoreResult<u16> {
     match fit(&applied(&mut Db::new(&mut *connection, now)).await?) {
-        Fit::Exact => lanes(&mut Db::new(connection, now)).await,
-        Fit::Older(_) => {
+        SchemaFit::Exact => lanes(&mut Db::new(connection, now)).await,
+        SchemaFit::Older(_) => {
             MIGRATOR.run(&mut *connection).await.map_err(|error| match error {
                 MigrateError::Execute(error) => classify(error),
                 error => permanent("cannot migrate the SQLite database").caused_by(error),
@@ -36,8 +36,8 @@ pub(crate) async fn migrate(connection: &mut SqliteConnection, location: &str, n
             bury_all(&mut db).await?;
             lanes(&mut db).await
         }
-        Fit::Newer(found) => Err(too_new(location, found)),
-        Fit::OtherSet(first) => Err(other_set(location, first)),
+        SchemaFit::Newer(found) => Err(too_new(location, found)),
+        SchemaFit::OtherSet(first) => Err(other_set(location, first)),
     }
 }
 
@@ -54,13 +54,13 @@ impl Work for SchemaCheck {
     async fn run(&self, db: &mut Db<'_>) -> StoreResult<u16> {
         let location = &self.location;
         match fit(&applied(db).await?) {
-            Fit::Exact => lanes(db).await,
-            Fit::Older(found) => Err(permanent(format!(
+            SchemaFit::Exact => lanes(db).await,
+            SchemaFit::Older(found) => Err(permanent(format!(
                 "the SQLite database {location} is at version {found}, this build needs {}: run the `migrate` command",
                 newest()
             ))),
-            Fit::Newer(found) => Err(too_new(location, found)),
-            Fit::OtherSet(first) => Err(other_set(location, first)),
+            SchemaFit::Newer(found) => Err(too_new(location, found)),
+            SchemaFit::OtherSet(first) => Err(other_set(location, first)),
         }
     }
 }
@@ -75,7 +75,7 @@ impl Work for TakeOver {
     type Answer = Option<u16>;
 
     async fn run(&self, db: &mut Db<'_>) -> StoreResult<Option<u16>> {
-        if fit(&applied(db).await?) != Fit::Exact {
+        if fit(&applied(db).await?) != SchemaFit::Exact {
             return Ok(None);
         }
         bury_all(db).await?;
@@ -99,35 +99,8 @@ async fn lanes(db: &mut Db<'_>) -> StoreResult<u16> {
     Fields::of(&row).number()
 }
 
-/// A migration that was applied: its version and its checksum.
-type Applied = (i64, Vec<u8>);
-
-/// How a schema fits this build.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fit {
-    /// This build's migrations made it.
-    Exact,
-    /// The first of this build's migrations made it, up to this version; 0 if there is no schema.
-    Older(i64),
-    /// All of this build's migrations made it, and more, up to this version.
-    Newer(i64),
-    /// Another set of migrations made it: the first difference is at this version.
-    OtherSet(i64),
-}
-
-fn fit(applied: &[Applied]) -> Fit {
-    let mut known = MIGRATOR.iter();
-    for (version, checksum) in applied {
-        match known.next() {
-            Some(migration) if migration.version == *version && migration.checksum[..] == checksum[..] => {}
-            Some(migration) => return Fit::OtherSet(migration.version),
-            None => return Fit::Newer(applied.last().map_or(*version, |(version, _)| *version)),
-        }
-    }
-    match known.next() {
-        Some(_) => Fit::Older(applied.last().map_or(0, |(version, _)| *version)),
-        None => Fit::Exact,
-    }
+fn fit(applied: &[AppliedMigration]) -> SchemaFit {
+    SchemaFit::of(MIGRATOR.iter().map(|migration| (migration.version, &migration.checksum[..])), applied)
 }
 
 /// The version of this build's newest migration.
@@ -136,7 +109,7 @@ fn newest() -> i64 {
 }
 
 /// The migrations that made the database, in order; none if it has no schema.
-async fn applied(db: &mut Db<'_>) -> StoreResult<Vec<Applied>> {
+async fn applied(db: &mut Db<'_>) -> StoreResult<Vec<AppliedMigration>> {
     if db.one(include_str!("../queries/schema_exists.sql"), Args::of(0)).await?.is_none() {
         return Ok(Vec::new());
     }
@@ -169,25 +142,6 @@ fn other_set(location: &str, first: i64) -> StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn known() -> Vec<Applied> {
-        MIGRATOR.iter().map(|migration| (migration.version, migration.checksum.to_vec())).collect()
-    }
-
-    #[test]
-    fn a_schema_fits_by_the_versions_and_checksums_of_its_migrations() {
-        let (all, newest) = (known(), newest());
-        assert_eq!(fit(&all), Fit::Exact);
-        assert_eq!(fit(&[]), Fit::Older(0));
-        assert_eq!(fit(&all[..3]), Fit::Older(3));
-        let more = [&all[..], &[(newest + 1, vec![0]), (9001, vec![0])]].concat();
-        assert_eq!(fit(&more), Fit::Newer(9001));
-        let mut edited = all.clone();
-        edited[1].1 = vec![0];
-        assert_eq!(fit(&edited), Fit::OtherSet(2));
-        let gap = [&all[..2], &all[3..]].concat();
-        assert_eq!(fit(&gap), Fit::OtherSet(3));
-    }
 
     #[test]
     fn migrations_are_numbered_without_gaps() {

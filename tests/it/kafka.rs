@@ -290,7 +290,7 @@ async fn a_publish_waits_for_a_broker_that_is_away() {
     mock.broker_down(1).expect("down");
     let mut publish = std::pin::pin!(publish_all(&broker, vec![numbered(topic, "key", 1)]));
     assert!(poll!(publish.as_mut()).is_pending());
-    let error = broker.ping().await.expect_err("nobody answers");
+    let error = broker.ping().await.expect_err("nothing answers");
     assert_eq!(error.kind(), BrokerErrorKind::Passing);
     mock.broker_up(1).expect("up");
     publish.await;
@@ -304,7 +304,7 @@ async fn a_broker_that_cannot_be_reached_is_named() {
     let broker = connect(KafkaOptions { answer_timeout: quickly, ..KafkaOptions::new("127.0.0.1:1") });
     let topics = ["orders.events".to_owned()];
     for answer in [broker.ping().await, broker.topics_ensure(&topics).await] {
-        let error = answer.expect_err("nobody is there");
+        let error = answer.expect_err("nothing is there");
         assert_eq!(error.kind(), BrokerErrorKind::Passing);
         assert!(error.to_string().contains("127.0.0.1:1"), "{error}");
     }

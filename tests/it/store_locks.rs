@@ -55,7 +55,7 @@ async fn until_waiting(schema: &TestSchema, count: i64) {
             sqlx::query_scalar(sql).bind(schema.name()).fetch_one(&mut connection).await.expect("counted");
         if waiting >= count { Ok(()) } else { Err(waiting) }
     };
-    until_asked("somebody waits for a lock", LOOK, waits).await;
+    until_asked("a session that waits for a lock", LOOK, waits).await;
 }
 
 async fn postgres() -> TestStore {
@@ -66,7 +66,7 @@ fn schema(test: &TestStore) -> &TestSchema {
     test.schema().expect("on PostgreSQL")
 }
 
-/// W2: a tree that somebody holds is busy, which is not a refusal; the rest of its batch does not wait for it.
+/// W2: a tree whose row is locked is busy, which is not a refusal; the rest of its batch does not wait for it.
 #[tokio::test]
 #[cfg_attr(not(sapwood_services), ignore = "needs PostgreSQL: ./test provides it")]
 async fn a_locked_tree_is_busy_and_the_others_commit() {
@@ -111,7 +111,7 @@ async fn a_claim_skips_a_locked_tree() {
     assert_eq!(claims.trees.iter().map(|c| c.row.id).collect::<Vec<_>>(), [starts[0].tree.id]);
 }
 
-/// E4: a lane that somebody holds makes only those wait that write to it.
+/// E4: a lane that is locked makes only those wait that write to it.
 #[tokio::test]
 #[cfg_attr(not(sapwood_services), ignore = "needs PostgreSQL: ./test provides it")]
 async fn a_held_lane_holds_up_nobody_else() {
@@ -134,7 +134,7 @@ async fn held_up(test: &TestStore, tree: TreeId) -> (Stranger, [Turn; 1]) {
     (Stranger::hold_lane(schema(test), turn.events[0].lane).await, [turn])
 }
 
-/// Sends a batch and gives up on the answer while the statement waits in the database.
+/// Sends a batch and stops waiting for the answer while the statement waits in the database.
 async fn lose_the_answer(test: &TestStore, committer: &mut Box<dyn Committer>, batch: &[Turn]) {
     tokio::select! {
         verdicts = committer.commit(batch) => panic!("it should wait: {verdicts:?}"),

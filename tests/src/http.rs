@@ -25,7 +25,7 @@ pub async fn send(address: &str, method: &str, path: &str, headers: &[(&str, &st
 /// Sends these bytes, and reads until the server closes the connection.
 ///
 /// # Panics
-/// If nobody listens, or what comes back is no response.
+/// If nothing listens, or what comes back is no response.
 pub async fn send_raw(address: &str, request: &[u8]) -> Reply {
     let mut stream = TcpStream::connect(address).await.expect("the server listens");
     // A server that refuses a body closes without reading it; what matters is what it answered.

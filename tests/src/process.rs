@@ -1,7 +1,7 @@
 //! Programs of the workspace, run as processes and watched: what they print, how they end, and how they are killed.
 //!
 //! A process sees no setting of the person who runs the tests, only those that a test gives it, and is killed when
-//! the test lets go of it. Waits are for what it prints or for its end; each gives up after [`RUN`] and shows what
+//! the test lets go of it. Waits are for what it prints or for its end; each ends after [`RUN`] and shows what
 //! the process said until then.
 
 use std::collections::HashMap;

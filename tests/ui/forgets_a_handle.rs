@@ -1,4 +1,4 @@
-//! A handle that is dropped gives up on its operation.
+//! A handle that is dropped abandons its operation.
 #![deny(unused_must_use)]
 
 mod contexts;

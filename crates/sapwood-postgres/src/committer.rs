@@ -100,7 +100,7 @@ fn revision(row: &Fields<'_>) -> StoreResult<(TreeId, (u64, Option<WorkerId>))> 
 
 /// While a worker is alive, only its own committer moves its tree from n to n+1, so n+1 can only be the turn's own
 /// commit. If the tree is further on, a turn that released it may have been committed before another claim took it: the
-/// turn counts as refused, and whoever reloads the tree reads what happened since.
+/// turn counts as refused, and the worker that reloads the tree reads what happened since.
 fn recovered(worker: WorkerId, turn: &Turn, found: Option<(u64, Option<WorkerId>)>) -> Recovered {
     match found {
         None if turn.created.is_some() => Recovered::Lost,

@@ -27,7 +27,7 @@ use crate::error::failed;
 /// Hints that a slow stream may be behind. Past it the oldest are lost, which hints may be.
 const BEHIND: usize = 256;
 
-/// Between two tries to listen again: short beside the period of the polls that go on meanwhile, long enough to leave a
+/// Between two attempts to listen again: short beside the period of the polls that go on meanwhile, long enough to leave a
 /// server that restarts alone.
 const PAUSE: Duration = Duration::from_millis(500);
 

@@ -15,7 +15,7 @@ use sapwood_core::store::{StoreError, StoreErrorKind, StoreResult};
 /// stop, releases it within this time.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Between two tries, because the operating system does not report that a lock was released.
+/// Between two attempts, because the operating system does not report that a lock was released.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// The lock, held until this is dropped.

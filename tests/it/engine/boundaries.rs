@@ -338,7 +338,7 @@ async fn an_error_of_a_settled_child_is_never_retried(world: &World) {
     assert_eq!((node(&view, "/").attempt, node(&view, "/0").attempt), (1, 3));
 }
 
-/// F5: three attempts at each of three levels are three tries of the step at the bottom.
+/// F5: three attempts at each of three levels are three attempts of the step at the bottom.
 async fn attempts_do_not_multiply_with_depth(world: &World) {
     let app = Probe::new();
     let engine = world.launch(&app).await;

@@ -175,7 +175,7 @@ async fn is_consistent(store: &dyn Store, tree: TreeId) {
     }
 }
 
-/// How often a step's result, or a failed try of it, was in a turn that was lost.
+/// How often a step's result, or a failed attempt of it, was in a turn that was lost.
 fn lost_results(lost: &[Turn]) -> BTreeMap<String, usize> {
     let mut results = BTreeMap::new();
     for (_, entry) in lost.iter().flat_map(|turn| &turn.entries) {
@@ -239,7 +239,7 @@ async fn a_completion_its_promise_its_parent_s_wake_up_and_its_events_are_one_co
             assert_eq!(turn.events.iter().filter(|event| is_of(event)).count(), 1, "events");
             if path.parent().is_none() {
                 assert_eq!(turn.next.state, TreeState::Resolved);
-                assert!(matches!(turn.next.ownership, Ownership::Release { .. }), "nobody owns what is settled");
+                assert!(matches!(turn.next.ownership, Ownership::Release { .. }), "no worker owns what is settled");
             } else {
                 // The number is what makes the parent runnable, here or wherever the tree is loaded.
                 assert!(state.number.is_some_and(|number| number <= turn.next.number), "the parent's wake-up");

@@ -59,7 +59,7 @@ async fn a_promise_settles_after_all_children_are_closed(world: &World) {
     let view = world.tree_until(&engine, tree.id(), returned).await;
     assert_eq!((view.row.state, view.row.settled_at), (TreeState::Running, None));
     let pending = engine.outcome(tree.id(), std::time::Duration::ZERO).await.expect("the tree");
-    assert!(pending.is_none(), "nobody is told before");
+    assert!(pending.is_none(), "no caller is told before");
 
     app.open("grandchild", 1);
     assert_eq!(tree.result().await.expect("a result"), 1);

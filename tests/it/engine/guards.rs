@@ -1,4 +1,4 @@
-//! A2: bounds of a tree. Past one, the offending operation fails by name.
+//! A2: limits of a tree. Past one, the offending operation fails by name.
 
 use sapwood::Limits;
 use sapwood::prelude::*;

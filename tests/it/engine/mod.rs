@@ -62,12 +62,12 @@ pub(crate) struct Probed {
     pub(crate) key: String,
 }
 
-/// One try and no other.
+/// One attempt and no other.
 fn once() -> RetryPolicy {
     quick(1)
 }
 
-/// So many tries, one right after the other.
+/// So many attempts, one right after the other.
 fn quick(attempts: u32) -> RetryPolicy {
     let moment = Duration::from_millis(1);
     RetryPolicy::new(attempts, moment, moment)

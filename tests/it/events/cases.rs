@@ -82,7 +82,7 @@ pub(super) async fn an_event_carries_its_place_its_tree_and_what_led_to_it(test:
     assert_eq!(event.id, EventId::of(tree, &Path::root(), 0));
     assert_eq!((event.source.as_str(), event.cloud_type.as_str()), ("/sapwood/orders", "orders.order-placed.v1"));
     assert_eq!(event.tree, Some(tree.to_string()));
-    assert_eq!(event.correlation, Some(tree.to_string()), "nobody led to it");
+    assert_eq!(event.correlation, Some(tree.to_string()), "nothing led to it");
     assert_eq!(event.causation, Some(format!("{tree}:/")));
     assert_eq!((event.key.as_str(), event.time.is_some()), ("a", true));
     for row in shop.shipping.trees().await {
@@ -378,7 +378,7 @@ pub(super) async fn a_subscription_to_a_context_elsewhere_is_a_start_up_error(te
     let options = sapwood::EngineOptions::default();
     let app = std::sync::Arc::new(ShippingDependencies { outside: Probe::new() });
     let engine = sapwood::Engine::launch(app, test.store(), options).await.expect("the engine starts");
-    let error = Choreography::launch(&engine, broker).await.err().expect("nobody would fill the topic");
+    let error = Choreography::launch(&engine, broker).await.err().expect("nothing would fill the topic");
     let LaunchError::Topics { context, source, .. } = error else { panic!("{error}") };
     assert_eq!(context, "shipping");
     assert!(source.to_string().contains("context `orders`"), "{source}");

@@ -7,8 +7,8 @@ use sapwood_tests::sqlite::TestFile;
 
 use super::{few_orders, orders};
 
-/// Nobody listens there: a port that was ours a moment ago.
-fn nobody() -> String {
+/// An address at which nothing listens: its port was ours a moment ago.
+fn no_listener() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("an address").to_string()
 }
@@ -78,7 +78,7 @@ fn a_variable_that_is_no_setting_is_left_alone() {
 #[test]
 fn a_database_that_does_not_answer_is_named_by_its_setting_and_not_by_its_password() {
     let place = TestFile::fresh();
-    let url = format!("postgres://me:open-sesame@{}/shop", nobody());
+    let url = format!("postgres://me:open-sesame@{}/shop", no_listener());
     let program = orders(place.directory()).environment([("SAPWOOD_STORE", &url)]);
     let err = assert_refused(program, "store_unavailable", &["SAPWOOD_STORE", "`orders`"]);
     assert!(!err.contains("open-sesame"), "{err}");
@@ -87,7 +87,7 @@ fn a_database_that_does_not_answer_is_named_by_its_setting_and_not_by_its_passwo
 #[test]
 fn a_broker_that_does_not_answer_is_named_by_its_setting() {
     let place = TestFile::fresh();
-    let url = format!("kafka://{}", nobody());
+    let url = format!("kafka://{}", no_listener());
     let program = orders(place.directory()).environment([("SAPWOOD_BROKER", &url)]);
     assert_refused(program, "broker_unavailable", &["SAPWOOD_BROKER"]);
 }
@@ -145,7 +145,7 @@ fn orders_that_cannot_be_read_are_named_with_their_line() {
     assert_refused(program("nowhere.jsonl"), "invalid_orders", &["nowhere.jsonl"]);
 }
 
-/// SQLite files can be removed; what is in PostgreSQL may be somebody else's.
+/// SQLite files can be removed; what is in PostgreSQL may belong to others.
 #[test]
 fn fresh_removes_nothing_from_postgres() {
     let place = TestFile::fresh();

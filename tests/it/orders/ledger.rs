@@ -10,8 +10,8 @@ use super::place::{Place, Query};
 /// A step: the tree, the path and the position in it, as the idempotency key has them.
 type Step = String;
 
-/// The tries that the journal tells of, an entry each, and whether the step is done: with a result, or with an error
-/// that is final. A step whose tries are used up is not: the retry of its function gives it new ones (F5). That happens
+/// The attempts that the journal records, one entry per attempt, and whether the step is done: with a result, or with an error
+/// that is final. A step whose attempts are used up is not: the retry of its function gives it new ones (F5). That happens
 /// here, because a gateway that was killed has forgotten how often it had been unavailable.
 const TRIES: Query = Query {
     sqlite: "select tree_id, path, position,
@@ -70,7 +70,7 @@ impl Ledger {
     /// Compares with the ledger before the life of the process that has just ended, and gives the steps that were in
     /// flight at its end: those of which it noted one effect that it did not record.
     ///
-    /// Each line is a try that is recorded or was in flight at a kill, so this accounts for every line there is.
+    /// Each line is an attempt that is recorded or was in flight at a kill, so this accounts for every line there is.
     pub(super) fn in_flight_since(&self, before: &Self) -> usize {
         for step in &before.done {
             assert_eq!(self.effects[step], before.effects[step], "{step} was recorded, and ran again");

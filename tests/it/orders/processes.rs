@@ -86,7 +86,7 @@ fn assert_events_are_cloud_events(place: &Place) {
     assert_eq!((records.len(), ids.len()), (877, 877));
 }
 
-/// An event of somebody who knows CloudEvents and nothing of us.
+/// An event of a producer that knows CloudEvents and nothing of us.
 fn produce_one(place: &Place) {
     let headers = [
         ("content-type", "application/json"),

@@ -17,9 +17,9 @@ use crate::wait::within;
 /// What happens at a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// The connection is lost before the commit: nothing is applied, and nobody knows.
+    /// The connection is lost before the commit: nothing is applied, and the caller does not know.
     LostBefore,
-    /// The connection is lost after the commit: all is applied, and nobody knows (C5).
+    /// The connection is lost after the commit: all is applied, and the caller does not know (C5).
     LostAfter,
     /// The process dies before the commit.
     DiesBefore,

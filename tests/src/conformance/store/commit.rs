@@ -1,7 +1,7 @@
 //! Commits: what accepts or refuses a turn, and that it is applied whole or not at all.
 //!
-//! The cases named `…_and_99_others_commit` differ from an accepted batch in one predicate of one turn only. Whoever
-//! deletes that predicate from the statement turns that case red, and no other check can make up for it.
+//! The cases named `…_and_99_others_commit` differ from an accepted batch in one predicate of one turn only. If
+//! that predicate is deleted from the statement, that case turns red, and no other check can make up for it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -151,7 +151,7 @@ pub async fn a_turn_that_creates_a_tree_that_exists_is_refused_and_99_others_com
     .await;
 }
 
-/// K3: counters that somebody outside moved, after the batch was put together.
+/// K3: counters that were moved from outside, after the batch was put together.
 pub async fn a_tree_whose_control_counter_moved_refuses_who_does_not_know(test: &TestStore) {
     let store = test.store();
     let mut worker = Worker::join(&store).await;

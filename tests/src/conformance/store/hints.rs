@@ -1,4 +1,4 @@
-//! Hints: they reach everybody on the store, whoever gave them.
+//! Hints: they reach every listener on the store, whatever process sent them.
 
 use std::collections::HashSet;
 use std::sync::Arc;

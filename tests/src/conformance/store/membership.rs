@@ -33,7 +33,7 @@ pub async fn a_renewal_names_those_whose_lease_is_over(test: &TestStore) {
 
     test.advance(PAST_LEASE).await;
     let late = Worker::join(&store).await;
-    assert_eq!(lease.renew(LEASE).await.expect("its own lease is over, yet nobody buried it"), [silent.id]);
+    assert_eq!(lease.renew(LEASE).await.expect("its own lease is over, but no worker has buried it"), [silent.id]);
     worker.bury(silent.id).await;
     assert_eq!(lease.renew(LEASE).await.expect("renewed"), []);
     assert_eq!(store.lease(late.id).renew(LEASE).await.expect("renewed"), []);

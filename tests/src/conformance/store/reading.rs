@@ -20,8 +20,8 @@ fn at(positions: &[u32], state: InvocationState) -> Invocation {
     Invocation { path: path(positions), state, ..child(0) }
 }
 
-/// A tree of three levels: the root calls at 1, 300 and 70,000, the first of these at 0 and 2. Beside it a tree that
-/// nobody may mix up with it.
+/// A tree of three levels: the root calls at 1, 300 and 70,000, the first of these at 0 and 2. Beside it a tree
+/// that must not be mixed up with it.
 async fn three_levels(store: &Arc<dyn Store>) -> TreeId {
     let mut worker = Worker::join(store).await;
     let new = new_tree();

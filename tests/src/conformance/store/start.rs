@@ -1,4 +1,4 @@
-//! Starts: one tree a key, whoever asks, and however often.
+//! Starts: one tree per key, whatever process asks, and however often.
 
 use std::sync::Arc;
 

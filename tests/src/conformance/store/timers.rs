@@ -71,7 +71,7 @@ pub async fn clearing_a_timer_that_is_gone_is_nothing(test: &TestStore) {
     assert_eq!(worker.commit_one(gone).await, Verdict::Committed);
 }
 
-/// S6: a sleep survives whoever began it: the tree is claimed by another when it is over, with the timer in it.
+/// S6: a sleep survives the worker that began it: another claims the tree when it is over, with the timer in it.
 pub async fn a_sleep_is_found_by_another_worker_when_it_is_over(test: &TestStore) {
     let store = test.store();
     let mut sleeper = Worker::join(&store).await;

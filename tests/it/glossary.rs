@@ -10,6 +10,7 @@ use sapwood_tests::workspace;
 const HIDDEN: &[(&str, &str)] = &[
     ("FailureType", "the link-time register of failures; `#[derive(Failure)]` writes it"),
     ("StartsRoots", "exists only for a compile error"),
+    ("Result", "the `Result` of Rust, with the error of a start filled in"),
     ("FunctionVersionError", "the error of parsing a `FunctionVersion`"),
 ];
 
@@ -39,7 +40,7 @@ fn types() -> BTreeMap<String, String> {
         let path = path.display().to_string();
         for line in text.lines() {
             let words: Vec<&str> = line.trim_start().split([' ', '<', '(', '{', ':', ';']).collect();
-            if let ["pub", "struct" | "enum" | "trait", name, ..] = words[..] {
+            if let ["pub", "struct" | "enum" | "trait" | "type", name, ..] = words[..] {
                 types.insert(name.to_owned(), path.clone());
             }
         }

@@ -12,7 +12,7 @@ use jiff::SignedDuration;
 use sapwood_core::id::CallerIdError;
 use sapwood_core::{CallerId, TreeId};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::context::{ContextApi, Contexts};
 use crate::nearest::did_you_mean;
@@ -135,11 +135,11 @@ async fn answered_within<T>(within: Duration, work: impl Future<Output = T>) -> 
 }
 
 /// A JSON body of at most `most` bytes.
-pub(crate) async fn json_body(headers: &HeaderMap, body: Body, most: usize) -> Answer<Value> {
+pub(crate) async fn json_body(headers: &HeaderMap, body: Body, most: usize) -> Answer<Bytes> {
     json_body_within(BODY_WITHIN, headers, body, most).await
 }
 
-async fn json_body_within(within: Duration, headers: &HeaderMap, body: Body, most: usize) -> Answer<Value> {
+async fn json_body_within(within: Duration, headers: &HeaderMap, body: Body, most: usize) -> Answer<Bytes> {
     require_json(headers)?;
     let bytes = tokio::time::timeout(within, read(headers, body, most)).await.map_err(|_| {
         Problem::new(Code::RequestTimeout, format!("the body was not complete after {} s", within.as_secs()))
@@ -150,7 +150,10 @@ async fn json_body_within(within: Duration, headers: &HeaderMap, body: Body, mos
             "the body is empty; send an object of the parameters, at least {}",
         ));
     }
-    serde_json::from_slice(&bytes).map_err(|error| Problem::new(Code::MalformedJson, error.to_string()))
+    // Only the syntax is checked here, at any depth. The function's type reads the text, with numbers as written.
+    serde_json::from_slice::<&RawValue>(&bytes)
+        .map_err(|error| Problem::new(Code::MalformedJson, error.to_string()))?;
+    Ok(bytes)
 }
 
 /// Refuses any content type but JSON, and a missing one. A browser sends other types to foreign origins without asking,

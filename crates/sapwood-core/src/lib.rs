@@ -6,14 +6,14 @@
 //! | room | what is there |
 //! |---|---|
 //! | [`context`], [`event`], [`failure`] | what authors declare: bounded contexts, domain events, typed errors |
-//! | [`id`], [`retry`], [`limits`], [`canonical`] | identities, policies, bounds, the comparison of inputs |
+//! | [`id`], [`retry`], [`limits`] | identities, policies, bounds |
+//! | [`json`] | values as JSON that can be read back, and their comparison |
 //! | [`tree`], [`journal`] | the records of a tree and of its invocations |
 //! | [`store`], [`broker`] | the two ports |
 //! | [`clock`] | where time comes from |
 //! | [`nearest`] | the name that was probably meant, for errors |
 
 pub mod broker;
-pub mod canonical;
 pub mod clock;
 mod code;
 pub mod context;
@@ -21,6 +21,7 @@ pub mod event;
 pub mod failure;
 pub mod id;
 pub mod journal;
+pub mod json;
 pub mod limits;
 pub mod nearest;
 pub mod retry;

@@ -3,16 +3,16 @@
 use std::any::Any;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use sapwood_core::retry::RetryPolicy;
 use sapwood_core::{BoundedContext, Dependencies, Event, FunctionVersion};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::de::DeserializeOwned;
 
 use crate::activation::{Body, Cell};
 use crate::consumer::{Consumer, ConsumerCx, Delivered};
 use crate::cx::Cx;
-use crate::function::Function;
-use crate::payload::{PayloadError, body_result, decode};
+use crate::function::{Function, Recordable};
+use crate::payload::{PayloadError, body_result, decode, plain, record};
 use crate::trigger::{EventTrigger, Trigger};
 
 /// The dependencies of a context, with their type erased.
@@ -35,7 +35,7 @@ pub struct Definition {
     input_schema: fn(&mut SchemaGenerator) -> Schema,
     output_schema: fn(&mut SchemaGenerator) -> Schema,
     error_schema: fn(&mut SchemaGenerator) -> Schema,
-    check_input: fn(&serde_json::Value) -> Result<(), String>,
+    read_input: fn(&[u8]) -> Result<Bytes, String>,
     begin: Begin,
 }
 
@@ -50,7 +50,7 @@ impl Definition {
             input_schema: |generator| generator.subschema_for::<F>(),
             output_schema: |generator| generator.subschema_for::<F::Output>(),
             error_schema: |generator| generator.subschema_for::<F::Error>(),
-            check_input: check::<F>,
+            read_input: reread::<F>,
             begin: |cell, dependencies, input| {
                 let input: F = decode(input)?;
                 let mut cx = Cx::<F::Dependencies>::new(cell, typed(dependencies));
@@ -76,7 +76,7 @@ impl Definition {
             input_schema: |generator| generator.subschema_for::<Delivered<C::Event>>(),
             output_schema: <()>::json_schema,
             error_schema: |generator| generator.subschema_for::<C::Error>(),
-            check_input: check::<Delivered<C::Event>>,
+            read_input: reread::<Delivered<C::Event>>,
             begin: |cell, dependencies, input| {
                 let event: Delivered<C::Event> = decode(input)?;
                 let mut cx = ConsumerCx::<C::Dependencies>::new(Cx::new(cell, typed(dependencies)));
@@ -109,9 +109,12 @@ impl Definition {
         schema_with(self.error_schema)
     }
 
-    /// Checks that this function can read `input`; if not, returns the field that it cannot read, and why.
-    pub(crate) fn check_input(&self, input: &serde_json::Value) -> Result<(), String> {
-        (self.check_input)(input)
+    /// An input as this function's type encodes it: with the defaults of fields that it does not have.
+    ///
+    /// # Errors
+    /// In words, the field that the function cannot read, or does not have.
+    pub(crate) fn read_input(&self, input: &[u8]) -> Result<Bytes, String> {
+        (self.read_input)(input)
     }
 
     /// A body at its first line.
@@ -143,9 +146,27 @@ fn typed<D: Dependencies>(dependencies: &AnyDependencies) -> Arc<D> {
     }
 }
 
-fn check<T: DeserializeOwned>(input: &serde_json::Value) -> Result<(), String> {
-    serde_path_to_error::deserialize::<_, T>(input).map(drop).map_err(|error| match error.path().to_string().as_str() {
-        "." => error.inner().to_string(),
-        path => format!("`{path}`: {}", error.inner()),
-    })
+/// Reads a `T`, and gives it as it is recorded. Fields that a `T` does not have are refused at any depth: a caller who
+/// misspells an optional field would else never hear of it.
+fn reread<T: Recordable>(input: &[u8]) -> Result<Bytes, String> {
+    let mut unknown = None;
+    let mut json = serde_json::Deserializer::from_slice(plain(input).map_err(|error| error.to_string())?);
+    let mut track = serde_path_to_error::Track::new();
+    let tracked = serde_path_to_error::Deserializer::new(&mut json, &mut track);
+    let read = serde_ignored::deserialize(tracked, |path| {
+        unknown.get_or_insert_with(|| path.to_string());
+    });
+    let value: T = match read.and_then(|value| json.end().map(|()| value)) {
+        Ok(value) => value,
+        Err(error) => {
+            return Err(match track.path().to_string().as_str() {
+                "." => error.to_string(),
+                path => format!("`{path}`: {error}"),
+            });
+        }
+    };
+    match unknown {
+        Some(path) => Err(format!("`{path}`: there is no such field")),
+        None => record(&value).map_err(|error| error.to_string()),
+    }
 }

@@ -19,7 +19,6 @@ use crate::lease::{Heartbeat, LeaseWatch};
 use crate::life::Life;
 use crate::options::{CachePolicy, EngineOptions};
 use crate::outage::Outage;
-use crate::payload::encode;
 use crate::registry::Registry;
 use crate::services::Services;
 use crate::starting::{StartReply, Starts};
@@ -209,14 +208,15 @@ impl Engine {
 
     // ---- starts ---------------------------------------------------------------------------------------------------
 
-    /// Starts a root of the newest version of a function, from an object of its parameters.
+    /// Starts a root of the newest version of a function, from an object of its parameters as JSON. What is recorded is
+    /// what the function's type makes of it.
     ///
     /// # Errors
     /// [`StartError`], each with a stable code.
     pub async fn start_json(
         &self,
         function: &str,
-        input: serde_json::Value,
+        input: &[u8],
         id: Option<CallerId>,
         cause: Option<Cause>,
     ) -> Result<StartReply, StartError> {
@@ -224,10 +224,10 @@ impl Engine {
         if definition.trigger != Trigger::Call {
             return Err(StartError::NotStartable { name: function.to_owned() });
         }
-        if let Err(message) = definition.check_input(&input) {
-            return Err(StartError::InvalidInput { function: function.to_owned(), message });
-        }
-        self.start_definition(definition, encode(&input), id, cause.unwrap_or_default()).await
+        let input = definition
+            .read_input(input)
+            .map_err(|message| StartError::InvalidInput { function: function.to_owned(), message })?;
+        self.start_definition(definition, input, id, cause.unwrap_or_default()).await
     }
 
     pub(crate) async fn start_definition(

@@ -10,20 +10,43 @@
 use std::fmt;
 
 use bytes::Bytes;
+use sapwood_core::json::{self, NotRecordable};
 use sapwood_core::{Failure, Position, TreeId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+/// How often a debug build reads and writes a value again. Two orders of a set of two are the same in every second
+/// round, so this finds it in all but one of 256 cases, and a larger set nearly always.
+const STABLE_ROUNDS: u32 = 8;
+
 /// The first byte that plain JSON can begin with; a smaller one names a codec.
 const FIRST_PLAIN: u8 = 0x20;
 
-/// The stored form of a value. A type whose serialization fails cannot be recorded at all: the panic is caught like the
-/// body's own and parks the invocation with this message.
-pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Bytes {
-    match serde_json::to_vec(value) {
+/// The stored form of a value of an author's type.
+///
+/// # Errors
+/// [`NotRecordable`] if it could not be read back: nothing is written then. In a debug build also if the encoding is
+/// not the same each time, because a replay would take the difference for a violation.
+pub(crate) fn record<T: Serialize + DeserializeOwned>(value: &T) -> Result<Bytes, NotRecordable> {
+    let stored = Bytes::from(json::to_vec(value)?);
+    let rounds = if cfg!(debug_assertions) { STABLE_ROUNDS } else { 1 };
+    for round in 1..=rounds {
+        let read: T = serde_json::from_slice(&stored)
+            .map_err(|error| NotRecordable::new::<T>(format!("it cannot be read back: {error}")))?;
+        if cfg!(debug_assertions) && json::to_vec(&read)? != stored {
+            let why = "its encoding changes when it is read and written again; a set or map without an order does that";
+            return Err(NotRecordable::new::<T>(format!("{why} (found in round {round})")));
+        }
+    }
+    Ok(stored)
+}
+
+/// The stored form of one of the types below.
+pub(crate) fn encode<T: Serialize + ?Sized>(form: &T) -> Bytes {
+    match serde_json::to_vec(form) {
         Ok(bytes) => bytes.into(),
-        Err(error) => panic!("a {} cannot be recorded: {error}", std::any::type_name::<T>()),
+        Err(error) => unreachable!("a {} is always JSON: {error}", std::any::type_name::<T>()),
     }
 }
 
@@ -170,35 +193,73 @@ impl Rejection {
     }
 }
 
-/// A difference between record and code, named on both sides: why an invocation is parked. It is not a failure and
-/// consumes no attempt (R9).
+/// Why an invocation is parked. That is not a failure and consumes no attempt (R9).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Violation {
+pub(crate) struct Parked {
+    /// What kind of reason it is.
+    pub(crate) code: ParkedCode,
+    /// The reason in words.
+    pub(crate) message: String,
     /// The position in program order.
     pub(crate) position: Position,
-    /// What the journal has there, in words.
-    pub(crate) recorded: String,
-    /// What the code asks for now, in words.
-    pub(crate) asked: String,
-    /// The source location as `file:line:column`; empty if no line of code asks.
+    /// The source location, as `file:line:column`, of the operation that the reason is about; if it is about none, of
+    /// the last one that the body asked for. Empty if it has asked for none.
     pub(crate) location: String,
+    /// Of a divergence: what the journal has there, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) recorded: Option<String>,
+    /// Of a divergence: what the code asks for now, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) asked: Option<String>,
 }
 
-impl Violation {
-    /// A violation in which no recorded operation takes part.
-    pub(crate) fn misuse(position: Position, asked: impl Into<String>, location: impl Into<String>) -> Self {
-        Self { position, recorded: "nothing".to_owned(), asked: asked.into(), location: location.into() }
+/// What kind of reason to park.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ParkedCode {
+    /// The code asks for something else than its record has: another build, or a body that is not deterministic.
+    Divergence,
+    /// This build cannot read what is recorded.
+    Unreadable,
+    /// A value could not be read back, so it was not recorded.
+    NotRecordable,
+    /// The body waits for something that is not durable.
+    ForeignAwait,
+    /// `cx` or one of its handles was used outside of its body.
+    Misuse,
+    /// The body panicked at its last attempt.
+    Panic,
+    /// The store refuses what the tree recorded.
+    Refused,
+}
+
+impl Parked {
+    pub(crate) fn new(
+        code: ParkedCode,
+        message: impl Into<String>,
+        position: Position,
+        location: impl Into<String>,
+    ) -> Self {
+        Self { code, message: message.into(), position, location: location.into(), recorded: None, asked: None }
     }
 
-    /// A recorded form that this build cannot read.
-    pub(crate) fn unreadable(position: Position, recorded: impl Into<String>, asked: impl Into<String>) -> Self {
-        Self { recorded: recorded.into(), ..Self::misuse(position, asked, "") }
+    /// A difference between record and code, named on both sides.
+    pub(crate) fn divergence(
+        position: Position,
+        recorded: impl Into<String>,
+        asked: impl Into<String>,
+        location: impl Into<String>,
+    ) -> Self {
+        let (recorded, asked) = (recorded.into(), asked.into());
+        let message = format!("at position {position} the journal has {recorded}, the code asks for {asked}");
+        let parked = Self::new(ParkedCode::Divergence, message, position, location);
+        Self { recorded: Some(recorded), asked: Some(asked), ..parked }
     }
 }
 
-impl fmt::Display for Violation {
+impl fmt::Display for Parked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "at position {} the journal has {}, the code asks for {}", self.position, self.recorded, self.asked)?;
+        f.write_str(&self.message)?;
         if self.location.is_empty() { Ok(()) } else { write!(f, " ({})", self.location) }
     }
 }
@@ -216,17 +277,24 @@ pub(crate) struct BodyError {
 }
 
 impl BodyError {
-    pub(crate) fn of<E: Failure>(error: &E) -> Self {
-        Self { transient: error.is_transient(), message: error.to_string(), error: encode(error) }
+    fn of<E: Failure>(error: &E) -> Result<Self, NotRecordable> {
+        Ok(Self { transient: error.is_transient(), message: error.to_string(), error: record(error)? })
     }
 }
 
 /// The stored form of what a body, or an attempt of a step, gave.
-pub(crate) fn body_result<T: Serialize, E: Failure>(result: Result<T, E>) -> BodyResult {
-    match result {
-        Ok(value) => Ok(encode(&value)),
-        Err(error) => Err(BodyError::of(&error)),
-    }
+///
+/// # Errors
+/// [`NotRecordable`] if it could not be read back.
+pub(crate) fn body_result<T, E>(result: Result<T, E>) -> Result<BodyResult, NotRecordable>
+where
+    T: Serialize + DeserializeOwned,
+    E: Failure,
+{
+    Ok(match result {
+        Ok(value) => Ok(record(&value)?),
+        Err(error) => Err(BodyError::of(&error)?),
+    })
 }
 
 #[cfg(test)]
@@ -311,12 +379,16 @@ mod tests {
             ),
             (
                 "Parked",
-                vec![golden(&Violation {
-                    position: 2,
-                    recorded: "call reserve {\"sku\":1}".into(),
-                    asked: "step gateway".into(),
-                    location: "src/orders.rs:12:9".into(),
-                })],
+                vec![
+                    golden(&Parked::divergence(2, "call reserve {\"sku\":1}", "step gateway", "src/orders.rs:12:9")),
+                    golden(&Parked::new(
+                        ParkedCode::NotRecordable,
+                        "the result of step weigh: a value of type f64 cannot be recorded: \
+                         NaN is not a number that JSON can hold",
+                        0,
+                        "src/orders.rs:8:20",
+                    )),
+                ],
             ),
         ];
         let documented = documented();

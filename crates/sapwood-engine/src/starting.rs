@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use sapwood_core::json::canonical;
 use sapwood_core::store::{
     Intake, KeyScope, NewTree, Start, StartKey, Started, Store, StoreError, StoreErrorKind, StoreResult,
 };
 use sapwood_core::tree::Cause;
-use sapwood_core::{CallerId, Path, Position, TreeId, canonical};
+use sapwood_core::{CallerId, Path, Position, TreeId};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::activation::StartOrder;
@@ -17,7 +18,7 @@ use crate::environment::Environment;
 use crate::error::StartError;
 use crate::facts::Facts;
 use crate::life::Life;
-use crate::payload::{StartOutcome, plain};
+use crate::payload::StartOutcome;
 use crate::registry::Registry;
 
 /// Requests that may wait. Further callers wait for room, so that a burst of starts takes a bounded amount of memory.
@@ -76,10 +77,9 @@ impl Starts {
         key: String,
         cause: Cause,
     ) -> Result<StartReply, StartError> {
-        let value = serde_json::from_slice(&input).unwrap_or_default();
         let new = new_tree(self.environment.as_ref(), definition, input.clone(), cause);
         let id = new.id;
-        let start = Start { tree: new, key: StartKey { scope, key, digest: canonical::digest(&value) } };
+        let start = Start { tree: new, key: StartKey { scope, key, digest: canonical::digest(&input) } };
         let (reply, answer) = oneshot::channel();
         self.requests.send(Request::Start { start, reply }).await.map_err(|_| StartError::Draining)?;
         match answer.await.map_err(|_| StartError::Draining)?.map_err(StartError::Store)? {
@@ -91,8 +91,9 @@ impl Starts {
         }
     }
 
-    /// Checks that the tree that has a key is the one that was to be started. If the digests differ, the recorded input
-    /// decides: fields with defaults may have been added since (P5).
+    /// Checks that the tree that has a key is the one that was to be started. If the digests differ, it
+    /// decides what the function's type of today makes of the recorded input: fields with defaults may have been added
+    /// since (P5).
     async fn check_same(
         &self,
         tree: TreeId,
@@ -110,8 +111,8 @@ impl Starts {
         }
         let image = self.store.invocation_load(tree, &Path::root()).await.map_err(StartError::Store)?;
         let Some(image) = image else { return conflict("which has no input any longer".to_owned()) };
-        match plain(&image.invocation.input) {
-            Ok(recorded) if canonical::covers_bytes(recorded, input) => Ok(()),
+        match definition.read_input(&image.invocation.input) {
+            Ok(recorded) if canonical::equals(&recorded, input) => Ok(()),
             Ok(_) => conflict("which was started with another input".to_owned()),
             Err(error) => conflict(format!("whose input cannot be compared: {error}")),
         }

@@ -10,7 +10,7 @@ use crate::engine::Engine;
 use crate::error::{ReadError, StartError};
 use crate::function::{Call, Function};
 use crate::outcome::call_error;
-use crate::payload::{PayloadError, Rejection, decode, encode};
+use crate::payload::{PayloadError, Rejection, decode, record};
 
 impl Engine {
     /// Starts a root. With an id, starting it again gives the same tree (P5); returns once the tree durably exists.
@@ -20,7 +20,9 @@ impl Engine {
     pub async fn start<F: Function>(&self, call: Call<F>) -> Result<TreeHandle<F>, StartError> {
         let definition = self.registry().find(F::NAME, F::VERSION).ok_or_else(|| self.unknown(F::NAME))?;
         let id = call.id.as_deref().map(str::parse).transpose()?;
-        let reply = self.start_definition(definition, encode(&call.input), id, Cause::default()).await?;
+        let input = record(&call.input)
+            .map_err(|error| StartError::InvalidInput { function: F::NAME.to_owned(), message: error.to_string() })?;
+        let reply = self.start_definition(definition, input, id, Cause::default()).await?;
         Ok(self.attach(reply.tree))
     }
 

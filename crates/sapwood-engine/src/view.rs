@@ -127,7 +127,7 @@ pub enum WaitsOn {
     /// An operator, or a deploy.
     Operator {
         /// What is wrong, in words.
-        violation: String,
+        reason: String,
     },
 }
 
@@ -206,8 +206,8 @@ fn waits_on(
         return Vec::new();
     }
     if let Some(parked) = &state.parked {
-        let violation = String::from_utf8_lossy(parked).into_owned();
-        return vec![WaitsOn::Operator { violation }];
+        let reason = String::from_utf8_lossy(parked).into_owned();
+        return vec![WaitsOn::Operator { reason }];
     }
     let children = open.iter().filter(|(child, ..)| child.parent().as_ref() == Some(path));
     if matches!(state.promise, PromiseState::ReturnedOk | PromiseState::ReturnedErr) {

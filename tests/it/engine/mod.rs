@@ -7,6 +7,7 @@ mod completions;
 mod concurrency;
 mod guards;
 mod promises;
+mod recording;
 mod replay;
 mod seeded;
 mod suspension;

@@ -149,8 +149,8 @@ async fn every_open_node_says_what_it_waits_on(world: &World) {
     assert_eq!(error, "itself is busy");
     assert_eq!(waits("/2"), [WaitsOn::Running { worker: engine.worker() }]);
     assert_eq!(waits("/3"), [WaitsOn::Children { open: 1 }]);
-    let [WaitsOn::Operator { violation }] = &waits("/4")[..] else { panic!("{:?}", waits("/4")) };
-    assert!(violation.contains("parked on purpose"), "{violation}");
+    let [WaitsOn::Operator { reason }] = &waits("/4")[..] else { panic!("{:?}", waits("/4")) };
+    assert!(reason.contains("parked on purpose"), "{reason}");
 
     app.open("works", 2);
     let view = world.tree_suspended(&engine, tree).await;

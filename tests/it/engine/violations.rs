@@ -186,7 +186,8 @@ async fn awaiting_what_is_not_durable_parks(world: &World) {
     let tree = engine.start(awaits_the_void()).await.expect("a tree").id();
     let view = world.tree_until(&engine, tree, |view| view.row.state == TreeState::Parked).await;
     let violation: Value = serde_json::from_slice(node(&view, "/").parked.as_ref().expect("parked")).expect("JSON");
-    assert!(violation["asked"].as_str().is_some_and(|asked| asked.contains("not durable")), "{violation}");
+    assert!(violation["message"].as_str().is_some_and(|why| why.contains("not durable")), "{violation}");
+    assert_eq!(violation["code"], "foreign_await");
     assert_eq!(node(&view, "/").attempt, 1);
 }
 

@@ -202,11 +202,11 @@ pub(crate) enum NodeWait {
         /// The number of children that are not closed.
         open: u64,
     },
-    /// An operator or a deploy: its code asks for something other than what is recorded.
+    /// An operator or a deploy: it is parked.
     Operator {
-        /// What was recorded, what was asked for, and where.
+        /// Why: a code, in words, and the place in the code.
         #[schema(value_type = serde_json::Value)]
-        violation: Box<RawValue>,
+        reason: Box<RawValue>,
     },
 }
 
@@ -334,7 +334,7 @@ impl From<WaitsOn> for NodeWait {
             WaitsOn::Claim { since } => Self::Claim { since },
             WaitsOn::Version { needs } => Self::Version { needs: needs.to_string() },
             WaitsOn::Children { open } => Self::Children { open: open as u64 },
-            WaitsOn::Operator { violation } => Self::Operator { violation: raw(&violation.into()) },
+            WaitsOn::Operator { reason } => Self::Operator { reason: raw(&reason.into()) },
         }
     }
 }

@@ -82,11 +82,11 @@ pub(super) async fn start(
     let id = request::caller_id(&headers)?;
     let input = request::json_body(&headers, body, engine.limits().payload_bytes).await?;
 
-    if !input.is_object() {
+    if input.trim_ascii_start().first() != Some(&b'{') {
         // The decoder would accept an array of the parameters in their order, which the API does not promise.
         return Err(Problem::new(Code::InvalidInput, "the body has to be an object of the function's parameters"));
     }
-    let reply = request::answered(engine.start_json(&function, input, id, None))
+    let reply = request::answered(engine.start_json(&function, &input, id, None))
         .await?
         .map_err(|error| Problem::of_start(context.name(), error))?;
 

@@ -56,7 +56,7 @@ pub struct StartKey {
     pub scope: KeyScope,
     /// The key: a caller's id, or an event's source and id.
     pub key: String,
-    /// The digest of the input's canonical JSON, by [`crate::canonical::digest`].
+    /// The digest of the input's canonical JSON, by [`crate::json::canonical::digest`].
     pub digest: [u8; 32],
 }
 

@@ -8,16 +8,19 @@ use std::thread::ThreadId;
 use std::time::Duration;
 
 use bytes::Bytes;
-use jiff::Timestamp;
 use parking_lot::{Mutex, MutexGuard};
+use sapwood_core::clock::after;
+use sapwood_core::json::NotRecordable;
 use sapwood_core::limits::LimitError;
 use sapwood_core::retry::RetryPolicy;
 use sapwood_core::store::OutboxEvent;
 use sapwood_core::{EventId, Path, Position};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::report::{Fresh, Notice, Report, RetryBasis, Stand, StartOrder, StepEnd, Stop, Work};
 use crate::facts::Facts;
-use crate::payload::{BodyResult, Violation};
+use crate::payload::{self, BodyResult, Parked, ParkedCode};
 use crate::replay::{Asked, Completion, OpKind, RecordedOperation, Replay, Script};
 
 /// What a step's handle does in a poll.
@@ -72,6 +75,8 @@ struct State {
     attempts: HashMap<Position, u32>,
     /// Calls made so far, for the limit.
     calls: usize,
+    /// Where the body asked for its last operation.
+    last_asked: Option<&'static Location<'static>>,
     /// What the poll under way has done so far.
     report: Report,
     /// Why the body was stopped, or is to be.
@@ -112,6 +117,12 @@ impl Cell {
     /// Writes an operation, as [`Script::ask`] does. Stops the body if it does not follow its record.
     pub(crate) fn ask(&self, asked: &Asked<'_>) -> (Position, Option<RecordedOperation>) {
         let mut state = self.enter(asked.kind.name(), asked.location);
+        state.last_asked = Some(asked.location);
+        if asked.name.contains('\0') {
+            let message = format!("the name {:?} of a {} has the character U+0000", asked.name, asked.kind.name());
+            let position = state.script.next_position();
+            self.stop_unrecordable(state, &message, position, asked.location);
+        }
         let limit = self.facts.limits.entries;
         let count = state.script.next_position() as usize + 1;
         if count > limit.saturating_add(state.calls) {
@@ -122,7 +133,7 @@ impl Cell {
         }
         match state.script.ask(asked) {
             Ok(answer) => answer,
-            Err(violation) => self.stop(state, Stop::Violation(violation)),
+            Err(violation) => self.stop(state, Stop::Parked(violation)),
         }
     }
 
@@ -241,10 +252,23 @@ impl Cell {
     }
 
     /// Ends what [`StepPoll::Run`] began, with the result if the attempt has ended.
-    pub(crate) fn leave_step(&self, position: Position, policy: &RetryPolicy, result: Option<BodyResult>) {
+    pub(crate) fn leave_step(
+        &self,
+        position: Position,
+        policy: &RetryPolicy,
+        location: &'static Location<'static>,
+        result: Option<Result<BodyResult, NotRecordable>>,
+    ) {
         let mut state = self.state.lock();
         state.in_step = false;
-        let Some(result) = result else { return };
+        let result = match result {
+            None => return,
+            Some(Ok(result)) => result,
+            Some(Err(error)) => {
+                let message = format!("the result of step {}: {error}", state.script.name(position));
+                self.stop_unrecordable(state, &message, position, location)
+            }
+        };
         let bytes = match &result {
             Ok(value) => value.len(),
             Err(error) => error.error.len(),
@@ -281,12 +305,56 @@ impl Cell {
         }
     }
 
+    /// The stored form of a value that the body gives to `what`. Stops the body if it could not be read back (R6).
+    pub(crate) fn record<T: Serialize + DeserializeOwned>(
+        &self,
+        value: &T,
+        what: std::fmt::Arguments<'_>,
+        location: &'static Location<'static>,
+    ) -> Bytes {
+        match payload::record(value) {
+            Ok(stored) => stored,
+            Err(error) => {
+                let state = self.state.lock();
+                let position = state.script.next_position();
+                self.stop_unrecordable(state, &format!("{what}: {error}"), position, location)
+            }
+        }
+    }
+
+    /// Stops the body if the key of its event has what the databases' texts cannot hold.
+    pub(crate) fn check_key(&self, key: &str, event: &str, location: &'static Location<'static>) {
+        if key.contains('\0') {
+            let state = self.state.lock();
+            let position = state.script.next_position();
+            let message = format!("the key {key:?} of emit {event} has the character U+0000");
+            self.stop_unrecordable(state, &message, position, location);
+        }
+    }
+
+    fn stop_unrecordable(
+        &self,
+        state: MutexGuard<'_, State>,
+        message: &str,
+        position: Position,
+        location: &'static Location<'static>,
+    ) -> ! {
+        let parked = Parked::new(ParkedCode::NotRecordable, message, position, location.to_string());
+        self.stop(state, Stop::Parked(parked))
+    }
+
     /// Stops the body because this build cannot read the stored form of a value.
-    pub(crate) fn unreadable(&self, position: Position, what: &str, error: &dyn std::fmt::Display) -> ! {
+    pub(crate) fn unreadable(
+        &self,
+        position: Position,
+        location: &'static Location<'static>,
+        what: &str,
+        error: &dyn std::fmt::Display,
+    ) -> ! {
         let state = self.state.lock();
-        let recorded = format!("a value that is not readable as {what}: {error}");
-        let asked = format!("{what}, for {}", state.script.name(position));
-        self.stop(state, Stop::Violation(Violation::unreadable(position, recorded, asked)))
+        let message = format!("the result of {} is not readable as {what}: {error}", state.script.name(position));
+        let parked = Parked::new(ParkedCode::Unreadable, message, position, location.to_string());
+        self.stop(state, Stop::Parked(parked))
     }
 
     /// Takes the lock for an operation. Stops the body if the operation is not made by the body itself in its own poll.
@@ -301,8 +369,9 @@ impl Cell {
         } else {
             format!("{what} outside of its function's own poll: handles stay in the body that made them")
         };
-        let violation = Violation::misuse(state.script.next_position(), asked, location.to_string());
-        self.stop(state, Stop::Violation(violation))
+        let position = state.script.next_position();
+        let parked = Parked::new(ParkedCode::Misuse, asked, position, location.to_string());
+        self.stop(state, Stop::Parked(parked))
     }
 
     fn stop_for_limit(
@@ -371,11 +440,12 @@ impl Cell {
         }
         let retry = RetryBasis {
             position: state.script.next_position(),
+            location: state.last_asked,
             forgotten: state.script.forgettable(),
             asked: state.script.asked_in_last_poll(),
             ..RetryBasis::default()
         };
-        AfterPoll { report, how: How::Ended { unasked: state.script.unasked(), retry } }
+        AfterPoll { report, how: How::Ended { unasked: state.unasked(), retry } }
     }
 
     /// Tells the body what became of its operations; returns how it goes on then.
@@ -465,7 +535,7 @@ pub(super) enum How {
     /// It waits.
     Waits(Stand, Work),
     /// It returned or panicked. `unasked` is the violation if its record has something that it never asked for.
-    Ended { unasked: Option<Violation>, retry: RetryBasis },
+    Ended { unasked: Option<Parked>, retry: RetryBasis },
 }
 
 impl State {
@@ -485,6 +555,17 @@ impl State {
         completion
     }
 
+    /// What the record has and the body, now waiting or returned, never asked for.
+    fn unasked(&self) -> Option<Parked> {
+        let parked = self.script.unasked()?;
+        Some(Parked { location: self.location(), ..parked })
+    }
+
+    /// Where the body asked for its last operation; empty if it has asked for none.
+    fn location(&self) -> String {
+        self.last_asked.map(ToString::to_string).unwrap_or_default()
+    }
+
     /// How the body goes on, if it waits.
     fn stand(&self, is_woken: bool) -> (Stand, Work) {
         let in_flight = |step: &StepState| matches!(step, StepState::InFlight | StepState::Ended);
@@ -496,21 +577,18 @@ impl State {
             Stand::Offered
         } else if is_woken {
             Stand::Woken
-        } else if let Some(violation) = self.script.unasked() {
-            Stand::Stuck(violation)
+        } else if let Some(parked) = self.unasked() {
+            Stand::Stuck(parked)
         } else if work != Work::default() {
             Stand::Working
         } else if !self.script.has_open() {
-            let asked = "something that is not durable: await only what `cx` gives, or do it in a step";
-            Stand::Stuck(Violation::misuse(self.script.next_position(), asked, ""))
+            let message =
+                "the body waits for something that is not durable: await only what `cx` gives, or do it in a step";
+            let location = self.location();
+            Stand::Stuck(Parked::new(ParkedCode::ForeignAwait, message, self.script.next_position(), location))
         } else {
             Stand::Suspended
         };
         (stand, work)
     }
-}
-
-/// The time after a wait. One that no timestamp can hold is as good as never.
-fn after(now: Timestamp, wait: Duration) -> Timestamp {
-    now.checked_add(wait).unwrap_or(Timestamp::MAX)
 }

@@ -7,13 +7,14 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use futures::future::BoxFuture;
 use sapwood_core::Position;
+use sapwood_core::json::NotRecordable;
 
 use super::cell::{Cell, How};
 use super::report::{Finish, Notice, Polled, Report, RetryBasis, Stand, StartOrder, Stop, Work};
-use crate::payload::BodyResult;
+use crate::payload::{BodyResult, Parked, ParkedCode};
 
 /// The future of a function's body.
-pub(crate) type Body = BoxFuture<'static, BodyResult>;
+pub(crate) type Body = BoxFuture<'static, Result<BodyResult, NotRecordable>>;
 
 /// Receives the wakes of bodies; a trait, so that a body knows nothing of its driver's mailbox.
 pub(crate) trait Wakes: Send + Sync {
@@ -80,14 +81,19 @@ impl Activation {
         let waits = matches!(polled, Ok(Poll::Pending));
         let after = self.cell.end_poll(waits, || self.is_woken());
         let polled = match (after.how, polled) {
-            (How::Stopped(Stop::Violation(violation)), _) => Polled::Finished(Finish::Violated(violation)),
+            (How::Stopped(Stop::Parked(parked)), _) => Polled::Finished(Finish::Parked(parked)),
             (How::Stopped(Stop::Limit(limit)), _) => Polled::Finished(Finish::Limited(limit)),
             (How::Waits(stand, work), _) => Polled::Pending(stand, work),
             (How::Ended { retry, .. }, Err(payload)) => {
                 Polled::Finished(Finish::Panicked(panic_message(payload.as_ref()), self.with_chance(retry)))
             }
-            (How::Ended { unasked: Some(violation), .. }, _) => Polled::Finished(Finish::Violated(violation)),
-            (How::Ended { retry, .. }, Ok(Poll::Ready(result))) => {
+            (How::Ended { unasked: Some(parked), .. }, _) => Polled::Finished(Finish::Parked(parked)),
+            (How::Ended { retry, .. }, Ok(Poll::Ready(Err(error)))) => {
+                let message = format!("the result of the function: {error}");
+                let parked = Parked::new(ParkedCode::NotRecordable, message, retry.position, retry.location());
+                Polled::Finished(Finish::Parked(parked))
+            }
+            (How::Ended { retry, .. }, Ok(Poll::Ready(Ok(result)))) => {
                 let may_retry = matches!(&result, Err(error) if error.transient);
                 let retry = if may_retry { self.with_chance(retry) } else { retry };
                 Polled::Finished(Finish::Returned(result, retry))

@@ -1,12 +1,14 @@
 //! What a body and its driver tell each other: what a poll did, how the body goes on, what became of its operations.
 
+use std::panic::Location;
+
 use bytes::Bytes;
 use jiff::Timestamp;
 use sapwood_core::Position;
 use sapwood_core::limits::LimitError;
 use sapwood_core::store::OutboxEvent;
 
-use crate::payload::{BodyResult, Violation};
+use crate::payload::{BodyResult, Parked};
 use crate::replay::Completion;
 
 /// An operation that the last poll performed and that is not recorded yet.
@@ -50,8 +52,8 @@ pub(crate) struct StartOrder {
 /// Why a body was stopped in the middle of a poll.
 #[derive(Debug, Clone)]
 pub(crate) enum Stop {
-    /// It does not follow its record.
-    Violation(Violation),
+    /// It is to be parked.
+    Parked(Parked),
     /// It met a limit.
     Limit(LimitError),
 }
@@ -79,8 +81,8 @@ pub(crate) enum Finish {
     Returned(BodyResult, RetryBasis),
     /// It panicked, with this message.
     Panicked(String, RetryBasis),
-    /// It does not follow its record.
-    Violated(Violation),
+    /// It is to be parked.
+    Parked(Parked),
     /// It met a limit.
     Limited(LimitError),
 }
@@ -90,6 +92,8 @@ pub(crate) enum Finish {
 pub(crate) struct RetryBasis {
     /// The position that the next operation would have taken.
     pub(crate) position: Position,
+    /// Where the body asked for its last operation.
+    pub(crate) location: Option<&'static Location<'static>>,
     /// Failed steps after whose delivery nothing was recorded: a retry runs them again.
     pub(crate) forgotten: Vec<Position>,
     /// Whether the last poll asked for any operation.
@@ -97,6 +101,13 @@ pub(crate) struct RetryBasis {
     /// When the attempt ended, and a random fraction in `0.0..1.0`; only of an error that may be retried.
     pub(crate) ended_at: Timestamp,
     pub(crate) fraction: f64,
+}
+
+impl RetryBasis {
+    /// Where the body asked for its last operation, as `file:line:column`; empty if it has asked for none.
+    pub(crate) fn location(&self) -> String {
+        self.location.map(ToString::to_string).unwrap_or_default()
+    }
 }
 
 /// How a body that waits goes on.
@@ -111,7 +122,7 @@ pub(crate) enum Stand {
     /// When something durable ends; nothing of it is in flight, so it may leave memory (S1).
     Suspended,
     /// Never: it left operations of its record out, or awaits a future that is not one of `cx`'s handles.
-    Stuck(Violation),
+    Stuck(Parked),
 }
 
 /// The work of a body besides being polled.

@@ -14,7 +14,7 @@ use super::Cx;
 use crate::activation::Cell;
 use crate::function::{Call, CallableFrom, Function};
 use crate::outcome::call_error;
-use crate::payload::{Rejection, decode, encode};
+use crate::payload::{Rejection, decode};
 use crate::replay::{Asked, Completion, OpKind};
 
 impl<D: Dependencies> Cx<D> {
@@ -27,7 +27,7 @@ impl<D: Dependencies> Cx<D> {
     #[track_caller]
     pub fn call<F: CallableFrom<D>>(&mut self, call: Call<F>) -> CallHandle<F> {
         let location = Location::caller();
-        let input = encode(&call.input);
+        let input = self.cell.record(&call.input, format_args!("the input of call {}", F::NAME), location);
         let asked = Asked { kind: OpKind::Call, name: F::NAME, input: Some(&input), location };
         let (position, recorded) = self.cell.ask(&asked);
         if recorded.is_none() {
@@ -71,7 +71,9 @@ impl<F: Function> CallHandle<F> {
         if promise == PromiseState::Resolved {
             return match decode(outcome) {
                 Ok(value) => Ok(value),
-                Err(error) => self.cell.unreadable(self.position, std::any::type_name::<F::Output>(), &error),
+                Err(error) => {
+                    self.cell.unreadable(self.position, self.location, std::any::type_name::<F::Output>(), &error)
+                }
             };
         }
         let child = CallFailure {

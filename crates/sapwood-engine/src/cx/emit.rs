@@ -6,7 +6,6 @@ use sapwood_core::{Dependencies, EmittableFrom};
 
 use super::Cx;
 use crate::activation::Fresh;
-use crate::payload::encode;
 use crate::replay::{Asked, OpKind};
 
 impl<D: Dependencies> Cx<D> {
@@ -18,11 +17,13 @@ impl<D: Dependencies> Cx<D> {
     pub fn emit<E: EmittableFrom<D::Context>>(&mut self, event: E) {
         let location = Location::caller();
         let cloud_type = E::cloud_type();
-        let content = encode(&event);
+        let content = self.cell.record(&event, format_args!("the content of emit {cloud_type}"), location);
+        let key = event.key();
+        self.cell.check_key(&key, &cloud_type, location);
         let asked = Asked { kind: OpKind::Emit, name: &cloud_type, input: Some(&content), location };
         let (position, recorded) = self.cell.ask(&asked);
         if recorded.is_none() {
-            let event = self.cell.envelope(position, E::topic(), event.key(), &cloud_type, content);
+            let event = self.cell.envelope(position, E::topic(), key, &cloud_type, content);
             self.cell.fresh(Fresh::Emit { position, event: Box::new(event) });
         }
     }

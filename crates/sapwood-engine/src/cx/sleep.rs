@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use sapwood_core::clock::LATEST;
 use sapwood_core::{Dependencies, Position};
 
 use super::Cx;
@@ -16,7 +16,7 @@ use crate::replay::{Asked, OpKind};
 
 impl<D: Dependencies> Cx<D> {
     /// Sleeps for `duration`, counted from when the body next waits, in whole milliseconds. While it
-    /// sleeps, the function may leave memory.
+    /// sleeps, the function may leave memory. A sleep beyond the year 9999, such as `Duration::MAX`, never ends.
     #[track_caller]
     pub fn sleep(&mut self, duration: Duration) -> SleepHandle {
         let location = Location::caller();
@@ -25,7 +25,7 @@ impl<D: Dependencies> Cx<D> {
         let asked = Asked { kind: OpKind::Sleep, name: "", input: Some(&input), location };
         let (position, recorded) = self.cell.ask(&asked);
         if recorded.is_none() {
-            self.cell.fresh(Fresh::Sleep { position, ms, due_at: Timestamp::MAX });
+            self.cell.fresh(Fresh::Sleep { position, ms, due_at: LATEST });
         }
         SleepHandle { cell: Arc::clone(&self.cell), position, location }
     }

@@ -11,7 +11,7 @@ use sapwood_core::{CallFailure, Dependencies, FunctionVersion, Position, TreeId}
 use super::Cx;
 use crate::activation::{Cell, StartOrder};
 use crate::function::{Call, Function};
-use crate::payload::{StartOutcome, encode};
+use crate::payload::StartOutcome;
 use crate::replay::{Asked, Completion, OpKind};
 
 /// What a function's `cx` lacks: only a consumer's may start roots (N3).
@@ -39,7 +39,7 @@ impl<D: Dependencies> Cx<D> {
 #[track_caller]
 pub(crate) fn start<D: Dependencies, F: Function>(cx: &mut Cx<D>, call: Call<F>) -> StartHandle {
     let location = Location::caller();
-    let input = encode(&call.input);
+    let input = cx.cell.record(&call.input, format_args!("the input of start {}", F::NAME), location);
     let asked = Asked { kind: OpKind::Start, name: F::NAME, input: Some(&input), location };
     let (position, _) = cx.cell.ask(&asked);
     let order = StartOrder { function: F::NAME, version: F::VERSION, input, id: call.id };

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use sapwood_core::json::NotRecordable;
 use sapwood_core::retry::RetryPolicy;
 use sapwood_core::{Dependencies, Failure, Position};
 
@@ -80,7 +81,7 @@ impl<T: Recordable, E: Failure> Future for StepHandle<'_, T, E> {
             StepPoll::Wait => Poll::Pending,
             StepPoll::Run => {
                 let result = self.run_on(task);
-                self.cell.leave_step(self.position, &self.policy, result);
+                self.cell.leave_step(self.position, &self.policy, self.location, result);
                 Poll::Pending
             }
         }
@@ -90,7 +91,7 @@ impl<T: Recordable, E: Failure> Future for StepHandle<'_, T, E> {
 impl<T: Recordable, E: Failure> StepHandle<'_, T, E> {
     /// Polls the attempt under way; begins one if there is none. Its result is not given now: it is recorded first and
     /// delivered in the order of its number.
-    fn run_on(&mut self, task: &mut Context<'_>) -> Option<BodyResult> {
+    fn run_on(&mut self, task: &mut Context<'_>) -> Option<Result<BodyResult, NotRecordable>> {
         let this = &mut *self;
         let attempt = this.attempt.get_or_insert_with(&mut this.run);
         let Poll::Ready(result) = attempt.as_mut().poll(task) else { return None };
@@ -124,7 +125,7 @@ impl<T: Recordable, E: Failure> StepHandle<'_, T, E> {
     }
 
     fn unreadable<V>(&self, error: &dyn std::fmt::Display) -> ! {
-        self.cell.unreadable(self.position, std::any::type_name::<V>(), error)
+        self.cell.unreadable(self.position, self.location, std::any::type_name::<V>(), error)
     }
 }
 

@@ -41,7 +41,8 @@ impl<D: Dependencies> Cx<D> {
         kind: &'static str,
         draw: impl FnOnce(&dyn Environment) -> T,
     ) -> T {
-        let asked = Asked { kind: OpKind::Value, name: kind, input: None, location: Location::caller() };
+        let location = Location::caller();
+        let asked = Asked { kind: OpKind::Value, name: kind, input: None, location };
         let (position, recorded) = self.cell.ask(&asked);
         let value = match recorded.and_then(|recorded| recorded.value) {
             Some(value) => value,
@@ -54,7 +55,7 @@ impl<D: Dependencies> Cx<D> {
         // The first run, too, reads the value back from its recorded form (R6).
         match decode(&value) {
             Ok(value) => value,
-            Err(error) => self.cell.unreadable(position, std::any::type_name::<T>(), &error),
+            Err(error) => self.cell.unreadable(position, location, std::any::type_name::<T>(), &error),
         }
     }
 }

@@ -61,7 +61,7 @@ use super::model::Tree;
 use super::node::{Move, NodeId, Status};
 use crate::activation::{Activation, BodyWaker, Cell, Polled, Report, Stand, StartOrder, StepEnd, Wakes, Work};
 use crate::definition::Definition;
-use crate::payload::{PayloadError, StartOutcome, Started, Violation};
+use crate::payload::{Parked, ParkedCode, PayloadError, StartOutcome, Started};
 use crate::replay::Replay;
 use crate::services::Services;
 use crate::trigger::Trigger;
@@ -482,7 +482,8 @@ impl Driver {
             _ if self.services.life.has_ended() => return,
             other => {
                 let why = other.err().map_or_else(|| "it has no row".to_owned(), |error| error.to_string());
-                return self.park(id, &Violation::misuse(0, format!("a journal that cannot be read: {why}"), ""));
+                let message = format!("its journal cannot be read: {why}");
+                return self.park(id, &Parked::new(ParkedCode::Unreadable, message, 0, ""));
             }
         };
         let Some(definition) = definition else { return };
@@ -493,7 +494,10 @@ impl Driver {
                     self.queue(id);
                 }
             }
-            Err(error) => self.park(id, &Violation::unreadable(error.position, error.reason, "a readable entry")),
+            Err(error) => {
+                let parked = Parked::new(ParkedCode::Unreadable, error.to_string(), error.position, "");
+                self.park(id, &parked);
+            }
         }
     }
 
@@ -527,9 +531,8 @@ impl Driver {
                 self.queue_all(woken);
             }
             Trigger::Call => {
-                let recorded = format!("an input that is not readable: {error}");
-                let asked = format!("the input of {}", definition.versioned());
-                self.park(id, &Violation::unreadable(0, recorded, asked));
+                let message = format!("the input of {} is not readable: {error}", definition.versioned());
+                self.park(id, &Parked::new(ParkedCode::Unreadable, message, 0, ""));
             }
         }
     }
@@ -593,7 +596,7 @@ impl Driver {
         }
     }
 
-    fn park(&mut self, id: NodeId, violation: &Violation) {
+    fn park(&mut self, id: NodeId, violation: &Parked) {
         self.tree.park(id, violation);
         self.put_down(id);
     }

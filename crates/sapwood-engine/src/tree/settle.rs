@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use jiff::Timestamp;
+use sapwood_core::clock::after;
 use sapwood_core::limits::LimitError;
 use sapwood_core::retry::RetryPolicy;
 use sapwood_core::store::TreeOutcome;
@@ -12,7 +12,7 @@ use sapwood_core::tree::{PromiseState, TimerKind, TreeState};
 use super::model::Tree;
 use super::node::{Move, NodeId, Status};
 use crate::activation::{Finish, Fresh, Notice, Report, RetryBasis, Work};
-use crate::payload::{BodyError, BodyResult, Rejection, RejectionKind, Retried, Violation, encode};
+use crate::payload::{BodyError, BodyResult, Parked, ParkedCode, Rejection, RejectionKind, Retried, encode};
 use crate::registry::Registry;
 use crate::replay::Completion;
 
@@ -41,8 +41,8 @@ impl Tree {
                 self.panicked(id, &message, retry);
                 Vec::new()
             }
-            Finish::Violated(violation) => {
-                self.park(id, &violation);
+            Finish::Parked(parked) => {
+                self.park(id, &parked);
                 Vec::new()
             }
             Finish::Limited(limit) => self.limited(id, &limit),
@@ -110,8 +110,8 @@ impl Tree {
         match self.policy(id).and_then(|(policy, attempt)| policy.backoff(attempt, retry.fraction)) {
             Some(wait) => self.retry(id, &format!("panicked: {message}"), retry, wait),
             None => {
-                let asked = format!("a panic, at the last attempt: {message}");
-                self.park(id, &Violation::misuse(retry.position, asked, ""));
+                let message = format!("panicked at the last attempt: {message}");
+                self.park(id, &Parked::new(ParkedCode::Panic, message, retry.position, retry.location()));
             }
         }
     }
@@ -134,7 +134,7 @@ impl Tree {
 
     fn retry(&mut self, id: NodeId, message: &str, retry: RetryBasis, wait: Duration) {
         let RetryBasis { forgotten, ended_at, .. } = retry;
-        let due_at = ended_at.checked_add(wait).unwrap_or(Timestamp::MAX);
+        let due_at = after(ended_at, wait);
         tracing::info!(tree = %self.id(), error = message, "an attempt failed; another follows");
         // A forgotten step may still have a timer.
         let path = self.nodes.get(&id).map(|node| node.path.clone()).unwrap_or_default();
@@ -150,10 +150,10 @@ impl Tree {
     }
 
     /// Parks an invocation: history stays whole, siblings go on, no attempt is consumed (R9).
-    pub(crate) fn park(&mut self, id: NodeId, violation: &Violation) {
+    pub(crate) fn park(&mut self, id: NodeId, parked: &Parked) {
         if let Some(node) = self.nodes.get_mut(&id) {
-            tracing::error!(tree = %self.facts.tree, path = %node.path, function = node.function, "parked: {violation}");
-            node.state.parked = Some(encode(violation));
+            tracing::error!(tree = %self.facts.tree, path = %node.path, function = node.function, "parked: {parked}");
+            node.state.parked = Some(encode(parked));
         }
         self.put_down(id, Move::Parked);
         self.save(id);
@@ -163,7 +163,10 @@ impl Tree {
     pub(crate) fn park_all(&mut self, error: &str) {
         let nodes: Vec<NodeId> = self.nodes.keys().copied().collect();
         for id in nodes {
-            self.park(id, &Violation::misuse(0, format!("a commit that the store refuses: {error}"), ""));
+            self.park(
+                id,
+                &Parked::new(ParkedCode::Refused, format!("the store refuses what the tree recorded: {error}"), 0, ""),
+            );
         }
     }
 

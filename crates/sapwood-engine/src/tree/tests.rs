@@ -23,7 +23,7 @@ use crate::definition::Definition;
 use crate::environment::Environment;
 use crate::facts::Facts;
 use crate::function::Function;
-use crate::payload::{BodyError, Rejection, RejectionKind, Retried, Violation, decode};
+use crate::payload::{BodyError, Parked, ParkedCode, Rejection, RejectionKind, Retried, decode};
 use crate::registry::Registry;
 use crate::replay::Completion;
 
@@ -195,7 +195,7 @@ fn error(transient: bool) -> BodyError {
 }
 
 fn basis(asked: bool, forgotten: &[Position]) -> RetryBasis {
-    RetryBasis { position: 5, forgotten: forgotten.to_vec(), asked, ended_at: NOW, fraction: 0.5 }
+    RetryBasis { position: 5, location: None, forgotten: forgotten.to_vec(), asked, ended_at: NOW, fraction: 0.5 }
 }
 
 fn kinds(turn: &Turn) -> Vec<EntryKind> {
@@ -275,8 +275,9 @@ fn a_panic_is_retried_and_at_last_parks() {
     assert_eq!(play.tree.status(ROOT), Some(Status::Parked));
     assert!(play.tree.outcome().is_none());
     let parked = play.tree.node(ROOT).and_then(|node| node.state.parked.clone()).expect("a reason");
-    let violation: Violation = decode(&parked).expect("a violation");
-    assert!(violation.asked.contains("ouch") && violation.position == 5, "{violation}");
+    let parked: Parked = decode(&parked).expect("a reason");
+    assert!(parked.message.contains("ouch") && parked.position == 5, "{parked}");
+    assert_eq!(parked.code, ParkedCode::Panic);
 }
 
 /// F1, F7: the retry of a child wakes no parent and no sibling, and changes nothing of theirs.
@@ -534,7 +535,7 @@ fn a_parked_invocation_stops_no_sibling() {
     let mut play = Play::new();
     let children = play.calls(ROOT, 2);
     play.tree.suspend(ROOT);
-    play.tree.park(children[0], &Violation::misuse(0, "something", ""));
+    play.tree.park(children[0], &Parked::divergence(0, "something", "nothing", ""));
     let node = play.tree.node(children[0]).expect("it is there");
     assert_eq!((node.state.attempt, node.status()), (1, Status::Parked));
     assert!(play.tree.is_active(false), "its sibling runs");

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use sapwood_core::TreeId;
 use sapwood_core::broker::{Consumed, TopicPartition};
+use sapwood_core::json::canonical;
 use sapwood_core::store::{AssignedPartition, Intake, KeyScope, NewTree, OffsetAdvance, Start, StartKey};
 use sapwood_core::tree::Cause;
-use sapwood_core::{TreeId, canonical};
 use sapwood_engine::Delivered;
 use tokio::time::Instant;
 
@@ -117,7 +118,7 @@ fn start_of(group: &Group, target: Target, envelope: Envelope, tree: TreeId) -> 
         scope: KeyScope::Group(group.name.to_owned()),
         key: format!("{} {}", envelope.source, envelope.id),
         // Of the content alone, because the attributes may differ when the event is delivered again.
-        digest: canonical::digest(&envelope.content),
+        digest: canonical::digest(envelope.content.get().as_bytes()),
     };
     let cause = Cause {
         correlation: envelope.correlation.unwrap_or_else(|| envelope.id.to_string()),
@@ -125,12 +126,12 @@ fn start_of(group: &Group, target: Target, envelope: Envelope, tree: TreeId) -> 
         traceparent: envelope.traceparent,
     };
     let Envelope { id, source, key: event_key, time, content, .. } = envelope;
-    let delivered = serde_json::json!(Delivered { id, source, key: event_key, time, content });
+    let delivered = Delivered { id, source, key: event_key, time, content };
     let tree = NewTree {
         id: tree,
         function: target.function.to_owned(),
         version: target.version,
-        input: delivered.to_string().into(),
+        input: serde_json::to_vec(&delivered).expect("texts and JSON are always JSON").into(),
         cause,
     };
     Start { tree, key }

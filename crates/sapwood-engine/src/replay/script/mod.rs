@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use sapwood_core::Position;
-use sapwood_core::canonical::covers_bytes;
+use sapwood_core::json::canonical;
 
 use super::operation::{Asked, Completion, words};
 use super::record::{Record, RecordedOperation};
-use crate::payload::Violation;
+use crate::payload::Parked;
 
 /// How far an activation had come at a delivery. It decides F5: equal marks mean that nothing was delivered, asked or
 /// dropped in between.
@@ -80,26 +80,18 @@ impl Script {
     ///
     /// # Errors
     /// The violation, if the record has something else at this position.
-    pub(crate) fn ask(&mut self, asked: &Asked<'_>) -> Result<(Position, Option<RecordedOperation>), Violation> {
+    pub(crate) fn ask(&mut self, asked: &Asked<'_>) -> Result<(Position, Option<RecordedOperation>), Parked> {
         let position = self.next_position();
         let recorded = self.record.operations.remove(&position);
         match &recorded {
             Some(recorded) if !matches(recorded, asked) => {
-                return Err(Violation {
-                    position,
-                    recorded: words(recorded.kind, &recorded.name, recorded.input.as_deref()),
-                    asked: asked.words(),
-                    location: asked.location.to_string(),
-                });
+                let recorded = words(recorded.kind, &recorded.name, recorded.input.as_deref());
+                return Err(Parked::divergence(position, recorded, asked.words(), asked.location.to_string()));
             }
             // If a later operation is recorded, so is everything before it that is recorded when it is written.
             None if asked.kind.is_recorded_when_written() && self.is_replaying() => {
-                return Err(Violation {
-                    position,
-                    recorded: "a step without a result, or nothing".to_owned(),
-                    asked: asked.words(),
-                    location: asked.location.to_string(),
-                });
+                let recorded = "a step without a result, or nothing";
+                return Err(Parked::divergence(position, recorded, asked.words(), asked.location.to_string()));
             }
             _ => {}
         }
@@ -209,22 +201,13 @@ impl Script {
     }
 
     /// What the record has and the body, now waiting or returned, never asked for.
-    pub(crate) fn unasked(&self) -> Option<Violation> {
+    pub(crate) fn unasked(&self) -> Option<Parked> {
         if let Some((position, recorded)) = self.record.operations.first_key_value() {
-            return Some(Violation {
-                position: *position,
-                recorded: words(recorded.kind, &recorded.name, recorded.input.as_deref()),
-                asked: "nothing".to_owned(),
-                location: String::new(),
-            });
+            let recorded = words(recorded.kind, &recorded.name, recorded.input.as_deref());
+            return Some(Parked::divergence(*position, recorded, "nothing", ""));
         }
         let position = *self.record.dropped.first()?;
-        Some(Violation {
-            position,
-            recorded: "a dropped handle".to_owned(),
-            asked: "the handle, still".to_owned(),
-            location: String::new(),
-        })
+        Some(Parked::divergence(position, "a dropped handle", "the handle, still", ""))
     }
 
     /// Whether the operation at `position` has ended.
@@ -268,7 +251,7 @@ fn matches(recorded: &RecordedOperation, asked: &Asked<'_>) -> bool {
     recorded.kind == asked.kind
         && recorded.name == asked.name
         && match (&recorded.input, asked.input) {
-            (Some(recorded), Some(now)) => covers_bytes(recorded, now),
+            (Some(recorded), Some(now)) => canonical::covers(recorded, now),
             (None, _) => true,
             (Some(_), None) => false,
         }

@@ -585,7 +585,7 @@ impl Driver {
     fn rest(&mut self, id: NodeId, stand: Stand) {
         match stand {
             Stand::Offered | Stand::Woken | Stand::Working => {}
-            Stand::Stuck(violation) => self.park(id, &violation),
+            Stand::Stuck(parked) => self.park(id, &parked),
             Stand::Suspended => {
                 self.tree.suspend(id);
                 self.permits.remove(&id);
@@ -596,8 +596,8 @@ impl Driver {
         }
     }
 
-    fn park(&mut self, id: NodeId, violation: &Parked) {
-        self.tree.park(id, violation);
+    fn park(&mut self, id: NodeId, parked: &Parked) {
+        self.tree.park(id, parked);
         self.put_down(id);
     }
 

@@ -17,7 +17,7 @@ use crate::store::{Database, LEASE, PAST_LEASE, TestStore};
 use crate::wait::{PATIENCE, in_time, within};
 
 /// Bodies that wait stay in memory, more of them than any test has.
-pub const CACHED: CachePolicy = CachePolicy::Trees(1_000);
+pub const CACHED: CachePolicy = CachePolicy::Bytes(1 << 30);
 
 /// Bodies leave memory whenever they wait.
 pub const EVICTED: CachePolicy = CachePolicy::Evict;

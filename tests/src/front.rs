@@ -64,6 +64,9 @@ impl FrontCommitter {
                 return Err(lost());
             }
             Some(Fault::Held) => faults.hold().await,
+            Some(Fault::Refused) => {
+                return Err(StoreError::new(StoreErrorKind::Permanent, "the data is refused, as planned"));
+            }
             None | Some(Fault::LostAfter | Fault::DiesAfter) => {}
         }
         let verdicts = self.committer.commit(turns).await?;

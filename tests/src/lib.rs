@@ -32,6 +32,7 @@ pub mod faults;
 pub mod front;
 pub mod http;
 pub mod kafka;
+pub mod logs;
 pub mod postgres;
 pub mod probe;
 pub mod process;

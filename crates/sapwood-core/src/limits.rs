@@ -15,6 +15,9 @@ pub struct Limits {
     pub payload_bytes: usize,
     /// Bytes of one event with its headers; below the 1 MB that a Kafka broker takes by default.
     pub event_bytes: usize,
+    /// Bytes that one poll of a body writes: the inputs of calls and the events between two awaits. All of it goes into one
+    /// commit.
+    pub poll_bytes: usize,
 }
 
 impl Default for Limits {
@@ -27,6 +30,7 @@ impl Default for Limits {
             entries: 10_000,
             payload_bytes: 1024 * 1024,
             event_bytes: 900 * 1024,
+            poll_bytes: 64 * 1024 * 1024,
         }
     }
 }
@@ -37,7 +41,8 @@ impl Default for Limits {
 pub struct LimitError {
     /// The operation, such as `call reserve` or `step gateway`.
     pub operation: String,
-    /// What is bounded: `depth`, `nodes`, `fan-out`, `entries`, `payload bytes`, `event bytes`.
+    /// What is bounded: `depth`, `nodes`, `fan-out`, `entries`, `payload bytes`, `event bytes`,
+    /// `bytes of one poll`.
     pub what: String,
     /// The size that it would reach.
     pub found: usize,

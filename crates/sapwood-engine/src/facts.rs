@@ -1,6 +1,7 @@
 //! What is true of a whole tree for as long as it is in memory; shared by its driver and its bodies.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use sapwood_core::limits::Limits;
 use sapwood_core::{Path, TreeId};
@@ -20,9 +21,66 @@ pub(crate) struct Facts {
     pub(crate) lanes: u16,
     pub(crate) limits: Limits,
     pub(crate) environment: Arc<dyn Environment>,
+    /// What was warned of already, one bit each.
+    pub(crate) warned: AtomicU16,
 }
 
+/// What is bounded in a tree (A2).
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Bound {
+    Depth,
+    Nodes,
+    FanOut,
+    Entries,
+    PayloadBytes,
+    EventBytes,
+    PollBytes,
+}
+
+impl Bound {
+    /// As errors and warnings name it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Depth => "depth",
+            Self::Nodes => "nodes",
+            Self::FanOut => "fan-out",
+            Self::Entries => "entries",
+            Self::PayloadBytes => "payload bytes",
+            Self::EventBytes => "event bytes",
+            Self::PollBytes => "bytes of one poll",
+        }
+    }
+}
+
+/// From this part of a limit on, a tree is near it: in time to change what it does before it fails.
+const NEAR_PERCENT: usize = 80;
+
+/// The bit of the warning of a foreign wake; those of the bounds are below it.
+const FOREIGN: u16 = 1 << 15;
+
 impl Facts {
+    /// Warns, once in a tree for each bound, that what was found comes near its limit.
+    pub(crate) fn warn_near(&self, bound: Bound, found: usize, limit: usize) {
+        if found.saturating_mul(100) < limit.saturating_mul(NEAR_PERCENT) || found > limit {
+            return;
+        }
+        if self.warns_first(1 << bound as u16) {
+            tracing::warn!(tree = %self.tree, found, limit, "near the limit of a tree: {}", bound.name());
+        }
+    }
+
+    /// Warns, once in a tree, that something foreign woke a body while a step of it was in flight.
+    pub(crate) fn warn_foreign(&self, path: &Path, location: &str) {
+        if self.warns_first(FOREIGN) {
+            let tree = self.tree;
+            tracing::warn!(%tree, %path, location, "the body awaits something that is not durable beside a step");
+        }
+    }
+
+    fn warns_first(&self, bit: u16) -> bool {
+        self.warned.fetch_or(bit, Ordering::Relaxed) & bit == 0
+    }
+
     /// An invocation of this tree, as the causation of what it emits and starts.
     pub(crate) fn causation(&self, path: &Path) -> String {
         format!("{}:{path}", self.tree)

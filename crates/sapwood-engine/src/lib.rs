@@ -10,7 +10,7 @@
 //! | `replay` | pure: the journal goes in, decisions come out |
 //! | `activation` | one run of a body, and what it shares with its driver |
 //! | `tree` | one owned tree: pure decisions, and the task that drives it |
-//! | `trees`, `services`, `facts` | the trees driven here; what their drivers use; what is true of one tree |
+//! | `trees`, `cache`, `services`, `facts` | the trees driven here, and those kept after their release; what their drivers use; what is true of one tree |
 //! | `committer`, `starting`, `starter` | group commit of turns; starts that others may contest |
 //! | `lease`, `claims`, `due`, `hints` | live workers; claims of trees; what wakes them; hints between processes |
 //! | `life`, `outage`, `tasks` | how far the engine's life has come; a store that does not answer; its tasks |
@@ -19,6 +19,7 @@
 //! | [`view`](TreeView), `outcome`, `error` | a whole tree for a reader; a child's outcome for its caller; errors |
 
 mod activation;
+mod cache;
 mod claims;
 mod committer;
 mod consumer;

@@ -33,9 +33,13 @@ pub struct EngineOptions {
 /// What happens to bodies that wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CachePolicy {
-    /// The bodies of at most this many trees stay in memory; the least recently used leave first.
-    Trees(usize),
-    /// Every body leaves memory when it waits. A test mode: it finds what a body keeps outside of its record.
+    /// The bodies of trees that wait stay in memory while these bytes suffice; the least recently used leave first.
+    ///
+    /// Counted are the futures of the bodies and every result that they were given; what a body has built on the heap
+    /// besides is not known.
+    Bytes(usize),
+    /// Every body leaves memory when it waits. A test mode: it finds what a body keeps outside of its record (R10). Bodies
+    /// are also polled more often than is needed, to find one that goes by the count of its polls.
     Evict,
 }
 
@@ -45,7 +49,8 @@ impl Default for EngineOptions {
             name: "worker".to_owned(),
             // Active functions mostly wait for the outside, so this bounds memory rather than work.
             concurrency: 10_000,
-            cache: CachePolicy::Trees(10_000),
+            // A body that waits takes a few kilobytes, so this is room for tens of thousands.
+            cache: CachePolicy::Bytes(256 * 1024 * 1024),
             // Six renewals fit into a lease, so a slow one does not end it.
             lease: Duration::from_secs(3),
             heartbeat: Duration::from_millis(500),

@@ -75,6 +75,9 @@ pub enum PayloadError {
     /// It was written by a codec that this build does not know.
     #[error("it is stored with codec {0:#04x}, which this build does not know")]
     Codec(u8),
+    /// The type that is read panicked.
+    #[error("it cannot be read: its type panicked: {0}")]
+    Panic(String),
     /// It is not JSON, or not of the type that is read.
     #[error(transparent)]
     Json(#[from] serde_json::Error),

@@ -1,6 +1,7 @@
 //! What a tree's driver uses of its worker.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU16;
 
 use sapwood_core::limits::Limits;
 use sapwood_core::store::{Store, StoreResult};
@@ -62,6 +63,7 @@ impl Services {
             lanes: self.lanes,
             limits: self.limits,
             environment: Arc::clone(&self.environment),
+            warned: AtomicU16::new(0),
         })
     }
 

@@ -1,19 +1,18 @@
 //! The trees that this worker drives: it starts, claims, releases and reloads them, and caches those it has released.
 
 use std::collections::HashMap;
-use std::num::NonZeroUsize;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::FutureExt;
-use lru::LruCache;
 use parking_lot::Mutex;
 use sapwood_core::TreeId;
 use sapwood_core::store::{Claimed, NewTree, StoreResult, TreeFilter};
 use sapwood_core::tree::{Cause, TreeState};
 use tokio::sync::{Notify, oneshot};
 
+use crate::cache::Cache;
 use crate::definition::Definition;
 use crate::due::Due;
 use crate::error::StartError;
@@ -44,8 +43,8 @@ pub(crate) struct Trees {
     driven: Mutex<HashMap<TreeId, Driven>>,
     /// Notified when a tree is no longer driven here.
     left: Notify,
-    /// Released trees with their bodies; `None` if every body leaves memory when it waits.
-    cache: Option<Mutex<LruCache<TreeId, Box<LiveTree>>>>,
+    /// Released trees with their bodies.
+    cache: Cache,
 }
 
 /// A tree that is driven here.
@@ -64,10 +63,7 @@ impl Trees {
         due: Arc<Due>,
         cache: CachePolicy,
     ) -> Self {
-        let cache = match cache {
-            CachePolicy::Trees(trees) => NonZeroUsize::new(trees).map(|trees| Mutex::new(LruCache::new(trees))),
-            CachePolicy::Evict => None,
-        };
+        let cache = Cache::new(cache);
         Self { services, tasks, waiters, hinter, due, driven: Mutex::default(), left: Notify::new(), cache }
     }
 
@@ -104,13 +100,12 @@ impl Trees {
             return;
         }
         let Claimed { row, taken_over } = claimed;
-        let cached = self.cache.as_ref().and_then(|cache| cache.lock().pop(&row.id));
-        match cached {
+        match self.cache.take(row.id) {
             Some(mut live) if !taken_over && live.is_as(&row) => {
                 live.tree.refresh(&row);
                 return self.drive(*live, None, true);
             }
-            stale => drop_guarded(stale),
+            stale => drop(stale),
         }
         match self.services.tree_load(row.id).await {
             Ok(Some(image)) => {
@@ -154,7 +149,7 @@ impl Trees {
                 self.hinter.settled();
             }
             Ended::Released { tree, ready_at } => {
-                self.keep(id, tree);
+                self.cache.keep(id, tree);
                 if let Some(ready_at) = ready_at {
                     self.due.at(ready_at);
                 }
@@ -168,14 +163,6 @@ impl Trees {
             self.tasks.spawn_until_end(async move { trees.run_claimed(claimed).await });
         }
         self.left.notify_waiters();
-    }
-
-    /// Keeps a released tree in the cache. The one that has to leave for it is dropped outside of the lock, and where the
-    /// panic of an author's `Drop` is caught.
-    fn keep(&self, id: TreeId, tree: Box<LiveTree>) {
-        let Some(cache) = &self.cache else { return };
-        let leaves = cache.lock().push(id, tree);
-        drop_guarded(leaves.map(|(_, tree)| tree));
     }
 
     /// Loads a tree again after its commit was refused. If this worker still owns it, the tree was changed from outside
@@ -255,12 +242,5 @@ impl Trees {
         self.services.life.ends().await;
         self.tell_all(|| Signal::Kill);
         self.waiters.look_again(|_| true);
-    }
-}
-
-/// Drops a tree with its bodies; a panic of an author's `Drop` ends with it.
-fn drop_guarded(tree: Option<Box<LiveTree>>) {
-    if std::panic::catch_unwind(AssertUnwindSafe(|| drop(tree))).is_err() {
-        tracing::error!("a body panicked as it was dropped from the cache");
     }
 }

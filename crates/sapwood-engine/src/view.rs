@@ -1,6 +1,6 @@
 //! A whole tree for a reader: every node with what it waits on (G1, G2). Pure: rows in, view out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -139,16 +139,28 @@ impl TreeView {
         for (path, at, entry) in entries {
             timelines.entry(path).or_default().push((at, entry));
         }
-        let open: Vec<(Path, String, u32)> = invocations
-            .iter()
-            .filter(|node| !node.invocation.state.promise.is_settled())
-            .map(|node| (node.invocation.path.clone(), node.invocation.function.clone(), node.invocation.version))
-            .collect();
+        // By the parent, and by the invocation: each node looks at its own only.
+        let mut open: HashMap<Path, Vec<WaitsOn>> = HashMap::new();
+        for InvocationRow { invocation, .. } in &invocations {
+            if let Some(parent) = invocation.path.parent().filter(|_| !invocation.state.promise.is_settled()) {
+                open.entry(parent).or_default().push(WaitsOn::Call {
+                    path: invocation.path.clone(),
+                    function: invocation.function.clone(),
+                    version: invocation.version,
+                });
+            }
+        }
+        let mut due: HashMap<Path, Vec<Timer>> = HashMap::new();
+        for timer in timers {
+            due.entry(timer.path.clone()).or_default().push(timer);
+        }
         let nodes = invocations
             .into_iter()
             .map(|node| {
-                let timeline = timelines.remove(&node.invocation.path).unwrap_or_default();
-                node_view(&row, node, timeline, &open, &timers)
+                let path = &node.invocation.path;
+                let timeline = timelines.remove(path).unwrap_or_default();
+                let (open, due) = (open.remove(path).unwrap_or_default(), due.remove(path).unwrap_or_default());
+                node_view(&row, node, timeline, open, &due)
             })
             .collect();
         Self { row, nodes }
@@ -159,7 +171,7 @@ fn node_view(
     tree: &TreeRow,
     node: InvocationRow,
     timeline: Vec<(Timestamp, Entry)>,
-    open: &[(Path, String, u32)],
+    open: Vec<WaitsOn>,
     timers: &[Timer],
 ) -> NodeView {
     let waits_on = waits_on(tree, &node, &timeline, open, timers);
@@ -198,10 +210,10 @@ fn waits_on(
     tree: &TreeRow,
     node: &InvocationRow,
     timeline: &[(Timestamp, Entry)],
-    open: &[(Path, String, u32)],
+    open: Vec<WaitsOn>,
     timers: &[Timer],
 ) -> Vec<WaitsOn> {
-    let (path, state) = (&node.invocation.path, &node.invocation.state);
+    let state = &node.invocation.state;
     if state.promise.is_settled() {
         return Vec::new();
     }
@@ -209,18 +221,12 @@ fn waits_on(
         let reason = String::from_utf8_lossy(parked).into_owned();
         return vec![WaitsOn::Operator { reason }];
     }
-    let children = open.iter().filter(|(child, ..)| child.parent().as_ref() == Some(path));
     if matches!(state.promise, PromiseState::ReturnedOk | PromiseState::ReturnedErr) {
-        return vec![WaitsOn::Children { open: children.count() }];
+        return vec![WaitsOn::Children { open: open.len() }];
     }
-    let calls = children.map(|(path, function, version)| WaitsOn::Call {
-        path: path.clone(),
-        function: function.clone(),
-        version: *version,
-    });
-    let timers =
-        timers.iter().filter(|timer| timer.path == *path).map(|timer| timer_view(timer, state.attempt, timeline));
-    let mut waits: Vec<WaitsOn> = calls.chain(timers).collect();
+    let errors = last_errors(timers, timeline);
+    let timers = timers.iter().map(|timer| timer_view(timer, state.attempt, errors.get(&timer.position).copied()));
+    let mut waits: Vec<WaitsOn> = open.into_iter().chain(timers).collect();
     // The worker that claimed the tree lacked this version: the node waits for it, whatever else is due.
     let is_needed = tree
         .needs
@@ -242,31 +248,31 @@ fn runs(tree: &TreeRow) -> WaitsOn {
     }
 }
 
-fn timer_view(timer: &Timer, attempt: u32, timeline: &[(Timestamp, Entry)]) -> WaitsOn {
-    let last = |kind: EntryKind| {
-        timeline
-            .iter()
-            .rev()
-            .map(|(_, entry)| entry)
-            .find(|entry| entry.kind == kind && entry.position == timer.position)
-    };
+/// The last entry of each operation that waits for its next attempt: it has the error of the last one.
+fn last_errors<'t>(timers: &[Timer], timeline: &'t [(Timestamp, Entry)]) -> HashMap<Position, &'t Entry> {
+    if timers.iter().all(|timer| timer.kind == TimerKind::Sleep) {
+        return HashMap::new();
+    }
+    let is_retry = |entry: &&Entry| matches!(entry.kind, EntryKind::StepRetried | EntryKind::Retried);
+    timeline.iter().map(|(_, entry)| entry).filter(is_retry).map(|entry| (entry.position, entry)).collect()
+}
+
+fn timer_view(timer: &Timer, attempt: u32, last: Option<&Entry>) -> WaitsOn {
     let (position, until) = (timer.position, timer.due_at);
     match timer.kind {
         TimerKind::Sleep => WaitsOn::Sleep { position, until },
         TimerKind::StepRetry => {
-            let entry = last(EntryKind::StepRetried);
-            let error = entry.and_then(|entry| decode::<StepRetried>(&entry.payload).ok());
+            let error = last.and_then(|entry| decode::<StepRetried>(&entry.payload).ok());
             WaitsOn::StepRetry {
                 position,
-                name: entry.map(|entry| entry.name.clone()).unwrap_or_default(),
+                name: last.map(|entry| entry.name.clone()).unwrap_or_default(),
                 until,
-                attempt: entry.map_or(0, |entry| entry.attempt),
+                attempt: last.map_or(0, |entry| entry.attempt),
                 error: error.map(|payload| payload.message).unwrap_or_default(),
             }
         }
         TimerKind::FunctionRetry => {
-            let entry = last(EntryKind::Retried);
-            let error = entry.and_then(|entry| decode::<Retried>(&entry.payload).ok());
+            let error = last.and_then(|entry| decode::<Retried>(&entry.payload).ok());
             let error = error.map(|payload| payload.message).unwrap_or_default();
             WaitsOn::FunctionRetry { until, attempt: attempt.saturating_sub(1), error }
         }

@@ -238,8 +238,8 @@ async fn wraps(cx: &mut Cx<Probe>, transient: bool) -> Result<(), sapwood::Error
     let app = cx.dependencies();
     app.mark(format!("wraps {transient}"));
     let error = if transient { Trouble::busy("it") } else { Trouble::broken("it") };
-    // The last poll writes something, so that there is something to forget.
-    cx.emit(Probed { key: "wraps".to_owned() });
+    // The last poll draws a value, so that another attempt can end otherwise.
+    let _ = cx.random();
     Err(error.into())
 }
 
@@ -289,6 +289,7 @@ async fn emits_then_fails(cx: &mut Cx<Probe>) -> Result<(), Trouble> {
     let attempt = app.count("emits_then_fails");
     cx.step("before", async || Ok::<_, Trouble>(())).await?;
     cx.emit(Probed { key: format!("of attempt {}", app.count("emits_then_fails")) });
+    let _ = cx.uuid();
     if attempt < 3 { Err(Trouble::busy("it")) } else { Ok(()) }
 }
 

@@ -5,9 +5,11 @@ use sapwood::prelude::*;
 use sapwood_core::failure::CallFailureKind;
 use sapwood_engine::{EngineOptions, ResultError};
 use sapwood_tests::engine::{World, node};
+use sapwood_tests::front::with_faults;
+use sapwood_tests::logs;
 use sapwood_tests::probe::Probe;
 
-use super::{Probed, Trouble};
+use super::{HOUR, Probed, Trouble, quick};
 
 sapwood_tests::on_every_engine!(crate::engine::guards {
     a_tree_has_a_depth,
@@ -17,6 +19,10 @@ sapwood_tests::on_every_engine!(crate::engine::guards {
     a_recorded_value_has_a_size,
     an_event_has_a_size,
     within_the_limits_nothing_is_refused,
+    each_attempt_of_a_step_is_an_entry,
+    a_poll_writes_a_bounded_number_of_bytes,
+    what_ends_in_one_poll_is_cut_into_turns_of_a_bounded_size,
+    near_a_limit_a_warning_is_logged_once,
 });
 
 #[sapwood::function(retry(attempts = 3, backoff = "1ms..1ms"))]
@@ -60,7 +66,7 @@ async fn returns_bytes(_: &mut Cx<Probe>, size: usize) -> Result<String, Trouble
 }
 
 fn limits() -> Limits {
-    Limits { depth: 3, nodes: 12, fan_out: 8, entries: 10, payload_bytes: 500, event_bytes: 300 }
+    Limits { depth: 3, nodes: 12, fan_out: 8, entries: 10, payload_bytes: 500, event_bytes: 300, poll_bytes: 5_000 }
 }
 
 /// How a root ends that goes so far; with how often its body ran.
@@ -155,4 +161,105 @@ async fn within_the_limits_nothing_is_refused(world: &World) {
     }
     let (result, _) = goes_to(world, Limits { nodes: 6, ..limits() }, "nodes", 5).await;
     assert_eq!(result, Ok(5));
+}
+
+#[sapwood::function(retry(attempts = 1, backoff = "1ms..1ms"))]
+async fn tries_often(cx: &mut Cx<Probe>, attempts: u32) -> Result<(), Trouble> {
+    let app = cx.dependencies();
+    let step = async || {
+        app.mark("tries");
+        Err::<(), _>(Trouble::busy("it"))
+    };
+    cx.step("try", step).retry(quick(attempts)).await
+}
+
+/// A2: the tries of one step are entries like those of many.
+async fn each_attempt_of_a_step_is_an_entry(world: &World) {
+    let app = Probe::new();
+    let engine = world.launch_with(&app, EngineOptions { limits: limits(), ..world.options() }).await;
+    let tree = engine.start(tries_often(40)).await.expect("a tree");
+    let error = tree.result().await.expect_err("too many").to_string();
+    assert!(error.contains("step try: entries would be 11, the limit is 10"), "{error}");
+    assert_eq!(app.count("tries"), 10, "the tenth attempt is the last: one entry each, and none for another");
+    // One entry for its result, and nine for the attempts before it.
+    let within = engine.start(tries_often(10)).await.expect("a tree").result().await.expect_err("it fails");
+    assert!(within.to_string().contains("it is busy"), "{within}");
+}
+
+#[sapwood::function]
+async fn writes_at_once(cx: &mut Cx<Probe>, calls: usize, pause: bool) -> Result<usize, Trouble> {
+    let mut open = Vec::new();
+    for _ in 0..calls {
+        open.push(cx.call(bounded_by_bytes("x".repeat(400))));
+        if pause {
+            cx.step("pause", async || Ok::<_, Trouble>(())).await?;
+        }
+    }
+    Ok(futures::future::try_join_all(open).await?.len())
+}
+
+/// A2: what is written between two awaits goes into one commit, and has a size.
+async fn a_poll_writes_a_bounded_number_of_bytes(world: &World) {
+    let app = Probe::new();
+    let limits = Limits { nodes: 100, fan_out: 100, entries: 100, poll_bytes: 5_000, ..limits() };
+    let engine = world.launch_with(&app, EngineOptions { limits, ..world.options() }).await;
+    let tree = engine.start(writes_at_once(20, false)).await.expect("a tree");
+    let error = tree.result().await.expect_err("too much").to_string();
+    let bytes = 13 * (400 + r#"{"text":""}"#.len());
+    let expected = format!("call bounded_by_bytes: bytes of one poll would be {bytes}, the limit is 5000");
+    assert!(error.contains(&expected), "{error}");
+    assert_eq!(engine.start(writes_at_once(20, true)).await.expect("a tree").result().await.expect("a result"), 20);
+}
+
+#[sapwood::function]
+async fn ends_much_at_once(cx: &mut Cx<Probe>, steps: usize) -> Result<usize, Trouble> {
+    let app = cx.dependencies();
+    let large = || async {
+        app.pass("large").await;
+        Ok::<_, Trouble>("x".repeat(1_000_000))
+    };
+    let steps: Vec<_> = (0..steps).map(|_| cx.step("large", large)).collect();
+    let all = futures::future::try_join_all(steps).await?;
+    cx.sleep(HOUR).await;
+    Ok(all.iter().map(String::len).sum())
+}
+
+/// A2: results that come at once are committed one turn after another, and none of them is lost.
+async fn what_ends_in_one_poll_is_cut_into_turns_of_a_bounded_size(world: &World) {
+    const STEPS: usize = 40;
+    const LARGEST: usize = 10_000_000;
+    let app = Probe::new();
+    let (store, faults) = with_faults(world.store().another().await);
+    let engine = world.launch_on(&app, store, world.options()).await;
+    app.open("large", STEPS);
+    let tree = engine.start(ends_much_at_once(STEPS)).await.expect("a tree");
+    world.tree_suspended(&engine, tree.id()).await;
+    let sizes: Vec<usize> =
+        faults.turns().iter().map(|turn| turn.entries.iter().map(|(_, entry)| entry.payload.len()).sum()).collect();
+    assert!(sizes.iter().all(|size| *size < LARGEST), "{sizes:?}");
+    assert!(sizes.iter().sum::<usize>() >= STEPS * 1_000_000, "{sizes:?}");
+    world.advance(HOUR).await;
+    assert_eq!(tree.result().await.expect("a result"), STEPS * 1_000_000);
+}
+
+/// A2: from four fifths of a limit on, once in a tree for each limit.
+async fn near_a_limit_a_warning_is_logged_once(world: &World) {
+    logs::begin();
+    for (what, size, expected) in [
+        ("depth", 3, "depth"),
+        ("fan-out", 8, "fan-out"),
+        ("nodes", 10, "nodes"),
+        ("entries", 9, "entries"),
+        ("input", 450, "payload bytes"),
+        ("event", 260, "event bytes"),
+    ] {
+        let app = Probe::new();
+        let limits = if what == "nodes" { Limits { fan_out: 50, ..limits() } } else { limits() };
+        let engine = world.launch_with(&app, EngineOptions { limits, ..world.options() }).await;
+        let tree = engine.start(bounded(what.to_owned(), size)).await.expect("a tree");
+        tree.result().await.expect("within the limits");
+        let warned: Vec<_> = logs::of(&tree.id().to_string());
+        let about = |bound: &str| warned.iter().filter(|line| line.contains(&format!("of a tree: {bound}"))).count();
+        assert_eq!(about(expected), 1, "{what}: {warned:?}");
+    }
 }

@@ -27,6 +27,8 @@ pub enum Fault {
     DiesAfter,
     /// The commit waits for [`StoreFaults::release`].
     Held,
+    /// The data of the commit is refused for good: nothing is applied.
+    Refused,
 }
 
 /// Which faults happen when, and what was seen.

@@ -19,7 +19,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::report::{Fresh, Notice, Report, RetryBasis, Stand, StartOrder, StepEnd, Stop, Work};
-use crate::facts::Facts;
+use super::steps::{StepState, Steps};
+use super::waker::wake_expected;
+use crate::facts::{Bound, Facts};
 use crate::payload::{self, BodyResult, Parked, ParkedCode};
 use crate::replay::{Asked, Completion, OpKind, RecordedOperation, Replay, Script};
 
@@ -31,18 +33,6 @@ pub(crate) enum StepPoll {
     Run,
     /// Wait.
     Wait,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum StepState {
-    /// Waits until everything recorded is durable and the driver lets it begin.
-    Wanted,
-    /// Waits until its next attempt is due.
-    BackingOff,
-    /// An attempt is under way.
-    InFlight,
-    /// An attempt is over and not recorded yet.
-    Ended,
 }
 
 /// What one body and its driver share.
@@ -65,8 +55,10 @@ struct State {
     ending: bool,
     /// The waker that each awaited handle was polled with last.
     wakers: HashMap<Position, Waker>,
+    /// Wakes the body itself: what stops it from outside of its poll is acted on in a poll.
+    body: Option<Waker>,
     /// Steps that were polled and have no result.
-    steps: HashMap<Position, StepState>,
+    steps: Steps,
     /// Starts that wait for everything recorded to be durable.
     orders: HashMap<Position, StartOrder>,
     /// Starts that the driver has taken and that are not completed.
@@ -75,6 +67,12 @@ struct State {
     attempts: HashMap<Position, u32>,
     /// Calls made so far, for the limit.
     calls: usize,
+    /// Journal entries so far, with those to come of what was asked for.
+    entries: usize,
+    /// Bytes that the poll under way has written so far.
+    poll_bytes: usize,
+    /// Bytes of results that the body was given, and may hold.
+    held_bytes: usize,
     /// Where the body asked for its last operation.
     last_asked: Option<&'static Location<'static>>,
     /// What the poll under way has done so far.
@@ -88,12 +86,12 @@ pub(crate) struct StopMarker;
 
 impl Cell {
     pub(crate) fn new(facts: Arc<Facts>, path: Path, replay: Replay, backing_off: &[Position]) -> Self {
-        let steps = backing_off.iter().map(|position| (*position, StepState::BackingOff)).collect();
         let state = State {
             script: Script::new(replay.record),
             attempts: replay.step_attempts,
             calls: replay.calls,
-            steps,
+            entries: replay.spent_entries,
+            steps: Steps::backing_off(backing_off),
             ..State::default()
         };
         Self { facts, path, state: Mutex::new(state) }
@@ -123,16 +121,21 @@ impl Cell {
             let position = state.script.next_position();
             self.stop_unrecordable(state, &message, position, asked.location);
         }
-        let limit = self.facts.limits.entries;
-        let count = state.script.next_position() as usize + 1;
-        if count > limit.saturating_add(state.calls) {
-            self.stop_for_limit(state, format!("{} {}", asked.kind.name(), asked.name), "entries", count, limit);
+        state.entries += asked.kind.entries();
+        let (entries, limit) = (state.entries, self.facts.limits.entries);
+        if entries > limit {
+            self.stop_for_limit(state, asked.title(), "entries", entries, limit);
         }
+        self.facts.warn_near(Bound::Entries, entries, limit);
         if let Some(input) = asked.input {
             state = self.check_payload(state, asked.kind, asked.name, input.len());
         }
         match state.script.ask(asked) {
-            Ok(answer) => answer,
+            Ok((position, recorded)) => {
+                let completion = recorded.as_ref().and_then(|recorded| recorded.completion.as_ref());
+                state.held_bytes += completion.map_or(0, |(_, completion)| completion.len());
+                (position, recorded)
+            }
             Err(violation) => self.stop(state, Stop::Parked(violation)),
         }
     }
@@ -144,13 +147,31 @@ impl Cell {
         name: &str,
         bytes: usize,
     ) -> MutexGuard<'a, State> {
-        let (what, limit) = match kind {
-            OpKind::Emit => ("event bytes", self.facts.limits.event_bytes),
-            _ => ("payload bytes", self.facts.limits.payload_bytes),
+        let (bound, limit) = match kind {
+            OpKind::Emit => (Bound::EventBytes, self.facts.limits.event_bytes),
+            _ => (Bound::PayloadBytes, self.facts.limits.payload_bytes),
         };
         if bytes > limit {
-            self.stop_for_limit(state, format!("{} {name}", kind.name()), what, bytes, limit);
+            self.stop_for_limit(state, format!("{} {name}", kind.name()), bound.name(), bytes, limit);
         }
+        self.facts.warn_near(bound, bytes, limit);
+        state
+    }
+
+    /// Counts what a poll writes; all of it goes into one turn, whatever the operations are. Stops the body at the
+    /// limit.
+    fn write<'a>(
+        &self,
+        mut state: MutexGuard<'a, State>,
+        operation: impl FnOnce() -> String,
+        bytes: usize,
+    ) -> MutexGuard<'a, State> {
+        state.poll_bytes += bytes;
+        let (found, limit) = (state.poll_bytes, self.facts.limits.poll_bytes);
+        if found > limit {
+            self.stop_for_limit(state, operation(), Bound::PollBytes.name(), found, limit);
+        }
+        self.facts.warn_near(Bound::PollBytes, found, limit);
         state
     }
 
@@ -163,14 +184,24 @@ impl Cell {
             let (found, limit) = (state.calls, limits.fan_out);
             self.stop_for_limit(state, format!("call {function}"), "fan-out", found, limit);
         }
+        self.facts.warn_near(Bound::FanOut, state.calls, limits.fan_out);
         if self.path.depth() + 1 > limits.depth {
             let (found, limit) = (self.path.depth() + 1, limits.depth);
             self.stop_for_limit(state, format!("call {function}"), "depth", found, limit);
         }
+        self.facts.warn_near(Bound::Depth, self.path.depth() + 1, limits.depth);
+        state = self.write(state, || format!("call {function}"), input.len());
         state.report.fresh.push(Fresh::Call { position, function, version, input });
     }
 
-    /// Adds any other operation that is recorded after the poll.
+    /// Adds an event, which is recorded after the poll.
+    pub(crate) fn emit(&self, position: Position, event: Box<OutboxEvent>) {
+        let mut state = self.state.lock();
+        state = self.write(state, || format!("emit {}", event.cloud_type), event.content.len());
+        state.report.fresh.push(Fresh::Emit { position, event });
+    }
+
+    /// Adds an operation without an input of the author's, which is recorded after the poll.
     pub(crate) fn fresh(&self, fresh: Fresh) {
         self.state.lock().report.fresh.push(fresh);
     }
@@ -209,7 +240,10 @@ impl Cell {
         location: &'static Location<'static>,
     ) -> Option<Completion> {
         let mut state = self.enter("an awaited handle", location);
-        state.poll(position, waker)
+        let (completion, stale) = state.poll(position, waker);
+        drop(state);
+        drop(stale);
+        completion
     }
 
     /// Polls the handle of a start. The first poll orders the start, so one that is never awaited is never made.
@@ -221,10 +255,12 @@ impl Cell {
         order: &StartOrder,
     ) -> Option<Completion> {
         let mut state = self.enter("an awaited handle", location);
-        let completion = state.poll(position, waker);
+        let (completion, stale) = state.poll(position, waker);
         if completion.is_none() && !state.script.is_complete(position) && !state.orders_in_flight.contains(&position) {
             state.orders.entry(position).or_insert_with(|| order.clone());
         }
+        drop(state);
+        drop(stale);
         completion
     }
 
@@ -236,19 +272,14 @@ impl Cell {
         location: &'static Location<'static>,
     ) -> StepPoll {
         let mut state = self.enter("an awaited step", location);
-        if let Some(completion) = state.poll(position, waker) {
-            return StepPoll::Ready(completion);
-        }
-        if state.script.is_complete(position) {
-            return StepPoll::Wait;
-        }
-        match *state.steps.entry(position).or_insert(StepState::Wanted) {
-            StepState::InFlight => {
-                state.in_step = true;
-                StepPoll::Run
-            }
-            StepState::Wanted | StepState::BackingOff | StepState::Ended => StepPoll::Wait,
-        }
+        let (completion, stale) = state.poll(position, waker);
+        let polled = match completion {
+            Some(completion) => StepPoll::Ready(completion),
+            None => state.poll_open_step(position),
+        };
+        drop(state);
+        drop(stale);
+        polled
     }
 
     /// Ends what [`StepPoll::Run`] began, with the result if the attempt has ended.
@@ -278,6 +309,7 @@ impl Cell {
             let limit = self.facts.limits.payload_bytes;
             self.stop_for_limit(state, operation, "payload bytes", bytes, limit);
         }
+        self.facts.warn_near(Bound::PayloadBytes, bytes, self.facts.limits.payload_bytes);
         let attempt = state.attempts.get(&position).copied().unwrap_or(0) + 1;
         let environment = &self.facts.environment;
         let wait = match &result {
@@ -286,7 +318,16 @@ impl Cell {
         };
         let retry_at = wait.map(|wait| after(environment.now(), wait));
         let name = state.script.name(position).to_owned();
-        state.steps.insert(position, StepState::Ended);
+        if retry_at.is_some() {
+            // Beside the entry of its result, each attempt that is followed by another has one of its own.
+            state.entries += 1;
+            let (entries, limit) = (state.entries, self.facts.limits.entries);
+            if entries > limit {
+                self.stop_for_limit(state, format!("step {name}"), Bound::Entries.name(), entries, limit);
+            }
+            self.facts.warn_near(Bound::Entries, entries, limit);
+        }
+        state.steps.set(position, StepState::Ended);
         state.report.steps_ended.push(StepEnd { position, name, attempt, result, retry_at });
     }
 
@@ -297,12 +338,15 @@ impl Cell {
         if state.ending || state.polled_by.is_none() {
             return;
         }
-        state.wakers.remove(&position);
-        state.steps.remove(&position);
+        let stale = state.wakers.remove(&position);
+        state.steps.remove(position);
         state.orders.remove(&position);
         if state.script.dropped(position) {
+            state.entries += 1;
             state.report.fresh.push(Fresh::Drop { position });
         }
+        drop(state);
+        drop(stale);
     }
 
     /// The stored form of a value that the body gives to `what`. Stops the body if it could not be read back (R6).
@@ -388,11 +432,44 @@ impl Cell {
     fn stop(&self, mut state: MutexGuard<'_, State>, stop: Stop) -> ! {
         state.stop.get_or_insert(stop);
         state.ending = true;
+        // Outside of the body's own poll nobody else would look at it.
+        let body = state.body.clone().filter(|_| state.polled_by.is_none());
         drop(state);
+        if let Some(body) = body {
+            wake_expected(&body);
+        }
         std::panic::resume_unwind(Box::new(StopMarker))
     }
 
     // ---- the driver's side ----------------------------------------------------------------------------------------
+
+    /// The waker of the body.
+    pub(super) fn set_body(&self, body: Waker) {
+        self.state.lock().body = Some(body);
+    }
+
+    /// Something woke the body that is neither itself nor a step of it nor the engine (R10). With a step in flight, that
+    /// may have been a task of the step; else the body is stopped, because a replay would not see it.
+    pub(super) fn woken_by_another(&self) {
+        let mut state = self.state.lock();
+        if state.is_in_flight() {
+            return self.facts.warn_foreign(&self.path, &state.location());
+        }
+        let message = "something woke the body that is not durable, so that a replay would not see it: await only what \
+                       `cx` gives, or do it in a step";
+        let parked = Parked::new(ParkedCode::ForeignAwait, message, state.script.next_position(), state.location());
+        state.stop.get_or_insert(Stop::Parked(parked));
+    }
+
+    /// Whether the body was stopped outside of its poll: it is not polled again.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.state.lock().stop.is_some()
+    }
+
+    /// Bytes of results that the body was given, and may hold.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.state.lock().held_bytes
+    }
 
     /// Begins a poll; with `deliver`, makes the next completion ready.
     pub(super) fn begin_poll(&self, deliver: bool) {
@@ -407,7 +484,7 @@ impl Cell {
         let waker = offered.and_then(|position| state.wakers.get(&position).cloned());
         drop(state);
         if let Some(waker) = waker {
-            waker.wake();
+            wake_expected(&waker);
         }
     }
 
@@ -417,10 +494,13 @@ impl Cell {
         let mut state = self.state.lock();
         state.polled_by = None;
         state.in_step = false;
+        state.poll_bytes = 0;
         state.script.end_of_poll();
+        state.steps.take_back();
         let mut report = std::mem::take(&mut state.report);
-        for end in &mut report.steps_ended {
-            // The body may have dropped the handle after the attempt ended, in the same poll.
+        for end in report.steps_ended.iter_mut().filter(|_| waits) {
+            // The body may have dropped the handle after the attempt ended, in the same poll. The drops of a body that has
+            // ended are judged with its end.
             end.retry_at = end.retry_at.filter(|_| !state.script.is_done(end.position));
         }
         if report.fresh.iter().any(|fresh| matches!(fresh, Fresh::Sleep { .. })) {
@@ -442,7 +522,7 @@ impl Cell {
             position: state.script.next_position(),
             location: state.last_asked,
             forgotten: state.script.forgettable(),
-            asked: state.script.asked_in_last_poll(),
+            drew: report.fresh.iter().any(|fresh| matches!(fresh, Fresh::Value { .. })),
             ..RetryBasis::default()
         };
         AfterPoll { report, how: How::Ended { unasked: state.unasked(), retry } }
@@ -455,7 +535,8 @@ impl Cell {
         for notice in notices {
             match notice {
                 Notice::Completed { position, number, completion } => {
-                    state.steps.remove(&position);
+                    state.held_bytes += completion.len();
+                    state.steps.remove(position);
                     state.orders_in_flight.remove(&position);
                     state.script.complete(position, number, completion);
                 }
@@ -463,12 +544,12 @@ impl Cell {
                     state.attempts.insert(position, attempt);
                     // The handle may have been dropped while the end of the attempt waited for a commit.
                     if !state.script.is_done(position) {
-                        state.steps.insert(position, StepState::BackingOff);
+                        state.steps.set(position, StepState::BackingOff);
                     }
                 }
                 Notice::RetryDue { position } => {
-                    if state.steps.get(&position) == Some(&StepState::BackingOff) {
-                        state.steps.insert(position, StepState::Wanted);
+                    if state.steps.state(position) == Some(StepState::BackingOff) {
+                        state.steps.set(position, StepState::Wanted);
                     }
                 }
                 Notice::StartFailed { position } => {
@@ -479,41 +560,38 @@ impl Cell {
         }
         if !wakers.is_empty() {
             drop(state);
-            wakers.into_iter().for_each(Waker::wake);
+            wakers.iter().for_each(wake_expected);
             state = self.state.lock();
         }
         state.stand(is_woken())
     }
 
-    /// Lets every wanted step begin, and takes the starts that were ordered, because everything recorded is durable.
-    /// `None` if the body goes on by itself first: it may yet drop the handles of what it wants. `raise` is called before
-    /// the handles are woken.
-    pub(super) fn grant(
-        &self,
-        is_woken: impl FnOnce() -> bool,
-        raise: impl FnOnce(),
-    ) -> Option<Vec<(Position, StartOrder)>> {
+    /// Lets every wanted step begin in the next poll, and takes the starts that were ordered, because everything recorded
+    /// is durable. `None` if the body goes on by itself first: it may yet drop the handles of what it wants. `raise` is
+    /// called before the handles are woken.
+    pub(super) fn grant(&self, goes_on: bool, raise: impl FnOnce()) -> Option<Vec<(Position, StartOrder)>> {
         let mut state = self.state.lock();
-        if is_woken() || state.script.has_offer() {
+        if goes_on || state.script.has_offer() {
             return None;
         }
-        let mut wakers = Vec::new();
-        let State { steps, wakers: known, .. } = &mut *state;
-        for (position, step) in steps.iter_mut().filter(|(_, step)| **step == StepState::Wanted) {
-            *step = StepState::InFlight;
-            wakers.extend(known.get(position).cloned());
-        }
+        let granted = state.steps.grant();
+        let wakers: Vec<Waker> = granted.iter().filter_map(|position| state.wakers.get(position).cloned()).collect();
         let orders: Vec<_> = state.orders.drain().collect();
         state.orders_in_flight.extend(orders.iter().map(|(position, _)| *position));
         drop(state);
         raise();
-        wakers.into_iter().for_each(Waker::wake);
+        wakers.iter().for_each(wake_expected);
         Some(orders)
     }
 
     /// Whether a start ordered by this body is in flight.
     pub(super) fn awaits_start(&self, position: Position) -> bool {
         self.state.lock().orders_in_flight.contains(&position)
+    }
+
+    /// Whether the body has dropped the handle of an operation, or has its result.
+    pub(super) fn is_done(&self, position: Position) -> bool {
+        self.state.lock().script.is_done(position)
     }
 
     /// From now on the drops of handles do not count.
@@ -539,20 +617,39 @@ pub(super) enum How {
 }
 
 impl State {
-    fn poll(&mut self, position: Position, waker: &Waker) -> Option<Completion> {
+    /// Polls a handle: its completion, if it is the ready one, and a waker that it no longer needs. To drop a waker may
+    /// run an author's code, so it is dropped without the lock.
+    fn poll(&mut self, position: Position, waker: &Waker) -> (Option<Completion>, Option<Waker>) {
         let completion = self.script.polled(position);
-        match &completion {
-            Some(_) => {
-                self.wakers.remove(&position);
-            }
-            None => match self.wakers.get_mut(&position) {
-                Some(known) => known.clone_from(waker),
-                None => {
-                    self.wakers.insert(position, waker.clone());
-                }
-            },
+        let stale = match &completion {
+            Some(_) => self.wakers.remove(&position),
+            None if self.wakers.get(&position).is_some_and(|known| known.will_wake(waker)) => None,
+            None => self.wakers.insert(position, waker.clone()),
+        };
+        (completion, stale)
+    }
+
+    /// Polls the handle of a step that is not ready.
+    fn poll_open_step(&mut self, position: Position) -> StepPoll {
+        if self.script.is_complete(position) {
+            return StepPoll::Wait;
         }
-        completion
+        match self.steps.state(position) {
+            // What this poll wrote before is not durable, and the closure may depend on it (R12).
+            Some(StepState::Granted) if !self.report.fresh.is_empty() => self.steps.set(position, StepState::Wanted),
+            Some(StepState::Granted) => {
+                self.steps.set(position, StepState::InFlight);
+                self.in_step = true;
+                return StepPoll::Run;
+            }
+            Some(StepState::InFlight) => {
+                self.in_step = true;
+                return StepPoll::Run;
+            }
+            Some(StepState::Wanted | StepState::BackingOff | StepState::Ended) => {}
+            None => self.steps.set(position, StepState::Wanted),
+        }
+        StepPoll::Wait
     }
 
     /// What the record has and the body, now waiting or returned, never asked for.
@@ -566,12 +663,17 @@ impl State {
         self.last_asked.map(ToString::to_string).unwrap_or_default()
     }
 
+    /// Whether an attempt of a step, or a start, is under way or not recorded yet.
+    fn is_in_flight(&self) -> bool {
+        self.steps.is_any_in_flight() || !self.orders_in_flight.is_empty()
+    }
+
     /// How the body goes on, if it waits.
     fn stand(&self, is_woken: bool) -> (Stand, Work) {
-        let in_flight = |step: &StepState| matches!(step, StepState::InFlight | StepState::Ended);
         let work = Work {
-            is_wanted: !self.orders.is_empty() || self.steps.values().any(|step| *step == StepState::Wanted),
-            is_in_flight: !self.orders_in_flight.is_empty() || self.steps.values().any(in_flight),
+            is_wanted: self.steps.is_any_wanted() || !self.orders.is_empty(),
+            is_in_flight: self.is_in_flight(),
+            awaits_another: self.script.awaits_another(),
         };
         let stand = if self.script.has_offer() {
             Stand::Offered
@@ -579,9 +681,9 @@ impl State {
             Stand::Woken
         } else if let Some(parked) = self.unasked() {
             Stand::Stuck(parked)
-        } else if work != Work::default() {
+        } else if work.is_wanted || work.is_in_flight {
             Stand::Working
-        } else if !self.script.has_open() {
+        } else if !work.awaits_another && !self.steps.is_any_backing_off() {
             let message =
                 "the body waits for something that is not durable: await only what `cx` gives, or do it in a step";
             let location = self.location();

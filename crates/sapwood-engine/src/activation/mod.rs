@@ -7,7 +7,12 @@
 mod cell;
 mod poll;
 mod report;
+mod steps;
+mod waker;
 
 pub(crate) use cell::{Cell, StepPoll};
-pub(crate) use poll::{Activation, Body, BodyWaker, Wakes};
-pub(crate) use report::{Finish, Fresh, Notice, Polled, Report, RetryBasis, Stand, StartOrder, StepEnd, Work};
+pub(crate) use poll::{Activation, Body, panic_message};
+#[cfg(test)]
+pub(crate) use report::RetryBasis;
+pub(crate) use report::{Finish, Fresh, Notice, Polled, Report, Stand, StartOrder, StepEnd, Work};
+pub(crate) use waker::{BodyWaker, StepWaker, Wakes};

@@ -1,89 +1,69 @@
 //! Polls a body: with a waker of ours, outside of tokio's budget, and with panics caught.
 
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 
 use futures::future::BoxFuture;
 use sapwood_core::Position;
 use sapwood_core::json::NotRecordable;
 
-use super::cell::{Cell, How};
+use super::cell::{Cell, How, StopMarker};
 use super::report::{Finish, Notice, Polled, Report, RetryBasis, Stand, StartOrder, Stop, Work};
+use super::waker::BodyWaker;
 use crate::payload::{BodyResult, Parked, ParkedCode};
 
 /// The future of a function's body.
 pub(crate) type Body = BoxFuture<'static, Result<BodyResult, NotRecordable>>;
 
-/// Receives the wakes of bodies; a trait, so that a body knows nothing of its driver's mailbox.
-pub(crate) trait Wakes: Send + Sync {
-    /// The body of node `node` wants to be polled.
-    fn woken(&self, node: u32);
-}
-
-/// The waker of one body. While it is raised, a further wake sends nothing.
-pub(crate) struct BodyWaker {
-    node: u32,
-    raised: AtomicBool,
-    wakes: Arc<dyn Wakes>,
-}
-
-impl BodyWaker {
-    pub(crate) fn new(node: u32, wakes: Arc<dyn Wakes>) -> Arc<Self> {
-        Arc::new(Self { node, raised: AtomicBool::new(false), wakes })
-    }
-}
-
-impl Wake for BodyWaker {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        if !self.raised.swap(true, Ordering::AcqRel) {
-            self.wakes.woken(self.node);
-        }
-    }
-}
+/// How often in a row a body may wake itself before it gets a completion all the same: far more than the branches of a
+/// body tell each other, few enough that one that wakes itself without end holds up nothing.
+const REACTIONS: u32 = 64;
 
 /// A body in memory. After a poll, and after news of its operations, it reports how it goes on.
 pub(crate) struct Activation {
     cell: Arc<Cell>,
-    body: Body,
-    /// Its waker, to see whether it is raised.
+    /// `None` only while it is dropped.
+    body: Option<Body>,
+    /// Its waker, which knows who woke it.
     state: Arc<BodyWaker>,
     /// The same waker, in the form that a poll takes.
     waker: Waker,
+    /// In how many polls in a row it woke itself.
+    reactions: u32,
 }
 
 impl Activation {
     pub(crate) fn new(cell: Arc<Cell>, body: Body, state: Arc<BodyWaker>) -> Self {
         let waker = Waker::from(Arc::clone(&state));
-        Self { cell, body, state, waker }
+        cell.set_body(waker.clone());
+        Self { cell, body: Some(body), state, waker, reactions: 0 }
     }
 
     /// Polls the body once. With `deliver`, the poll makes the next completion ready, unless the body woke itself. Then
     /// it first reacts to its own wake, so that a replay, which has more completions to deliver, takes the same polls.
     pub(crate) fn poll(&mut self, deliver: bool) -> (Polled, Report) {
-        let deliver = deliver && !self.is_woken();
+        let deliver = deliver && !self.reacts_first();
+        self.reactions = if self.state.is_by_itself() { self.reactions + 1 } else { 0 };
+        if self.state.take_by_another() {
+            self.cell.woken_by_another();
+        }
         // This poll answers every wake that was raised before it begins, so the driver need not be told of those.
-        self.state.raised.store(true, Ordering::Release);
+        self.state.raise();
         self.cell.begin_poll(deliver);
-        // Acquire pairs with the Release of the thread that raised the waker: the poll sees what it did before that.
-        self.state.raised.swap(false, Ordering::AcqRel);
-        let mut context = Context::from_waker(&self.waker);
-        // After a panic the body is dropped, so nothing looks at what the panic left half done.
-        let polled = std::panic::catch_unwind(AssertUnwindSafe(|| {
-            let body = std::pin::pin!(tokio::task::coop::unconstrained(self.body.as_mut()));
-            body.poll(&mut context)
-        }));
+        self.state.lower();
+        let polled = if self.cell.is_stopped() { Ok(Poll::Pending) } else { self.poll_body() };
         let waits = matches!(polled, Ok(Poll::Pending));
-        let after = self.cell.end_poll(waits, || self.is_woken());
+        let after = self.cell.end_poll(waits, || self.state.is_raised());
         let polled = match (after.how, polled) {
             (How::Stopped(Stop::Parked(parked)), _) => Polled::Finished(Finish::Parked(parked)),
             (How::Stopped(Stop::Limit(limit)), _) => Polled::Finished(Finish::Limited(limit)),
             (How::Waits(stand, work), _) => Polled::Pending(stand, work),
+            (How::Ended { retry, .. }, Err(payload)) if payload.is::<StopMarker>() => {
+                let message = "it polled a handle of another function's body: handles stay in the body that made them";
+                let parked = Parked::new(ParkedCode::Misuse, message, retry.position, retry.location());
+                Polled::Finished(Finish::Parked(parked))
+            }
             (How::Ended { retry, .. }, Err(payload)) => {
                 Polled::Finished(Finish::Panicked(panic_message(payload.as_ref()), self.with_chance(retry)))
             }
@@ -103,19 +83,27 @@ impl Activation {
         (polled, after.report)
     }
 
-    /// Tells the body what became of its operations; returns how it goes on then.
-    pub(crate) fn tell(&mut self, notices: Vec<Notice>) -> (Stand, Work) {
-        self.cell.tell(notices, || self.is_woken())
+    fn poll_body(&mut self) -> std::thread::Result<Poll<Result<BodyResult, NotRecordable>>> {
+        let mut context = Context::from_waker(&self.waker);
+        let Some(body) = &mut self.body else { return Ok(Poll::Pending) };
+        // After a panic the body is dropped, so nothing looks at what the panic left half done.
+        self.state.polled(|| {
+            catch_unwind(AssertUnwindSafe(|| {
+                std::pin::pin!(tokio::task::coop::unconstrained(body.as_mut())).poll(&mut context)
+            }))
+        })
     }
 
-    /// Lets every wanted step begin, and takes the starts that were ordered, because everything recorded is durable.
-    /// `None` if the body goes on by itself first.
+    /// Tells the body what became of its operations; returns how it goes on then.
+    pub(crate) fn tell(&mut self, notices: Vec<Notice>) -> (Stand, Work) {
+        self.cell.tell(notices, || self.state.is_raised())
+    }
+
+    /// Lets every wanted step begin in the next poll, and takes the starts that were ordered, because everything recorded
+    /// is durable. `None` if the body goes on by itself first.
     pub(crate) fn grant(&mut self) -> Option<Vec<(Position, StartOrder)>> {
-        self.cell.grant(
-            || self.is_woken(),
-            // The driver polls next, and that poll spends this wake: it need not be told of it.
-            || self.state.raised.store(true, Ordering::Release),
-        )
+        // The driver polls next, and that poll spends this wake: it need not be told of it.
+        self.cell.grant(self.reacts_first(), || self.state.raise())
     }
 
     /// Whether a start that this body ordered is in flight.
@@ -123,24 +111,42 @@ impl Activation {
         self.cell.awaits_start(position)
     }
 
+    /// Whether the body has dropped the handle of an operation, or has its result.
+    pub(crate) fn is_done(&self, position: Position) -> bool {
+        self.cell.is_done(position)
+    }
+
+    /// What it takes of memory at most, in bytes, as far as that is known: its future, and what it was given.
+    pub(crate) fn bytes(&self) -> usize {
+        self.body.as_ref().map_or(0, |body| std::mem::size_of_val(&**body)) + self.cell.held_bytes()
+    }
+
+    /// Whether the body woke itself, and reacts to that before anything else happens to it.
+    fn reacts_first(&self) -> bool {
+        self.state.is_by_itself() && self.reactions < REACTIONS
+    }
+
     fn with_chance(&self, retry: RetryBasis) -> RetryBasis {
         let environment = &self.cell.facts().environment;
         RetryBasis { ended_at: environment.now(), fraction: environment.fraction(), ..retry }
     }
-
-    /// Whether the body asked to be polled again since the last poll began.
-    fn is_woken(&self) -> bool {
-        self.state.raised.load(Ordering::Acquire)
-    }
 }
 
 impl Drop for Activation {
+    /// Drops the body. Its own values are dropped with it, and their `Drop` is an author's code, which may panic: that
+    /// ends here, and concerns nothing else.
     fn drop(&mut self) {
         self.cell.end();
+        let body = self.body.take();
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(body))) {
+            let (tree, path, message) = (self.cell.facts().tree, self.cell.path(), panic_message(payload.as_ref()));
+            tracing::error!(%tree, %path, "a value of the body panicked as it was dropped: {message}");
+        }
     }
 }
 
-fn panic_message(payload: &(dyn std::any::Any + Send)) -> String {
+/// What a panic says.
+pub(crate) fn panic_message(payload: &(dyn std::any::Any + Send)) -> String {
     if let Some(text) = payload.downcast_ref::<&str>() {
         (*text).to_owned()
     } else if let Some(text) = payload.downcast_ref::<String>() {

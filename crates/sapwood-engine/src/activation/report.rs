@@ -39,6 +39,16 @@ pub(crate) struct StepEnd {
     pub(crate) retry_at: Option<Timestamp>,
 }
 
+impl StepEnd {
+    /// The size of its result, or of its error.
+    pub(crate) fn bytes(&self) -> usize {
+        match &self.result {
+            Ok(value) => value.len(),
+            Err(error) => error.error.len() + error.message.len(),
+        }
+    }
+}
+
 /// A consumer's order to start a root, once everything recorded is durable.
 #[derive(Debug, Clone)]
 pub(crate) struct StartOrder {
@@ -96,14 +106,19 @@ pub(crate) struct RetryBasis {
     pub(crate) location: Option<&'static Location<'static>>,
     /// Failed steps after whose delivery nothing was recorded: a retry runs them again.
     pub(crate) forgotten: Vec<Position>,
-    /// Whether the last poll asked for any operation.
-    pub(crate) asked: bool,
+    /// Whether the last poll drew a value: a retry draws another.
+    pub(crate) drew: bool,
     /// When the attempt ended, and a random fraction in `0.0..1.0`; only of an error that may be retried.
     pub(crate) ended_at: Timestamp,
     pub(crate) fraction: f64,
 }
 
 impl RetryBasis {
+    /// Whether another attempt could end otherwise than with the same error.
+    pub(crate) const fn can_end_otherwise(&self) -> bool {
+        self.drew || !self.forgotten.is_empty()
+    }
+
     /// Where the body asked for its last operation, as `file:line:column`; empty if it has asked for none.
     pub(crate) fn location(&self) -> String {
         self.location.map(ToString::to_string).unwrap_or_default()
@@ -132,6 +147,16 @@ pub(crate) struct Work {
     pub(crate) is_wanted: bool,
     /// An attempt of a step, or a start, is under way or not recorded yet.
     pub(crate) is_in_flight: bool,
+    /// It awaits a call, a sleep or a promise, perhaps beside its own work.
+    pub(crate) awaits_another: bool,
+}
+
+impl Work {
+    /// Whether the slot of the body is lent while it waits: a step of it is in flight, so that it cannot leave memory, and
+    /// what it awaits besides may need a slot (S2, S5).
+    pub(crate) const fn lends(self) -> bool {
+        self.is_in_flight && self.awaits_another && !self.is_wanted
+    }
 }
 
 /// What became of an operation, told to its body.
@@ -145,4 +170,14 @@ pub(crate) enum Notice {
     RetryDue { position: Position },
     /// Its start was not made; its handle orders it again when it is polled next.
     StartFailed { position: Position },
+}
+
+impl Notice {
+    /// The size of what it brings.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Completed { completion, .. } => completion.len(),
+            Self::BackingOff { .. } | Self::RetryDue { .. } | Self::StartFailed { .. } => 0,
+        }
+    }
 }

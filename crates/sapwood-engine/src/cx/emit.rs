@@ -5,7 +5,6 @@ use std::panic::Location;
 use sapwood_core::{Dependencies, EmittableFrom};
 
 use super::Cx;
-use crate::activation::Fresh;
 use crate::replay::{Asked, OpKind};
 
 impl<D: Dependencies> Cx<D> {
@@ -24,7 +23,7 @@ impl<D: Dependencies> Cx<D> {
         let (position, recorded) = self.cell.ask(&asked);
         if recorded.is_none() {
             let event = self.cell.envelope(position, E::topic(), key, &cloud_type, content);
-            self.cell.fresh(Fresh::Emit { position, event: Box::new(event) });
+            self.cell.emit(position, Box::new(event));
         }
     }
 }

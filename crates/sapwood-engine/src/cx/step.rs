@@ -11,7 +11,7 @@ use sapwood_core::retry::RetryPolicy;
 use sapwood_core::{Dependencies, Failure, Position};
 
 use super::Cx;
-use crate::activation::{Cell, StepPoll};
+use crate::activation::{Cell, StepPoll, StepWaker};
 use crate::function::Recordable;
 use crate::payload::{BodyResult, Rejection, body_result, decode};
 use crate::replay::{Asked, Completion, OpKind};
@@ -42,7 +42,7 @@ impl<D: Dependencies> Cx<D> {
         let (position, _) = self.cell.ask(&asked);
         let cell = Arc::clone(&self.cell);
         let run = Box::new(move || Box::pin(run()) as Attempt<'a, T, E>);
-        StepHandle { cell, position, location, policy: RetryPolicy::STEP, run, attempt: None }
+        StepHandle { cell, position, location, policy: RetryPolicy::STEP, run, attempt: None, waker: None }
     }
 }
 
@@ -62,6 +62,8 @@ pub struct StepHandle<'a, T, E> {
     run: Box<dyn FnMut() -> Attempt<'a, T, E> + Send + 'a>,
     /// The attempt under way; `None` between two attempts.
     attempt: Option<Attempt<'a, T, E>>,
+    /// What the attempt was last polled with.
+    waker: Option<StepWaker>,
 }
 
 impl<T, E> StepHandle<'_, T, E> {
@@ -93,8 +95,9 @@ impl<T: Recordable, E: Failure> StepHandle<'_, T, E> {
     /// delivered in the order of its number.
     fn run_on(&mut self, task: &mut Context<'_>) -> Option<Result<BodyResult, NotRecordable>> {
         let this = &mut *self;
+        let waker = StepWaker::of(task.waker(), &mut this.waker);
         let attempt = this.attempt.get_or_insert_with(&mut this.run);
-        let Poll::Ready(result) = attempt.as_mut().poll(task) else { return None };
+        let Poll::Ready(result) = attempt.as_mut().poll(&mut Context::from_waker(&waker)) else { return None };
         this.attempt = None;
         Some(body_result(result))
     }

@@ -40,6 +40,15 @@ impl OpKind {
         }
     }
 
+    /// How many entries of the journal it takes, if it succeeds at its first attempt. A call is its child's row.
+    pub(crate) const fn entries(self) -> usize {
+        match self {
+            Self::Call => 0,
+            Self::Step | Self::Emit | Self::Value | Self::Start => 1,
+            Self::Sleep => 2,
+        }
+    }
+
     /// Whether it has a handle to await.
     pub(super) const fn has_handle(self) -> bool {
         match self {
@@ -72,7 +81,23 @@ pub(crate) struct Asked<'a> {
     pub(crate) location: &'static Location<'static>,
 }
 
+impl Completion {
+    /// Its size in bytes.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::StepOk(value) | Self::StepErr(value) => value.len(),
+            Self::Call { outcome, .. } => outcome.len(),
+            Self::SleepEnded | Self::Started(_) => 0,
+        }
+    }
+}
+
 impl Asked<'_> {
+    /// The operation by kind and name, such as `call reserve`.
+    pub(crate) fn title(&self) -> String {
+        words(self.kind, self.name, None)
+    }
+
     pub(super) fn words(&self) -> String {
         words(self.kind, self.name, self.input)
     }

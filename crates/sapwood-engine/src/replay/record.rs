@@ -33,6 +33,16 @@ pub(crate) struct RecordedOperation {
     pub(crate) completion: Option<(u32, Completion)>,
 }
 
+impl RecordedOperation {
+    /// The entries that the journal has of it.
+    fn entries(&self) -> usize {
+        match self.kind {
+            OpKind::Sleep => 1 + usize::from(self.completion.is_some()),
+            kind => kind.entries(),
+        }
+    }
+}
+
 /// What an activation begins with, besides its input.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Replay {
@@ -44,6 +54,9 @@ pub(crate) struct Replay {
     pub(crate) next_seq: u32,
     /// Calls made so far, for the limit.
     pub(crate) calls: usize,
+    /// Entries that belong to no operation of the record, for the limit: of attempts that were followed by another, of
+    /// drops, of what retries forgot.
+    pub(crate) spent_entries: usize,
 }
 
 impl Replay {
@@ -62,6 +75,8 @@ impl Replay {
                 replay.record.operations.insert(position, called(position, child)?);
             }
         }
+        let of_operations: usize = replay.record.operations.values().map(RecordedOperation::entries).sum();
+        replay.spent_entries = image.entries.len().saturating_sub(of_operations);
         Ok(replay)
     }
 

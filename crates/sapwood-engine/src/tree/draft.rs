@@ -1,12 +1,16 @@
 //! What a tree has recorded since its last turn, as rows that are merged to one per key.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 
 use sapwood_core::journal;
 use sapwood_core::store::{InvocationChange, NewTree, Next, OutboxEvent, Turn};
 use sapwood_core::tree::{Invocation, InvocationState, Timer};
 use sapwood_core::{Path, Position, TreeId};
+
+/// Bytes of payloads after which a turn is full. With what one more poll may write it stays far below what databases take
+/// in one statement (1 GiB).
+pub(super) const TURN_BYTES: usize = 8 * 1024 * 1024;
 
 /// What a tree has recorded since its last turn.
 #[derive(Default)]
@@ -14,11 +18,15 @@ pub(crate) struct Draft {
     /// The tree itself, if its rows are still to be inserted.
     pub(crate) tree: Option<NewTree>,
     created: Vec<Invocation>,
+    /// Where each of them stands in the list.
+    created_at: HashMap<Path, usize>,
     /// The last state of each invocation that the store has already.
     changed: BTreeMap<Path, InvocationState>,
     entries: Vec<(Path, journal::Entry)>,
     timers: BTreeMap<(Path, Position), TimerChange>,
     events: Vec<OutboxEvent>,
+    /// The bytes of payloads in it, as far as they were added one by one.
+    bytes: usize,
 }
 
 /// What becomes of the timer of one path and position.
@@ -39,16 +47,26 @@ impl Draft {
             && self.events.is_empty()
     }
 
+    /// Whether the next turn has as much as one turn should: more waits for the turn after it.
+    pub(crate) const fn is_full(&self) -> bool {
+        self.bytes >= TURN_BYTES
+    }
+
     pub(crate) fn has_events(&self) -> bool {
         !self.events.is_empty()
     }
 
     pub(crate) fn created(&mut self, invocation: Invocation) {
+        self.bytes += invocation.input.len();
+        self.created_at.insert(invocation.path.clone(), self.created.len());
         self.created.push(invocation);
     }
 
     pub(crate) fn changed(&mut self, path: &Path, state: &InvocationState) {
-        match self.created.iter_mut().find(|invocation| invocation.path == *path) {
+        // A state that is replaced counts again, which only makes a turn end a little earlier.
+        self.bytes += state.outcome.as_ref().map_or(0, bytes::Bytes::len);
+        let created = self.created_at.get(path).and_then(|place| self.created.get_mut(*place));
+        match created {
             Some(invocation) => invocation.state = state.clone(),
             None => {
                 self.changed.insert(path.clone(), state.clone());
@@ -57,10 +75,12 @@ impl Draft {
     }
 
     pub(crate) fn entry(&mut self, path: &Path, entry: journal::Entry) {
+        self.bytes += entry.payload.len();
         self.entries.push((path.clone(), entry));
     }
 
     pub(crate) fn event(&mut self, event: OutboxEvent) {
+        self.bytes += event.content.len();
         self.events.push(event);
     }
 

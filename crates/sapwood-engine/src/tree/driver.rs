@@ -38,6 +38,7 @@
 //!   revision shows, and if the tree was not taken over from a dead worker. Otherwise the tree is loaded from its rows.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -54,20 +55,23 @@ use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Sleep;
 
+use super::draft::TURN_BYTES;
 use super::hold::{Hold, Sent, Stage};
 use super::live::LiveTree;
 use super::mailbox::{Mailbox, Signal};
 use super::model::Tree;
 use super::node::{Move, NodeId, Status};
-use crate::activation::{Activation, BodyWaker, Cell, Polled, Report, Stand, StartOrder, StepEnd, Wakes, Work};
+use crate::activation::{
+    Activation, BodyWaker, Cell, Polled, Report, Stand, StartOrder, StepEnd, Wakes, Work, panic_message,
+};
 use crate::definition::Definition;
 use crate::payload::{Parked, ParkedCode, PayloadError, StartOutcome, Started};
 use crate::replay::Replay;
 use crate::services::Services;
 use crate::trigger::Trigger;
 
-/// Polls of one body in a row before other tasks run. Each completion takes a poll of its own, so several in a row are
-/// normal; a body that wakes itself without end must not keep its thread.
+/// Polls of a tree in a row before other tasks run. Each completion takes a poll of its own, and a tree may have
+/// thousands of bodies, so many in a row are normal; none of it must keep its thread.
 const POLLS_IN_A_ROW: u32 = 64;
 
 /// The pause before a tree checks its worker's lease again: short compared with a lease, long compared with the check.
@@ -125,8 +129,19 @@ pub(crate) struct Driver {
     is_draining: bool,
     /// The lease was not good when a step wanted to start; it is checked again after a pause.
     awaits_lease: bool,
-    /// A body used up its polls in a row: other tasks run before it is polled again.
-    is_spinning: bool,
+    /// Polls since other tasks could run.
+    polls: u32,
+}
+
+/// How far [`Driver::work`] came.
+#[derive(PartialEq, Eq)]
+enum Worked {
+    /// Nothing more can run now.
+    All,
+    /// More can run, after other tasks.
+    ForAWhile,
+    /// More can run, once what was recorded so far is in a turn.
+    ToTheBrim,
 }
 
 impl Driver {
@@ -147,7 +162,7 @@ impl Driver {
             created,
             is_draining: false,
             awaits_lease: false,
-            is_spinning: false,
+            polls: 0,
         }
     }
 
@@ -176,11 +191,19 @@ impl Driver {
                 if stage != Stage::Holding {
                     self.fire_due();
                 }
-                self.work();
+                let worked = self.work();
+                if worked == Worked::ForAWhile {
+                    self.give_way().await;
+                    continue;
+                }
                 self.commit();
+                if worked == Worked::ToTheBrim && !self.tree.is_full() {
+                    self.give_way().await;
+                    continue;
+                }
             }
-            if std::mem::take(&mut self.is_spinning) {
-                tokio::task::yield_now().await;
+            if self.polls >= POLLS_IN_A_ROW {
+                self.give_way().await;
             }
             let signals = std::future::poll_fn(|task| self.poll_news(task)).await;
             if services.life.has_ended() {
@@ -192,6 +215,12 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// Lets other tasks run.
+    async fn give_way(&mut self) {
+        self.polls = 0;
+        tokio::task::yield_now().await;
     }
 
     // ---- news -----------------------------------------------------------------------------------------------------
@@ -322,19 +351,26 @@ impl Driver {
 
     fn record(&mut self, id: NodeId, end: End) {
         match end {
-            End::Step(end) => self.tree.step_ended(id, end),
+            End::Step(end) => {
+                // The handle may have been dropped while the end was deferred: then no other attempt follows.
+                let is_done = self.bodies.get(&id).is_some_and(|body| body.is_done(end.position));
+                let retry_at = end.retry_at.filter(|_| !is_done);
+                self.tree.step_ended(id, StepEnd { retry_at, ..end });
+            }
             End::Start { position, function, started } => self.tree.started(id, position, function, &started),
         }
     }
 
     fn record_deferred(&mut self) {
-        for (id, end) in self.hold.take_deferred() {
-            // A body that is gone ended its attempt meanwhile; its next attempt runs again what was not recorded.
-            if self.bodies.contains_key(&id) {
-                self.record(id, end);
-                self.queue(id);
-            }
+        let mut deferred = self.hold.take_deferred().into_iter();
+        while !self.tree.is_full()
+            && let Some((id, end)) = deferred.next()
+        {
+            self.record(id, end);
+            self.queue(id);
         }
+        // The turn that is full by now brings a verdict, and with it the rest.
+        self.hold.defer_again(deferred.collect());
     }
 
     /// A body asks to be polled. If it has left memory since, the completion that it waits for brings it back instead.
@@ -361,25 +397,34 @@ impl Driver {
     }
 
     fn fire_due(&mut self) {
-        if self.tree.has_timers() {
-            let woken = self.tree.fire_due(self.services.environment.now());
-            self.queue_all(woken);
+        if let Some(due_at) = self.tree.next_due() {
+            let now = self.services.environment.now();
+            if due_at <= now {
+                let woken = self.tree.fire_due(now);
+                self.queue_all(woken);
+            }
         }
     }
 
-    /// Runs everything that can run now.
-    fn work(&mut self) {
+    /// Runs what can run now.
+    fn work(&mut self) -> Worked {
         loop {
-            while let Some(id) = self.ready.pop_front() {
-                self.run(id);
+            while !self.ready.is_empty() {
+                if self.tree.is_full() {
+                    return Worked::ToTheBrim;
+                }
+                if self.polls >= POLLS_IN_A_ROW {
+                    return Worked::ForAWhile;
+                }
+                self.ready.pop_front().into_iter().for_each(|id| self.run(id));
             }
             if self.stage() != Stage::Durable {
-                return;
+                return Worked::All;
             }
             self.load_wanted();
             self.grant();
             if self.ready.is_empty() {
-                return;
+                return Worked::All;
             }
         }
     }
@@ -399,10 +444,11 @@ impl Driver {
             )
             | None => return,
         }
-        if stage == Stage::Holding {
-            return self.run_held(id);
-        }
         let Some(node) = self.tree.node(id) else { return };
+        // During a hold a step in flight runs on; everything else waits.
+        if stage == Stage::Holding && !(node.work.is_in_flight && self.bodies.contains_key(&id)) {
+            return self.hold.hold(id);
+        }
         let Some(definition) = node.definition.clone() else { return self.tree.lacks_version(id) };
         let is_blank = node.is_blank;
         if !self.permits.contains_key(&id) {
@@ -412,6 +458,13 @@ impl Driver {
                 }
                 Err(_) => return self.await_slot(id),
             }
+        }
+        if stage == Stage::Holding {
+            if let Some((polled, report)) = self.poll_held(id) {
+                self.after_poll(id, polled, report);
+                self.queue(id);
+            }
+            return;
         }
         if !self.bodies.contains_key(&id) {
             if !is_blank {
@@ -425,36 +478,41 @@ impl Driver {
         self.poll_body(id);
     }
 
-    /// During a hold a step in flight runs on; everything else waits.
-    fn run_held(&mut self, id: NodeId) {
-        if let Some((polled, report)) = self.poll_held(id) {
-            self.after_poll(id, polled, report);
-            self.queue(id);
-        }
-    }
-
-    /// Polls a body without delivering to it, if a step of it is in flight; else the node waits. Returns what the poll
-    /// did if it has to be recorded as usual, which ends a hold: only a body that returned, or that awaits a future which
-    /// is not one of `cx`'s handles, does such.
+    /// Polls a body without delivering to it: during a hold, or to let its steps begin. Returns what the poll did if it
+    /// has to be recorded at once: only a body that returned, or that awaits a future which is not one of `cx`'s handles,
+    /// does such.
     fn poll_held(&mut self, id: NodeId) -> Option<(Polled, Report)> {
-        let is_in_flight = self.tree.node(id).is_some_and(|node| node.work.is_in_flight);
-        let Some(body) = self.bodies.get_mut(&id).filter(|_| is_in_flight) else {
-            self.hold.hold(id);
-            return None;
-        };
-        let (polled, report) = body.poll(false);
+        self.tree.on(id, Move::Polled);
+        let (polled, report) = self.poll(id, false)?;
         match polled {
             Polled::Pending(stand, work) if report.fresh.is_empty() => {
                 self.tree.set_work(id, work);
                 for end in report.steps_ended {
                     self.hold.defer(id, End::Step(end));
                 }
-                if stand == Stand::Offered {
-                    self.hold.hold(id);
+                match stand {
+                    Stand::Offered => self.hold.hold(id),
+                    Stand::Working => self.lend(id),
+                    // A grant that was not used may leave nothing to wait for but what `rest` decides.
+                    Stand::Suspended | Stand::Stuck(_) => self.hold.hold(id),
+                    Stand::Woken => {}
                 }
                 None
             }
             polled => Some((polled, report)),
+        }
+    }
+
+    fn poll(&mut self, id: NodeId, deliver: bool) -> Option<(Polled, Report)> {
+        self.polls += 1;
+        Some(self.bodies.get_mut(&id)?.poll(deliver))
+    }
+
+    /// The slot of a body that waits with a step in flight goes to what it waits for; it takes one again before it is
+    /// polled on (S2, S5).
+    fn lend(&mut self, id: NodeId) {
+        if self.tree.node(id).is_some_and(|node| node.work.lends()) {
+            self.permits.remove(&id);
         }
     }
 
@@ -508,7 +566,11 @@ impl Driver {
         let backing_off = self.tree.backing_off(&path);
         let cell = Arc::new(Cell::new(Arc::clone(&self.tree.facts), path, replay, &backing_off));
         self.tree.begun(id);
-        match definition.begin(Arc::clone(&cell), &self.services.dependencies, &input) {
+        // To read the input is an author's code, which may panic.
+        let begin = || definition.begin(Arc::clone(&cell), &self.services.dependencies, &input);
+        let begun = catch_unwind(AssertUnwindSafe(begin));
+        let begun = begun.unwrap_or_else(|payload| Err(PayloadError::Panic(panic_message(payload.as_ref()))));
+        match begun {
             Ok(body) => {
                 let waker = BodyWaker::new(id, Arc::clone(&self.mailbox) as Arc<dyn Wakes>);
                 self.bodies.insert(id, Activation::new(cell, body, waker));
@@ -541,24 +603,36 @@ impl Driver {
         self.tree.on(id, Move::Polled);
         self.tell(id);
         for _ in 0..POLLS_IN_A_ROW {
-            let Some(body) = self.bodies.get_mut(&id) else { return };
-            let (polled, report) = body.poll(true);
+            let deliver = !self.polls_in_vain();
+            let Some((polled, report)) = self.poll(id, deliver) else { return };
             match self.after_poll(id, polled, report) {
                 Some(Stand::Offered | Stand::Woken) => {}
                 Some(stand) => return self.rest(id, stand),
                 None => return,
             }
         }
-        self.is_spinning = true;
         self.mailbox.send(Signal::Woken(id));
+    }
+
+    /// Whether a poll delivers nothing though it could. A poll may always be one too many, and no two runs have the same
+    /// number of those; the test mode has more of them, to find a body that counts them.
+    fn polls_in_vain(&self) -> bool {
+        self.services.evicts && self.services.environment.random() & 1 == 0
     }
 
     /// Records what a poll did. Returns how the body goes on, if it waits.
     fn after_poll(&mut self, id: NodeId, polled: Polled, report: Report) -> Option<Stand> {
-        let registry = &self.services.registry;
         let (woken, waits) = match polled {
-            Polled::Pending(stand, work) => (self.tree.paused(id, report, registry), Some((stand, work))),
-            Polled::Finished(finish) => (self.tree.finished(id, finish, report.fresh, registry), None),
+            Polled::Pending(stand, work) => {
+                let report = self.cut(id, report);
+                (self.tree.paused(id, report, &self.services.registry), Some((stand, work)))
+            }
+            Polled::Finished(finish) => {
+                for end in self.hold.take_deferred_of(id) {
+                    self.record(id, end);
+                }
+                (self.tree.finished(id, finish, report, &self.services.registry), None)
+            }
         };
         self.queue_all(woken);
         if !self.tree.status(id).is_some_and(Status::has_body) {
@@ -569,6 +643,21 @@ impl Driver {
         let (stand, work) = self.tell(id).or(waits)?;
         self.tree.set_work(id, work);
         Some(stand)
+    }
+
+    /// Leaves the steps that ended in one poll to later turns if together they are too much for one.
+    fn cut(&mut self, id: NodeId, mut report: Report) -> Report {
+        let mut bytes = 0;
+        let kept = report.steps_ended.iter().take_while(|end| {
+            let fits = bytes < TURN_BYTES;
+            bytes += end.bytes();
+            fits
+        });
+        let kept = kept.count();
+        for end in report.steps_ended.split_off(kept) {
+            self.hold.defer(id, End::Step(end));
+        }
+        report
     }
 
     /// Tells a body what became of its operations. `None` if there is no news, or no body.
@@ -584,7 +673,8 @@ impl Driver {
     /// A body waits, and does not go on at once.
     fn rest(&mut self, id: NodeId, stand: Stand) {
         match stand {
-            Stand::Offered | Stand::Woken | Stand::Working => {}
+            Stand::Offered | Stand::Woken => {}
+            Stand::Working => self.lend(id),
             Stand::Stuck(parked) => self.park(id, &parked),
             Stand::Suspended => {
                 self.tree.suspend(id);
@@ -619,26 +709,19 @@ impl Driver {
             }));
             return;
         }
-        let wanting = self.tree.nodes().filter(|(_, node)| node.status() == Status::Active && node.work.is_wanted);
-        // In the order of creation, so that what was called first begins first.
-        let mut wanting: Vec<NodeId> = wanting.map(|(id, _)| id).collect();
-        wanting.retain(|id| {
-            let Some(orders) = self.bodies.get_mut(id).and_then(Activation::grant) else { return false };
-            self.tree.set_work(*id, Work { is_wanted: false, is_in_flight: true });
+        for id in self.tree.wanting() {
+            let Some(orders) = self.bodies.get_mut(&id).and_then(Activation::grant) else { continue };
             for (position, order) in orders {
-                let start = self.start(*id, position, order);
+                let start = self.start(id, position, order);
                 self.outside.push(start);
             }
-            true
-        });
-        // All of them begin before the first result is recorded, because that result is not durable yet (R12).
-        let polls: Vec<_> = wanting
-            .into_iter()
-            .filter_map(|id| self.poll_held(id).map(|(polled, report)| (id, polled, report)))
-            .collect();
-        for (id, polled, report) in polls {
-            self.after_poll(id, polled, report);
-            self.queue(id);
+            // All of them begin before the first result is recorded, because that result is not durable yet; but if a body
+            // has done something that is to be recorded at once, no other step begins before that is durable (R12).
+            if let Some((polled, report)) = self.poll_held(id) {
+                self.after_poll(id, polled, report);
+                self.queue(id);
+                break;
+            }
         }
         self.record_deferred();
         if !self.hold.is_committing() {

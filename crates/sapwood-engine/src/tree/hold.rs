@@ -114,6 +114,20 @@ impl<E> Hold<E> {
         std::mem::take(&mut self.deferred)
     }
 
+    /// The ends of one node that are to be recorded now, because its activation is over.
+    pub(crate) fn take_deferred_of(&mut self, node: NodeId) -> Vec<E> {
+        let deferred = std::mem::take(&mut self.deferred);
+        let (its, others): (Vec<_>, Vec<_>) = deferred.into_iter().partition(|(id, _)| *id == node);
+        self.deferred = others;
+        its.into_iter().map(|(_, end)| end).collect()
+    }
+
+    /// Puts ends back that do not fit into the next turn, before those that came meanwhile.
+    pub(crate) fn defer_again(&mut self, mut rest: Vec<(NodeId, E)>) {
+        rest.append(&mut self.deferred);
+        self.deferred = rest;
+    }
+
     /// The nodes to be polled now.
     pub(crate) fn take_held(&mut self) -> BTreeSet<NodeId> {
         std::mem::take(&mut self.held)

@@ -24,6 +24,11 @@ impl LiveTree {
         Self { tree, bodies: BTreeMap::new(), mailbox: Arc::default() }
     }
 
+    /// What it takes of memory, in bytes: an estimate from above of what is known of it.
+    pub(crate) fn bytes(&self) -> usize {
+        self.tree.bytes() + self.bodies.values().map(Activation::bytes).sum::<usize>()
+    }
+
     /// Whether a claim that returned this row can go on with what is in memory: the claim itself is the only commit
     /// since.
     pub(crate) fn is_as(&self, row: &TreeRow) -> bool {

@@ -4,7 +4,8 @@
 //! | room | what is there |
 //! |---|---|
 //! | `model` | the tree as its owner knows it |
-//! | `node` | one invocation, and how its status moves |
+//! | `node`, `nodes` | one invocation, and how its status moves; all open ones, and which of them run or wait |
+//! | `timers` | what is due, and when |
 //! | `record` | what a poll, a step's end, a timer comes to in the journal |
 //! | `settle` | what a return, a panic, a violation comes to; how promises settle up the tree |
 //! | `draft` | what the next turn has |
@@ -21,10 +22,12 @@ mod live;
 mod mailbox;
 mod model;
 mod node;
+mod nodes;
 mod record;
 mod settle;
 #[cfg(test)]
 mod tests;
+mod timers;
 
 pub(crate) use driver::{Driver, Ended};
 pub(crate) use live::LiveTree;

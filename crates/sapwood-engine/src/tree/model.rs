@@ -1,7 +1,6 @@
 //! A tree as its owner knows it: counters, nodes, timers, and what is recorded and not durable yet. Pure: time and
 //! chance come in as values; bodies and stores are elsewhere.
 
-use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -11,9 +10,14 @@ use sapwood_core::{FunctionVersion, Path, TreeId};
 
 use super::draft::{Draft, Known};
 use super::node::{Move, Node, NodeId, Status};
+use super::nodes::Nodes;
+use super::timers::Timers;
 use crate::activation::{Notice, Work};
 use crate::facts::Facts;
 use crate::registry::Registry;
+
+/// What a tree takes of memory besides its nodes: counters, tables, its mailbox. An estimate.
+const TREE_BYTES: usize = 1024;
 
 /// A tree as its owner knows it.
 pub(crate) struct Tree {
@@ -27,13 +31,10 @@ pub(crate) struct Tree {
     /// The last completion number given (R7).
     pub(super) number: u32,
     /// Its invocations that are not settled.
-    pub(super) nodes: BTreeMap<NodeId, Node>,
-    pub(super) by_path: HashMap<Path, NodeId>,
-    /// Node ids are never used again, so a late wake finds no other node.
-    next_node: NodeId,
+    pub(super) nodes: Nodes,
     /// All its invocations, settled ones included, for the limit.
     pub(super) count: usize,
-    pub(super) timers: Vec<Timer>,
+    pub(super) timers: Timers,
     /// What is recorded and not in a turn yet.
     pub(super) draft: Draft,
     /// The root's outcome, once it is decided; durable with the commit that ends the tree.
@@ -66,15 +67,15 @@ impl Tree {
         let mut tree = Self::empty(facts);
         tree.refresh(&image.row);
         tree.number = image.row.number;
-        tree.timers = image.timers;
+        tree.timers = image.timers.into_iter().collect();
         for open in image.open {
-            let is_backing_off =
-                tree.timers.iter().any(|timer| timer.path == open.path && timer.kind == TimerKind::FunctionRetry);
-            let parent = open.path.parent().and_then(|path| tree.by_path.get(&path).copied());
-            if let Some(parent) = parent.and_then(|id| tree.nodes.get_mut(&id)) {
+            let is_backing_off = tree.timers.has(&open.path, TimerKind::FunctionRetry);
+            let parent = open.path.parent().and_then(|path| tree.nodes.at(&path));
+            if let Some(parent) = parent.and_then(|id| tree.nodes.get_mut(id)) {
                 parent.open_children += 1;
             }
-            tree.add(Node::loaded(open, is_backing_off, registry));
+            let id = tree.add(Node::loaded(open, is_backing_off, registry));
+            tree.withhold_if_parked(id);
         }
         tree.count = image.nodes;
         tree
@@ -88,11 +89,9 @@ impl Tree {
             control: 0,
             inbox: 0,
             number: 0,
-            nodes: BTreeMap::new(),
-            by_path: HashMap::new(),
-            next_node: 0,
+            nodes: Nodes::default(),
             count: 0,
-            timers: Vec::new(),
+            timers: Timers::default(),
             draft: Draft::default(),
             outcome: None,
             needs: None,
@@ -119,6 +118,11 @@ impl Tree {
         self.revision += 1;
     }
 
+    /// What it takes of memory without its bodies, in bytes; an estimate.
+    pub(crate) fn bytes(&self) -> usize {
+        TREE_BYTES + self.nodes.bytes()
+    }
+
     pub(crate) fn outcome(&self) -> Option<&TreeOutcome> {
         self.outcome.as_ref()
     }
@@ -126,30 +130,26 @@ impl Tree {
     // ---- nodes ----------------------------------------------------------------------------------------------------
 
     pub(crate) fn node(&self, id: NodeId) -> Option<&Node> {
-        self.nodes.get(&id)
-    }
-
-    pub(crate) fn nodes(&self) -> impl Iterator<Item = (NodeId, &Node)> {
-        self.nodes.iter().map(|(id, node)| (*id, node))
+        self.nodes.get(id)
     }
 
     pub(crate) fn status(&self, id: NodeId) -> Option<Status> {
-        self.nodes.get(&id).map(Node::status)
+        self.nodes.get(id).map(Node::status)
     }
 
     /// Moves the status of a node on; `false` if this cannot happen to it, or it is settled.
     pub(crate) fn on(&mut self, id: NodeId, by: Move) -> bool {
-        self.nodes.get_mut(&id).is_some_and(|node| node.on(by))
+        self.nodes.on(id, by)
     }
 
     /// Puts a node into its driver's queue; `false` if it is there already, or is settled.
     pub(crate) fn enqueue(&mut self, id: NodeId) -> bool {
-        self.nodes.get_mut(&id).is_some_and(|node| !std::mem::replace(&mut node.is_queued, true))
+        self.nodes.get_mut(id).is_some_and(|node| !std::mem::replace(&mut node.is_queued, true))
     }
 
     /// Takes a node out of its driver's queue.
     pub(crate) fn dequeue(&mut self, id: NodeId) {
-        if let Some(node) = self.nodes.get_mut(&id) {
+        if let Some(node) = self.nodes.get_mut(id) {
             node.is_queued = false;
         }
     }
@@ -157,27 +157,37 @@ impl Tree {
     /// Puts the nodes that are to be polled into a new driver's queue. A cached tree may still have the marks of its
     /// last driver's queue; they are replaced.
     pub(crate) fn requeue(&mut self) -> Vec<NodeId> {
-        let mut runnable = Vec::new();
-        for (id, node) in &mut self.nodes {
+        let all: Vec<NodeId> = self.nodes.ids().collect();
+        let requeued = |id: &NodeId| {
+            let node = self.nodes.get_mut(*id)?;
             node.is_queued = node.status() == Status::Runnable;
-            runnable.extend(node.is_queued.then_some(*id));
-        }
-        runnable
+            node.is_queued.then_some(*id)
+        };
+        all.iter().filter_map(requeued).collect()
     }
 
     /// Takes the nodes whose journal is to be read; their status says from now on that it is being read.
     pub(crate) fn take_loads(&mut self) -> Vec<(NodeId, Path)> {
-        let asks = |(id, node): (&NodeId, &mut Node)| node.on(Move::JournalAsked).then(|| (*id, node.path.clone()));
-        self.nodes.iter_mut().filter_map(asks).collect()
+        let wanted = self.nodes.load_wanted();
+        wanted.iter().for_each(|id| {
+            self.nodes.on(*id, Move::JournalAsked);
+        });
+        wanted.into_iter().filter_map(|id| Some((id, self.nodes.get(id)?.path.clone()))).collect()
+    }
+
+    /// The nodes with a step or a start that waits for durability, in the order of their creation, so that what was
+    /// called first begins first.
+    pub(crate) fn wanting(&self) -> Vec<NodeId> {
+        self.nodes.wanting()
     }
 
     /// Takes what became of a node's operations and its body was not told yet.
     pub(crate) fn take_notices(&mut self, id: NodeId) -> Vec<Notice> {
-        self.nodes.get_mut(&id).map(|node| std::mem::take(&mut node.notices)).unwrap_or_default()
+        self.nodes.get_mut(id).map(|node| std::mem::take(&mut node.notices)).unwrap_or_default()
     }
 
     pub(super) fn notify(&mut self, id: NodeId, notice: Notice) {
-        if let Some(node) = self.nodes.get_mut(&id) {
+        if let Some(node) = self.nodes.get_mut(id) {
             node.notices.push(notice);
         }
     }
@@ -188,43 +198,38 @@ impl Tree {
     }
 
     pub(crate) fn set_work(&mut self, id: NodeId, work: Work) {
-        if let Some(node) = self.nodes.get_mut(&id) {
-            node.work = work;
-        }
+        self.nodes.set_work(id, work);
     }
 
     /// This worker lacks the version of a node's function: the tree waits for a worker that has it (V1).
     pub(crate) fn lacks_version(&mut self, id: NodeId) {
-        if let Some(node) = self.nodes.get_mut(&id) {
-            node.on(Move::VersionLacking);
+        self.nodes.on(id, Move::VersionLacking);
+        if let Some(node) = self.nodes.get(id) {
             self.needs = Some(FunctionVersion::new(&*node.function, node.version));
         }
     }
 
-    /// The journal of a node was read.
+    /// The journal of a node was read: its sleeps can end from now on.
     pub(crate) fn journal_read(&mut self, id: NodeId, input: bytes::Bytes, next_seq: u32) {
-        if let Some(node) = self.nodes.get_mut(&id) {
+        if let Some(node) = self.nodes.get_mut(id) {
             node.input = Some(input);
             // A sleep may have ended, and been written, while the journal was read.
             node.next_seq = Some(next_seq.max(node.next_seq.unwrap_or(0)));
+            self.timers.restore(&node.path);
         }
     }
 
     /// A body of a node is at its first line.
     pub(crate) fn begun(&mut self, id: NodeId) {
-        if let Some(node) = self.nodes.get_mut(&id) {
+        if let Some(node) = self.nodes.get_mut(id) {
             node.is_blank = false;
-            node.on(Move::Begun);
         }
+        self.nodes.on(id, Move::Begun);
     }
 
     pub(super) fn add(&mut self, node: Node) -> NodeId {
-        let id = self.next_node;
-        self.next_node += 1;
         self.count += 1;
-        self.by_path.insert(node.path.clone(), id);
-        self.nodes.insert(id, node);
-        id
+        self.nodes.add(node)
     }
 
     /// Gives the next completion number (R7).
@@ -235,7 +240,7 @@ impl Tree {
 
     /// Puts a node's state into the next turn.
     pub(super) fn save(&mut self, id: NodeId) {
-        if let Some(node) = self.nodes.get(&id) {
+        if let Some(node) = self.nodes.get(id) {
             self.draft.changed(&node.path, &node.state);
         }
     }
@@ -244,38 +249,37 @@ impl Tree {
 
     pub(super) fn set_timer(&mut self, timer: Timer) {
         self.draft.timer_set(timer.clone());
-        self.timers.push(timer);
+        self.timers.set(timer);
     }
 
-    /// Clears timers, in memory and in the next turn.
-    pub(super) fn clear_timers(&mut self, gone: impl Fn(&Timer) -> bool) {
-        let (cleared, kept): (Vec<Timer>, _) = std::mem::take(&mut self.timers).into_iter().partition(gone);
-        self.timers = kept;
-        cleared.iter().for_each(|timer| self.draft.timer_cleared(timer));
+    /// Clears a timer, in memory and in the next turn.
+    pub(super) fn clear_timer(&mut self, path: &Path, position: sapwood_core::Position) {
+        if let Some(timer) = self.timers.clear(path, position) {
+            self.draft.timer_cleared(&timer);
+        }
+    }
+
+    /// Clears every timer of an invocation, in memory and in the next turn.
+    pub(super) fn clear_timers(&mut self, path: &Path) {
+        self.timers.clear_all(path).iter().for_each(|timer| self.draft.timer_cleared(timer));
+    }
+
+    /// The timers of a parked invocation stay and do not fire: nothing of it goes on before it is resumed (R9).
+    pub(super) fn withhold_if_parked(&mut self, id: NodeId) {
+        if let Some(node) = self.nodes.get(id).filter(|node| node.status() == Status::Parked) {
+            self.timers.withhold(&node.path);
+        }
     }
 
     /// The positions of a node's steps that wait for their next attempt.
     pub(crate) fn backing_off(&self, path: &Path) -> Vec<sapwood_core::Position> {
-        let retries = self.timers.iter().filter(|timer| timer.path == *path && timer.kind == TimerKind::StepRetry);
+        let retries = self.timers.of(path).filter(|timer| timer.kind == TimerKind::StepRetry);
         retries.map(|timer| timer.position).collect()
-    }
-
-    /// Whether this timer can act when it is due. The end of a sleep is written to a journal, so the `seq` of its next
-    /// entry must be known, or become known as soon as the sleep is due, as with a suspended node, which is then
-    /// loaded. The sleeps of a node that is parked or backs off wait until it goes on.
-    fn can_fire(&self, timer: &Timer) -> bool {
-        let node = || self.by_path.get(&timer.path).and_then(|id| self.nodes.get(id));
-        timer.kind != TimerKind::Sleep
-            || node().is_none_or(|node| node.next_seq.is_some() || node.status() == Status::Suspended)
     }
 
     /// When the next timer that can fire is due.
     pub(crate) fn next_due(&self) -> Option<Timestamp> {
-        self.timers.iter().filter(|timer| self.can_fire(timer)).map(|timer| timer.due_at).min()
-    }
-
-    pub(crate) fn has_timers(&self) -> bool {
-        !self.timers.is_empty()
+        self.timers.next_due()
     }
 
     // ---- the next turn --------------------------------------------------------------------------------------------
@@ -285,27 +289,29 @@ impl Tree {
         !self.draft.is_empty()
     }
 
+    /// Whether the next turn has as much as one turn should.
+    pub(crate) fn is_full(&self) -> bool {
+        self.draft.is_full()
+    }
+
     pub(crate) fn drafts_events(&self) -> bool {
         self.draft.has_events()
     }
 
     /// Whether anything waits for everything recorded to be durable: a step, a start, a journal to be read.
     pub(crate) fn wants(&self) -> bool {
-        self.nodes.values().any(|node| match node.status() {
-            Status::LoadWanted => true,
-            Status::Active => node.work.is_wanted,
-            _ => false,
-        })
+        self.nodes.wants()
     }
 
     /// Whether this worker has to keep the tree. With `stopping`, it keeps the tree only for what is in flight.
     pub(crate) fn is_active(&self, stopping: bool) -> bool {
         let stopping = stopping || self.needs.is_some();
-        self.nodes.values().any(|node| match node.status() {
-            Status::Active if stopping => node.work.is_in_flight,
-            Status::Runnable => node.definition.is_some() && !stopping,
-            Status::AwaitingSlot | Status::LoadWanted if stopping => false,
-            status => status.is_active(),
+        self.nodes.active().any(|node| match node.status() {
+            Status::Loading => true,
+            // Nothing new begins, but what is in flight ends (S2): also of a body that lent its slot meanwhile.
+            _ if stopping => node.work.is_in_flight,
+            Status::Runnable => node.definition.is_some(),
+            _ => true,
         })
     }
 
@@ -320,7 +326,7 @@ impl Tree {
             return (self.turn(state, Ownership::Release { ready_at: None, needs: None }), None);
         }
         // Something could still run: the next owner may claim it at once.
-        let could_run = self.nodes.values().any(Node::is_active);
+        let could_run = self.nodes.active().next().is_some();
         let ready_at = if could_run { Some(now) } else { self.next_due() };
         let state = self.released_state(could_run);
         let needs = self.needs.take();
@@ -332,8 +338,7 @@ impl Tree {
         if could_run {
             return TreeState::Running;
         }
-        let is_parked = self.nodes.values().any(|node| node.status() == Status::Parked);
-        if is_parked && self.next_due().is_none() { TreeState::Parked } else { TreeState::Suspended }
+        if self.nodes.has_parked() && self.next_due().is_none() { TreeState::Parked } else { TreeState::Suspended }
     }
 
     fn turn(&mut self, state: TreeState, ownership: Ownership) -> Turn {
@@ -346,13 +351,10 @@ impl Tree {
     /// Puts down the nodes that could run, because the next owner runs them; returns them. A cache keeps only the
     /// bodies of nodes that wait.
     pub(crate) fn put_down_active(&mut self) -> Vec<NodeId> {
-        let put_down = |(id, node): (&NodeId, &mut Node)| {
-            let is_put_down = node.on(Move::PutDown);
-            if is_put_down {
-                node.work = Work::default();
-            }
-            is_put_down.then_some(*id)
-        };
-        self.nodes.iter_mut().filter_map(put_down).collect()
+        let active = self.nodes.active_ids();
+        for id in &active {
+            self.nodes.set_work(*id, Work::default());
+        }
+        active.into_iter().filter(|id| self.nodes.on(*id, Move::PutDown)).collect()
     }
 }

@@ -10,6 +10,7 @@ use sapwood_core::{Path, Position};
 use super::model::Tree;
 use super::node::{Move, Node, NodeId};
 use crate::activation::{Fresh, Notice, StepEnd};
+use crate::facts::Bound;
 use crate::payload::{Rejection, Retried, SleepBegun, StartOutcome, Started, StepRetried, encode};
 use crate::registry::Registry;
 use crate::replay::Completion;
@@ -54,6 +55,7 @@ impl Tree {
                 }
                 Fresh::Drop { position } => {
                     self.write(id, Line::of(EntryKind::Dropped, position, "", Bytes::new()));
+                    self.forget_timer(id, position);
                 }
             }
         }
@@ -74,7 +76,8 @@ impl Tree {
             let operation = format!("call {function}");
             return Err(LimitError { operation, what: "nodes".to_owned(), found: self.count + 1, limit });
         }
-        let path = match self.nodes.get_mut(&id) {
+        self.facts.warn_near(Bound::Nodes, self.count + 1, limit);
+        let path = match self.nodes.get_mut(id) {
             Some(parent) => {
                 parent.open_children += 1;
                 parent.path.child(position)
@@ -117,7 +120,7 @@ impl Tree {
 
     /// Records that an attempt of the function is over and another follows at `due_at`.
     pub(super) fn retried(&mut self, id: NodeId, retried: &Retried, due_at: Timestamp) {
-        let Some(node) = self.nodes.get_mut(&id) else { return };
+        let Some(node) = self.nodes.get_mut(id) else { return };
         let attempt = node.state.attempt;
         node.state.attempt += 1;
         let payload = encode(retried);
@@ -126,19 +129,16 @@ impl Tree {
     }
 
     /// Fires the timers that are due at `now`; returns the nodes to be polled. The sleep of an invocation that is not
-    /// loaded stays until it is loaded, because the `seq` of its next entry is not known yet.
+    /// loaded is withheld until it is, because the `seq` of its next entry is not known yet.
     pub(crate) fn fire_due(&mut self, now: Timestamp) -> Vec<NodeId> {
-        let due: Vec<Timer> = self.timers.iter().filter(|timer| timer.due_at <= now).cloned().collect();
         let mut woken = Vec::new();
-        for timer in due {
-            let Some(id) = self.by_path.get(&timer.path).copied() else { continue };
-            let is_loaded = self.nodes.get(&id).is_some_and(|node| node.next_seq.is_some());
-            if timer.kind == TimerKind::Sleep && !is_loaded {
-                woken.push(id);
-                continue;
+        while let Some(timer) = self.timers.take_due(now) {
+            let Some(id) = self.nodes.at(&timer.path) else { continue };
+            let is_loaded = self.nodes.get(id).is_some_and(|node| node.next_seq.is_some());
+            if timer.kind != TimerKind::Sleep || is_loaded {
+                self.clear_timer(&timer.path, timer.position);
+                self.fire(id, &timer);
             }
-            self.clear_timers(|other| *other == timer);
-            self.fire(id, &timer);
             woken.push(id);
         }
         woken
@@ -165,7 +165,7 @@ impl Tree {
 
     /// Whatever the function has seen, it runs again.
     fn runs_again(&mut self, id: NodeId) {
-        if let Some(node) = self.nodes.get_mut(&id) {
+        if let Some(node) = self.nodes.get_mut(id) {
             node.state.seen = None;
         }
         self.save(id);
@@ -174,15 +174,26 @@ impl Tree {
     /// A function that waits for something durable: it has seen every completion so far.
     pub(crate) fn suspend(&mut self, id: NodeId) {
         let number = self.number;
-        let Some(node) = self.nodes.get_mut(&id) else { return };
-        if node.on(Move::Suspended) && node.state.seen != Some(number) {
+        if !self.nodes.on(id, Move::Suspended) {
+            return;
+        }
+        if let Some(node) = self.nodes.get_mut(id)
+            && node.state.seen != Some(number)
+        {
             node.state.seen = Some(number);
             self.save(id);
         }
     }
 
+    /// Nothing awaits the end of an operation any longer: its timer, if it has one, wakes nobody.
+    fn forget_timer(&mut self, id: NodeId, position: Position) {
+        if let Some(path) = self.nodes.get(id).map(|node| node.path.clone()) {
+            self.clear_timer(&path, position);
+        }
+    }
+
     fn arm(&mut self, id: NodeId, position: Position, kind: TimerKind, due_at: Timestamp) {
-        if let Some(node) = self.nodes.get(&id) {
+        if let Some(node) = self.nodes.get(id) {
             self.set_timer(Timer { path: node.path.clone(), position, kind, due_at });
         }
     }
@@ -190,7 +201,7 @@ impl Tree {
     /// Writes an entry that completes an operation: it takes the next completion number, and the body is told.
     fn write_completion(&mut self, id: NodeId, line: Line<'_>, completion: Completion) {
         // What ended after its invocation had settled completes nothing, and takes no number: numbers have no gaps.
-        if !self.nodes.contains_key(&id) {
+        if self.nodes.get(id).is_none() {
             return;
         }
         let (number, position) = (self.next_number(), line.position);
@@ -199,7 +210,7 @@ impl Tree {
     }
 
     fn write(&mut self, id: NodeId, line: Line<'_>) {
-        let Some(node) = self.nodes.get_mut(&id) else { return };
+        let Some(node) = self.nodes.get_mut(id) else { return };
         // Only a loaded node is polled, and only its sleeps fire, so the `seq` of its next entry is known.
         let seq = node.next_seq.get_or_insert(0);
         let entry = Entry {

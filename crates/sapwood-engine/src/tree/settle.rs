@@ -1,17 +1,17 @@
 //! What a poll comes to: a return, a panic, a limit, a violation; and how promises settle up the tree.
 
-use std::time::Duration;
-
 use bytes::Bytes;
+use jiff::Timestamp;
+use sapwood_core::Position;
 use sapwood_core::clock::after;
 use sapwood_core::limits::LimitError;
 use sapwood_core::retry::RetryPolicy;
 use sapwood_core::store::TreeOutcome;
-use sapwood_core::tree::{PromiseState, TimerKind, TreeState};
+use sapwood_core::tree::{PromiseState, TreeState};
 
 use super::model::Tree;
 use super::node::{Move, NodeId, Status};
-use crate::activation::{Finish, Fresh, Notice, Report, RetryBasis, Work};
+use crate::activation::{Finish, Fresh, Notice, Report, StepEnd, Work};
 use crate::payload::{BodyError, BodyResult, Parked, ParkedCode, Rejection, RejectionKind, Retried, encode};
 use crate::registry::Registry;
 use crate::replay::Completion;
@@ -27,18 +27,25 @@ impl Tree {
         woken
     }
 
-    /// An activation is over. Returns the nodes to be polled.
-    pub(crate) fn finished(
-        &mut self,
-        id: NodeId,
-        finish: Finish,
-        fresh: Vec<Fresh>,
-        registry: &Registry,
-    ) -> Vec<NodeId> {
+    /// An activation is over. What ended in its last poll is recorded before its own end is judged: a step that
+    /// succeeded never runs again (F5, R3). Returns the nodes to be polled.
+    pub(crate) fn finished(&mut self, id: NodeId, finish: Finish, report: Report, registry: &Registry) -> Vec<NodeId> {
+        let Report { fresh, steps_ended } = report;
+        let retry = self.retry_of(id, &finish);
+        for end in steps_ended {
+            // Without another attempt of the function, none of a step follows either.
+            let retry_at = end.retry_at.filter(|_| retry.is_some());
+            self.step_ended(id, StepEnd { retry_at, ..end });
+        }
+        if let Some(Retry { message, forgotten, due_at }) = retry {
+            self.retry(id, message, forgotten, due_at);
+            return Vec::new();
+        }
         match finish {
-            Finish::Returned(result, retry) => self.returned(id, result, retry, fresh, registry),
+            Finish::Returned(result, _) => self.returned(id, result, fresh, registry),
             Finish::Panicked(message, retry) => {
-                self.panicked(id, &message, retry);
+                let message = format!("panicked at the last attempt: {message}");
+                self.park(id, &Parked::new(ParkedCode::Panic, message, retry.position, retry.location()));
                 Vec::new()
             }
             Finish::Parked(parked) => {
@@ -49,21 +56,25 @@ impl Tree {
         }
     }
 
-    fn returned(
-        &mut self,
-        id: NodeId,
-        result: BodyResult,
-        retry: RetryBasis,
-        fresh: Vec<Fresh>,
-        registry: &Registry,
-    ) -> Vec<NodeId> {
-        if let Err(error) = &result
-            && error.transient
-            && let Some(wait) = self.wait_before_retry(id, &retry)
-        {
-            self.retry(id, &error.message, retry, wait);
-            return Vec::new();
-        }
+    /// The next attempt of a function whose activation ended like this, if there is one.
+    ///
+    /// After an error only if the next attempt can end otherwise: if it runs a failed step again, or draws a value again
+    /// (F5). What else the last poll wrote is no reason, because a replay would write the same on its way to the same
+    /// error. A panic counts like a transient error, also with nothing to forget (F6).
+    fn retry_of(&self, id: NodeId, finish: &Finish) -> Option<Retry> {
+        let (message, basis) = match finish {
+            Finish::Returned(Err(error), basis) if error.transient && basis.can_end_otherwise() => {
+                (error.message.clone(), basis)
+            }
+            Finish::Panicked(message, basis) => (format!("panicked: {message}"), basis),
+            Finish::Returned(..) | Finish::Parked(_) | Finish::Limited(_) => return None,
+        };
+        let (policy, attempt) = self.policy(id)?;
+        let wait = policy.backoff(attempt, basis.fraction)?;
+        Some(Retry { message, forgotten: basis.forgotten.clone(), due_at: after(basis.ended_at, wait) })
+    }
+
+    fn returned(&mut self, id: NodeId, result: BodyResult, fresh: Vec<Fresh>, registry: &Registry) -> Vec<NodeId> {
         // The body is gone: the handles that it dropped on its way out mean nothing (N2).
         let fresh = fresh.into_iter().filter(|fresh| !matches!(fresh, Fresh::Drop { .. })).collect();
         let mut woken = Vec::new();
@@ -105,45 +116,19 @@ impl Tree {
         self.decided(id, PromiseState::ReturnedErr, Rejection::of(RejectionKind::Input, message).to_bytes())
     }
 
-    /// A body panicked: an attempt like a transient error, also with nothing to forget; exhausted, it parks (F6).
-    fn panicked(&mut self, id: NodeId, message: &str, retry: RetryBasis) {
-        match self.policy(id).and_then(|(policy, attempt)| policy.backoff(attempt, retry.fraction)) {
-            Some(wait) => self.retry(id, &format!("panicked: {message}"), retry, wait),
-            None => {
-                let message = format!("panicked at the last attempt: {message}");
-                self.park(id, &Parked::new(ParkedCode::Panic, message, retry.position, retry.location()));
-            }
-        }
-    }
-
-    /// The wait before the retry of a transient error. `None` if the attempts are used up, or if there is nothing to
-    /// forget, because then the retry would only replay the same error (F5). Handles that the last poll dropped are no
-    /// reason for a retry: a replay drops them again on its way to the same error.
-    fn wait_before_retry(&self, id: NodeId, retry: &RetryBasis) -> Option<Duration> {
-        let (policy, attempt) = self.policy(id)?;
-        if !retry.asked && retry.forgotten.is_empty() {
-            return None;
-        }
-        policy.backoff(attempt, retry.fraction)
-    }
-
     fn policy(&self, id: NodeId) -> Option<(RetryPolicy, u32)> {
-        let node = self.nodes.get(&id)?;
+        let node = self.nodes.get(id)?;
         Some((node.definition.as_ref()?.retry, node.state.attempt))
     }
 
-    fn retry(&mut self, id: NodeId, message: &str, retry: RetryBasis, wait: Duration) {
-        let RetryBasis { forgotten, ended_at, .. } = retry;
-        let due_at = after(ended_at, wait);
+    fn retry(&mut self, id: NodeId, message: String, forgotten: Vec<Position>, due_at: Timestamp) {
         tracing::info!(tree = %self.id(), error = message, "an attempt failed; another follows");
         // A forgotten step may still have a timer.
-        let path = self.nodes.get(&id).map(|node| node.path.clone()).unwrap_or_default();
-        self.clear_timers(|timer| {
-            timer.path == path && timer.kind == TimerKind::StepRetry && forgotten.contains(&timer.position)
-        });
-        self.retried(id, &Retried { message: message.to_owned(), forgotten }, due_at);
+        let path = self.nodes.get(id).map(|node| node.path.clone()).unwrap_or_default();
+        forgotten.iter().for_each(|position| self.clear_timer(&path, *position));
+        self.retried(id, &Retried { message, forgotten }, due_at);
         self.put_down(id, Move::BackedOff);
-        if let Some(node) = self.nodes.get_mut(&id) {
+        if let Some(node) = self.nodes.get_mut(id) {
             node.state.seen = Some(self.number);
         }
         self.save(id);
@@ -151,17 +136,18 @@ impl Tree {
 
     /// Parks an invocation: history stays whole, siblings go on, no attempt is consumed (R9).
     pub(crate) fn park(&mut self, id: NodeId, parked: &Parked) {
-        if let Some(node) = self.nodes.get_mut(&id) {
+        if let Some(node) = self.nodes.get_mut(id) {
             tracing::error!(tree = %self.facts.tree, path = %node.path, function = node.function, "parked: {parked}");
             node.state.parked = Some(encode(parked));
         }
         self.put_down(id, Move::Parked);
+        self.withhold_if_parked(id);
         self.save(id);
     }
 
     /// Parks every invocation: the store refuses what they recorded.
     pub(crate) fn park_all(&mut self, error: &str) {
-        let nodes: Vec<NodeId> = self.nodes.keys().copied().collect();
+        let nodes: Vec<NodeId> = self.nodes.ids().collect();
         for id in nodes {
             self.park(
                 id,
@@ -173,12 +159,12 @@ impl Tree {
     /// The outcome is decided; the promise settles once all children are closed (N1).
     fn decided(&mut self, id: NodeId, promise: PromiseState, outcome: Bytes) -> Vec<NodeId> {
         self.put_down(id, Move::Returned);
-        let Some(node) = self.nodes.get_mut(&id) else { return Vec::new() };
+        let Some(node) = self.nodes.get_mut(id) else { return Vec::new() };
         node.state.promise = promise;
         node.state.outcome = Some(outcome);
         let path = node.path.clone();
         let is_closed = node.open_children == 0;
-        self.clear_timers(|timer| timer.path == path);
+        self.clear_timers(&path);
         if is_closed {
             return self.settle(id);
         }
@@ -192,7 +178,7 @@ impl Tree {
         let mut next = Some(id);
         while let Some(id) = next.take() {
             let number = self.number + 1;
-            let Some(node) = self.nodes.get_mut(&id) else { break };
+            let Some(node) = self.nodes.get_mut(id) else { break };
             node.state.promise = match node.state.promise {
                 PromiseState::ReturnedOk => PromiseState::Resolved,
                 PromiseState::ReturnedErr => PromiseState::Rejected,
@@ -204,8 +190,7 @@ impl Tree {
                 self.number = number;
             }
             self.save(id);
-            let Some(node) = self.nodes.remove(&id) else { break };
-            self.by_path.remove(&node.path);
+            let Some(node) = self.nodes.remove(id) else { break };
             let (promise, attempts) = (node.state.promise, node.state.attempt);
             let Some((parent_path, position)) = node.path.parent().zip(position) else {
                 self.outcome = Some(TreeOutcome {
@@ -217,8 +202,8 @@ impl Tree {
                 });
                 break;
             };
-            let Some(parent) = self.by_path.get(&parent_path).copied() else { break };
-            let Some(parent_node) = self.nodes.get_mut(&parent) else { break };
+            let Some(parent) = self.nodes.at(&parent_path) else { break };
+            let Some(parent_node) = self.nodes.get_mut(parent) else { break };
             parent_node.open_children = parent_node.open_children.saturating_sub(1);
             if parent_node.status() == Status::Returned {
                 next = (parent_node.open_children == 0).then_some(parent);
@@ -234,12 +219,20 @@ impl Tree {
 
     /// A node goes on without the body it had.
     fn put_down(&mut self, id: NodeId, by: Move) {
-        if let Some(node) = self.nodes.get_mut(&id) {
+        if let Some(node) = self.nodes.get_mut(id) {
             node.is_blank = false;
-            node.work = Work::default();
-            node.on(by);
         }
+        self.nodes.set_work(id, Work::default());
+        self.nodes.on(id, by);
     }
+}
+
+/// The next attempt of a function.
+struct Retry {
+    message: String,
+    /// The failed steps that it runs again.
+    forgotten: Vec<Position>,
+    due_at: Timestamp,
 }
 
 /// The state of a tree whose root's promise settled like this.

@@ -1,6 +1,7 @@
 //! The rules of one tree, without a store, a clock or a body: what F, N and S demand of each decision.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU16;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -113,6 +114,7 @@ impl Play {
             lanes: 16,
             limits,
             environment: Arc::new(Unasked),
+            warned: AtomicU16::new(0),
         };
         let new = NewTree { id, function: "does".into(), version: 1, input: "{}".into(), cause: Cause::default() };
         let mut play = Self { tree: Tree::created(new, Arc::new(facts), &registry, true), registry };
@@ -128,8 +130,7 @@ impl Play {
 
     /// A body waits after a poll that wrote this.
     fn writes(&mut self, id: NodeId, fresh: Vec<Fresh>) -> Vec<NodeId> {
-        let report = Report { fresh, steps_ended: Vec::new() };
-        self.tree.paused(id, report, &self.registry)
+        self.tree.paused(id, wrote(fresh), &self.registry)
     }
 
     /// A body calls this many children, from position 0 on, and each begins.
@@ -140,7 +141,7 @@ impl Play {
     }
 
     fn finishes(&mut self, id: NodeId, finish: Finish) -> Vec<NodeId> {
-        self.tree.finished(id, finish, Vec::new(), &self.registry)
+        self.tree.finished(id, finish, Report::default(), &self.registry)
     }
 
     fn returns(&mut self, id: NodeId, value: &'static str) -> Vec<NodeId> {
@@ -190,12 +191,17 @@ fn call(position: Position) -> Fresh {
     Fresh::Call { position, function: "does", version: 1, input: "{}".into() }
 }
 
+/// A poll that wrote this.
+fn wrote(fresh: Vec<Fresh>) -> Report {
+    Report { fresh, steps_ended: Vec::new() }
+}
+
 fn error(transient: bool) -> BodyError {
     BodyError { transient, message: "no".to_owned(), error: "{\"no\":1}".into() }
 }
 
-fn basis(asked: bool, forgotten: &[Position]) -> RetryBasis {
-    RetryBasis { position: 5, location: None, forgotten: forgotten.to_vec(), asked, ended_at: NOW, fraction: 0.5 }
+fn basis(drew: bool, forgotten: &[Position]) -> RetryBasis {
+    RetryBasis { position: 5, location: None, forgotten: forgotten.to_vec(), drew, ended_at: NOW, fraction: 0.5 }
 }
 
 fn kinds(turn: &Turn) -> Vec<EntryKind> {
@@ -216,13 +222,13 @@ fn promise(turn: &Turn, path: &str) -> Option<PromiseState> {
 /// function rejects its own promise, and the rejection shows whether its error was terminal.
 #[test]
 fn an_error_is_retried_only_if_a_retry_can_end_otherwise() {
-    let (nothing, asked, forgets) = (basis(false, &[]), basis(true, &[]), basis(false, &[0, 3]));
+    let (nothing, drew, forgets) = (basis(false, &[]), basis(true, &[]), basis(false, &[0, 3]));
     // transient · what a retry would forget · the attempt that fails · what becomes of it (`None`: another attempt)
     let table = [
-        (false, &asked, 1, Some(RejectionKind::Failed)),
+        (false, &drew, 1, Some(RejectionKind::Failed)),
         (false, &forgets, 1, Some(RejectionKind::Failed)),
         (true, &nothing, 1, Some(RejectionKind::Exhausted)),
-        (true, &asked, 1, None),
+        (true, &drew, 1, None),
         (true, &forgets, 1, None),
         (true, &forgets, 2, None),
         (true, &forgets, 3, Some(RejectionKind::Exhausted)),
@@ -231,7 +237,7 @@ fn an_error_is_retried_only_if_a_retry_can_end_otherwise() {
     for (transient, retry, attempt, expected) in table {
         let mut play = Play::new();
         for _ in 1..attempt {
-            play.fails(ROOT, true, asked.clone());
+            play.fails(ROOT, true, drew.clone());
             play.next_attempt(ROOT);
         }
         assert!(play.fails(ROOT, transient, retry.clone()).is_empty(), "a root has no parent to wake");
@@ -414,7 +420,7 @@ fn a_drop_counts_only_while_the_body_goes_on() {
     play.writes(ROOT, drops());
     assert_eq!(kinds(&play.commits()), [EntryKind::Dropped]);
     let value = Finish::Returned(Ok("1".into()), RetryBasis::default());
-    play.tree.finished(ROOT, value, drops(), &play.registry);
+    play.tree.finished(ROOT, value, wrote(drops()), &play.registry);
     assert!(kinds(&play.commits()).is_empty());
 }
 
@@ -422,9 +428,9 @@ fn a_drop_counts_only_while_the_body_goes_on() {
 #[test]
 fn the_last_poll_of_a_retried_attempt_never_happened() {
     let mut play = Play::new();
-    let wrote = vec![call(0), Fresh::Sleep { position: 1, ms: 9, due_at: NOW }, Fresh::Drop { position: 1 }];
+    let fresh = vec![call(0), Fresh::Sleep { position: 1, ms: 9, due_at: NOW }, Fresh::Drop { position: 1 }];
     let failed = Finish::Returned(Err(error(true)), basis(true, &[]));
-    play.tree.finished(ROOT, failed, wrote, &play.registry);
+    play.tree.finished(ROOT, failed, wrote(fresh), &play.registry);
     let turn = play.commits();
     assert_eq!(kinds(&turn), [EntryKind::Retried]);
     assert_eq!(turn.invocations.len(), 1, "the root alone");

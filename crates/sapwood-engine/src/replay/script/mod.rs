@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use sapwood_core::Position;
 use sapwood_core::json::canonical;
 
-use super::operation::{Asked, Completion, words};
+use super::operation::{Asked, Completion, OpKind, words};
 use super::record::{Record, RecordedOperation};
 use crate::payload::Parked;
 
@@ -25,14 +25,42 @@ struct Mark {
 /// One operation that the body has asked for.
 #[derive(Debug)]
 struct Op {
+    kind: OpKind,
     name: String,
-    completion: Option<(u32, Completion)>,
+    outcome: Outcome,
     /// Polled at least once.
     awaited: bool,
     /// Offered in a poll that did not take it, and not polled since.
     passed_over: bool,
     /// Its result was taken, or its handle was dropped, or it has none.
     done: bool,
+}
+
+/// How far an operation has come.
+#[derive(Debug)]
+enum Outcome {
+    Open,
+    /// It ended, under this number.
+    Ended(u32, Completion),
+    /// It ended, and the body has the result: it is not kept twice.
+    Taken,
+}
+
+impl Op {
+    /// The number under which a poll may offer it.
+    fn offer(&self) -> Option<u32> {
+        match self.outcome {
+            Outcome::Ended(number, _) if self.awaited && !self.passed_over && !self.done => Some(number),
+            _ => None,
+        }
+    }
+
+    /// Whether it is open and its end would go on with the body by itself. A step or a start is none such: the body
+    /// has to poll its handle for it to run.
+    fn may_wake(&self) -> bool {
+        let is_open = matches!(self.outcome, Outcome::Open);
+        is_open && self.awaited && !self.done && matches!(self.kind, OpKind::Call | OpKind::Sleep)
+    }
 }
 
 /// One activation's reading of its journal.
@@ -42,8 +70,10 @@ pub(crate) struct Script {
     record: Record,
     /// The operations asked for, by position.
     ops: Vec<Op>,
-    /// Completions not delivered yet, by number.
-    undelivered: BTreeMap<u32, Position>,
+    /// Completions that a poll may offer, by number: those of handles that are alive and awaited.
+    offers: BTreeMap<u32, Position>,
+    /// How many open operations may wake the body.
+    waking: usize,
     /// The operation whose handle the poll under way makes ready.
     offered: Option<Position>,
     /// The number that was delivered last.
@@ -95,13 +125,14 @@ impl Script {
             }
             _ => {}
         }
-        let completion = recorded.as_ref().and_then(|recorded| recorded.completion.clone());
-        if let Some((number, _)) = &completion {
-            self.undelivered.insert(*number, position);
-        }
+        let outcome = match recorded.as_ref().and_then(|recorded| recorded.completion.clone()) {
+            Some((number, completion)) => Outcome::Ended(number, completion),
+            None => Outcome::Open,
+        };
         self.ops.push(Op {
+            kind: asked.kind,
             name: asked.name.to_owned(),
-            completion,
+            outcome,
             awaited: false,
             passed_over: false,
             done: !asked.kind.has_handle(),
@@ -111,33 +142,43 @@ impl Script {
 
     /// Records that an operation ended. Numbers only grow, so what was offered before keeps its place.
     pub(crate) fn complete(&mut self, position: Position, number: u32, completion: Completion) {
-        let Some(op) = self.ops.get_mut(position as usize) else {
+        if position >= self.next_position() {
             // Not asked for yet: it completed while the activation was still replaying. It joins the record.
             if let Some(recorded) = self.record.operations.get_mut(&position) {
                 recorded.completion.get_or_insert((number, completion));
             }
             return;
-        };
-        if op.completion.is_none() {
-            op.completion = Some((number, completion));
-            if !op.done {
-                self.undelivered.insert(number, position);
-            }
         }
+        self.change(position, |op| {
+            if matches!(op.outcome, Outcome::Open) {
+                // Nobody reads the result of a handle that is gone.
+                op.outcome = if op.done { Outcome::Taken } else { Outcome::Ended(number, completion) };
+            }
+        });
     }
 
     /// A handle was polled: its completion, if this poll makes it the ready one.
     pub(crate) fn polled(&mut self, position: Position) -> Option<Completion> {
-        let op = self.ops.get_mut(position as usize)?;
-        op.passed_over = false;
-        // The first poll is never ready (R7).
-        if !std::mem::replace(&mut op.awaited, true) || self.offered != Some(position) || op.done {
-            return None;
-        }
-        let (number, completion) = op.completion.clone()?;
-        op.done = true;
+        let is_offered = self.offered == Some(position);
+        let taken = self.change(position, |op| {
+            op.passed_over = false;
+            // The first poll is never ready (R7).
+            if !std::mem::replace(&mut op.awaited, true) || !is_offered || op.done {
+                return None;
+            }
+            match std::mem::replace(&mut op.outcome, Outcome::Taken) {
+                Outcome::Ended(number, completion) => {
+                    op.done = true;
+                    Some((number, completion))
+                }
+                other => {
+                    op.outcome = other;
+                    None
+                }
+            }
+        });
+        let (number, completion) = taken.flatten()?;
         self.offered = None;
-        self.undelivered.remove(&number);
         self.delivered = number;
         if matches!(completion, Completion::StepErr(_)) {
             self.failed_steps.push((position, self.mark()));
@@ -147,13 +188,14 @@ impl Script {
 
     /// A handle was dropped while the body goes on. Returns whether the drop is still to be recorded.
     pub(crate) fn dropped(&mut self, position: Position) -> bool {
-        let Some(op) = self.ops.get_mut(position as usize) else { return false };
-        if op.done {
+        let drop = |op: &mut Op| {
+            if matches!(op.outcome, Outcome::Ended(..)) {
+                op.outcome = Outcome::Taken;
+            }
+            !std::mem::replace(&mut op.done, true)
+        };
+        if self.change(position, drop) != Some(true) {
             return false;
-        }
-        op.done = true;
-        if let Some((number, _)) = &op.completion {
-            self.undelivered.remove(number);
         }
         if self.offered == Some(position) {
             self.offered = None;
@@ -162,14 +204,24 @@ impl Script {
         !self.record.dropped.remove(&position)
     }
 
+    /// Changes an operation, and with it what is known of all of them. `None` if the body has not asked for it.
+    fn change<T>(&mut self, position: Position, change: impl FnOnce(&mut Op) -> T) -> Option<T> {
+        let op = self.ops.get_mut(position as usize)?;
+        let (offer_before, woke_before) = (op.offer(), op.may_wake());
+        let answer = change(op);
+        let (offer, wakes) = (op.offer(), op.may_wake());
+        if offer != offer_before {
+            offer_before.map(|number| self.offers.remove(&number));
+            offer.map(|number| self.offers.insert(number, position));
+        }
+        self.waking = self.waking + usize::from(wakes) - usize::from(woke_before);
+        Some(answer)
+    }
+
     /// Chooses what the next poll makes ready: of the handles alive and awaited, the one with the lowest number (R7).
     pub(crate) fn offer(&mut self) -> Option<Position> {
         self.begin_poll();
-        let ops = &self.ops;
-        let open = |position: &&Position| {
-            ops.get(**position as usize).is_some_and(|op| op.awaited && !op.passed_over && !op.done)
-        };
-        self.offered = self.undelivered.values().find(open).copied();
+        self.offered = self.offers.first_key_value().map(|(_, position)| *position);
         self.offered
     }
 
@@ -186,17 +238,13 @@ impl Script {
 
     /// Whether a poll would make something ready.
     pub(crate) fn has_offer(&self) -> bool {
-        self.undelivered.values().any(|position| {
-            self.ops.get(*position as usize).is_some_and(|op| op.awaited && !op.passed_over && !op.done)
-        })
+        !self.offers.is_empty()
     }
 
     /// Ends a poll: an offer that was not taken is passed over until its handle is polled again.
     pub(crate) fn end_of_poll(&mut self) {
-        if let Some(position) = self.offered.take()
-            && let Some(op) = self.ops.get_mut(position as usize)
-        {
-            op.passed_over = true;
+        if let Some(position) = self.offered.take() {
+            self.change(position, |op| op.passed_over = true);
         }
     }
 
@@ -212,7 +260,7 @@ impl Script {
 
     /// Whether the operation at `position` has ended.
     pub(crate) fn is_complete(&self, position: Position) -> bool {
-        self.ops.get(position as usize).is_some_and(|op| op.completion.is_some())
+        self.ops.get(position as usize).is_some_and(|op| !matches!(op.outcome, Outcome::Open))
     }
 
     /// Whether the body has taken the result of the operation at `position`, or has dropped its handle.
@@ -220,14 +268,10 @@ impl Script {
         self.ops.get(position as usize).is_some_and(|op| op.done)
     }
 
-    /// Whether something durable is open that could wake the body.
-    pub(crate) fn has_open(&self) -> bool {
-        self.ops.iter().any(|op| !op.done && op.completion.is_none())
-    }
-
-    /// Whether the last poll asked for any operation; a retry forgets those without a trace.
-    pub(crate) fn asked_in_last_poll(&self) -> bool {
-        self.next_position() > self.asked_before
+    /// Whether a call, a sleep or a promise is open and awaited, so that its end goes on with the body. A handle that was
+    /// never polled wakes nobody (R7).
+    pub(crate) const fn awaits_another(&self) -> bool {
+        self.waking > 0
     }
 
     /// Failed steps after whose delivery nothing was recorded: a retry runs them again (F5).

@@ -243,7 +243,6 @@ fn a_step_whose_failure_ends_the_attempt_is_forgotten() {
     body.fail(0, 1);
     assert_eq!(body.poll(&[0]), [0]);
     assert_eq!(body.0.forgettable(), [0]);
-    assert!(!body.0.asked_in_last_poll());
 }
 
 #[test]
@@ -258,7 +257,6 @@ fn what_the_last_poll_asks_for_and_drops_is_no_record() {
     body.0.dropped(1);
     body.0.end_of_poll();
     assert_eq!(body.0.forgettable(), [0]);
-    assert!(body.0.asked_in_last_poll());
 }
 
 #[test]

@@ -1,0 +1,140 @@
+//! The open invocations of one tree, with what the driver asks of all of them at each turn: which keep the tree owned,
+//! which wait for durability. Pure.
+//!
+//! The answers are kept beside the nodes as these change, because a tree of ten thousand would otherwise be walked at
+//! each event of one of them. So a node's status and its work are changed here alone.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use bytes::Bytes;
+use sapwood_core::Path;
+
+use super::node::{Move, Node, NodeId, Status};
+use crate::activation::{Notice, Work};
+
+/// What a node takes of memory besides payloads: itself, and its places in the tables. An estimate.
+const NODE_BYTES: usize = 1024;
+
+/// The open invocations of one tree.
+#[derive(Default)]
+pub(super) struct Nodes {
+    by_id: BTreeMap<NodeId, Node>,
+    by_path: HashMap<Path, NodeId>,
+    /// Ids are never used again, so a late wake finds no other node.
+    next: NodeId,
+    /// Those that run, or could run at once.
+    active: BTreeSet<NodeId>,
+    /// Those whose journal is to be read.
+    load_wanted: BTreeSet<NodeId>,
+    /// Those with a step or a start that waits for durability.
+    wanting: BTreeSet<NodeId>,
+    parked: BTreeSet<NodeId>,
+}
+
+impl Nodes {
+    pub(super) fn add(&mut self, node: Node) -> NodeId {
+        let id = self.next;
+        self.next += 1;
+        self.by_path.insert(node.path.clone(), id);
+        self.by_id.insert(id, node);
+        self.index(id);
+        id
+    }
+
+    pub(super) fn remove(&mut self, id: NodeId) -> Option<Node> {
+        let node = self.by_id.remove(&id)?;
+        self.by_path.remove(&node.path);
+        self.index(id);
+        Some(node)
+    }
+
+    pub(super) fn get(&self, id: NodeId) -> Option<&Node> {
+        self.by_id.get(&id)
+    }
+
+    /// A node, for all changes but those of its status and its work.
+    pub(super) fn get_mut(&mut self, id: NodeId) -> Option<&mut Node> {
+        self.by_id.get_mut(&id)
+    }
+
+    /// The node at a path.
+    pub(super) fn at(&self, path: &Path) -> Option<NodeId> {
+        self.by_path.get(path).copied()
+    }
+
+    pub(super) fn ids(&self) -> impl Iterator<Item = NodeId> {
+        self.by_id.keys().copied()
+    }
+
+    /// Moves the status of a node on; `false` if this cannot happen to it, or it is settled.
+    pub(super) fn on(&mut self, id: NodeId, by: Move) -> bool {
+        let has_moved = self.by_id.get_mut(&id).is_some_and(|node| node.on(by));
+        if has_moved {
+            self.index(id);
+        }
+        has_moved
+    }
+
+    pub(super) fn set_work(&mut self, id: NodeId, work: Work) {
+        if let Some(node) = self.by_id.get_mut(&id)
+            && node.work != work
+        {
+            node.work = work;
+            self.index(id);
+        }
+    }
+
+    /// Those that run, or could run at once.
+    pub(super) fn active(&self) -> impl Iterator<Item = &Node> {
+        self.active.iter().filter_map(|id| self.by_id.get(id))
+    }
+
+    pub(super) fn active_ids(&self) -> Vec<NodeId> {
+        self.active.iter().copied().collect()
+    }
+
+    /// Those whose journal is to be read.
+    pub(super) fn load_wanted(&self) -> Vec<NodeId> {
+        self.load_wanted.iter().copied().collect()
+    }
+
+    /// Those with a step or a start that waits for durability, in the order of their creation.
+    pub(super) fn wanting(&self) -> Vec<NodeId> {
+        self.wanting.iter().copied().collect()
+    }
+
+    /// Whether anything waits for everything recorded to be durable.
+    pub(super) fn wants(&self) -> bool {
+        !self.load_wanted.is_empty() || !self.wanting.is_empty()
+    }
+
+    pub(super) fn has_parked(&self) -> bool {
+        !self.parked.is_empty()
+    }
+
+    /// What they take of memory, in bytes; an estimate.
+    pub(super) fn bytes(&self) -> usize {
+        let payloads = |node: &Node| {
+            let notices: usize = node.notices.iter().map(Notice::bytes).sum();
+            node.input.as_ref().map_or(0, Bytes::len) + node.state.outcome.as_ref().map_or(0, Bytes::len) + notices
+        };
+        self.by_id.values().map(|node| NODE_BYTES + payloads(node)).sum()
+    }
+
+    fn index(&mut self, id: NodeId) {
+        let node = self.by_id.get(&id);
+        let is = |holds: fn(&Node) -> bool| node.is_some_and(holds);
+        keep(&mut self.active, id, is(Node::is_active));
+        keep(&mut self.load_wanted, id, is(|node| node.status() == Status::LoadWanted));
+        keep(&mut self.wanting, id, is(|node| node.status() == Status::Active && node.work.is_wanted));
+        keep(&mut self.parked, id, is(|node| node.status() == Status::Parked));
+    }
+}
+
+fn keep(set: &mut BTreeSet<NodeId>, id: NodeId, is_member: bool) {
+    if is_member {
+        set.insert(id);
+    } else {
+        set.remove(&id);
+    }
+}

@@ -14,12 +14,14 @@ create table worker (
     -- True once a worker that is not alive owns no open tree: claims then stop looking for its trees.
     emptied boolean not null default false,
     joined_at timestamptz not null,
-    lease_ends_at timestamptz not null,
+    -- Moves with each renewal of the lease. A watcher that saw it stand still for a whole lease, by a clock of its own, may
+    -- declare the worker dead.
+    renewals bigint not null default 0,
+    lease_us bigint not null,
     ended_at timestamptz
 ) with (fillfactor = 50);
 
--- worker_renew: the other workers whose lease may be over. The end of the lease itself is in no index, so that a
--- renewal is a HOT update.
+-- worker_renew: the other workers. The count of renewals is in no index, so that a renewal is a HOT update.
 create index worker_alive on worker (id) where state = 'alive';
 
 -- tree_claim: the workers whose trees are to be taken over; as a rule there are none.

@@ -7,7 +7,8 @@ create table worker (
     -- 'dead' was declared by another worker or at an opening, 'left' by the worker itself. Both are final.
     state text not null default 'alive' check (state in ('alive', 'dead', 'left')),
     joined_at integer not null,
-    lease_ends_at integer not null,
+    renewals integer not null default 0,
+    lease_us integer not null,
     ended_at integer
 ) strict;
 

@@ -2,16 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
 
-use sapwood_core::clock::Clock;
 use sapwood_core::store::{Membership as _, Store as _, StoreErrorKind, StoreResult};
 use sapwood_postgres::{PostgresOptions, PostgresStore};
 use sapwood_sqlite::{SqliteOptions, SqliteStore};
-use sapwood_tests::clock::ManualClock;
 use sapwood_tests::postgres::TestSchema;
 use sapwood_tests::sqlite::TestFile;
+use sapwood_tests::store::LEASE;
 use sqlx::{AssertSqlSafe, Executor as _, Row as _};
 
 fn files(kind: &str) -> BTreeSet<String> {
@@ -213,7 +210,7 @@ async fn a_database_of_another_set_of_migrations_on_sqlite_is_refused() {
         let file = TestFile::fresh();
         let store = sqlite(&file).await;
         store.migrate().await.expect("migrated");
-        store.worker_join("earlier", 1, Duration::from_secs(3_600)).await.expect("a worker joins");
+        store.worker_join("earlier", 1, LEASE).await.expect("a worker joins");
         file.connect().await.execute(change).await.expect("changed");
         let before = sqlite_objects(&file).await;
         assert_of_another_set(store.schema_check().await, &file.path().display().to_string());
@@ -238,9 +235,9 @@ async fn an_older_database_on_sqlite_is_migrated_and_its_workers_are_dead() {
     let file = TestFile::fresh();
     let store = sqlite(&file).await;
     store.migrate().await.expect("migrated");
-    let worker = store.worker_join("earlier", 1, Duration::from_secs(3_600)).await.expect("a worker joins");
+    let worker = store.worker_join("earlier", 1, LEASE).await.expect("a worker joins").worker;
     store.migrate().await.expect("migrated again");
-    store.lease(worker).renew(Duration::from_secs(3_600)).await.expect("it is alive");
+    store.lease(worker).renew(LEASE).await.expect("it is alive");
     drop(store);
     let older = "delete from _sqlx_migrations where version = 8; drop table log_record; drop table log_topic";
     file.connect().await.execute(older).await.expect("made older");
@@ -251,7 +248,7 @@ async fn an_older_database_on_sqlite_is_migrated_and_its_workers_are_dead() {
     assert!(error.to_string().contains("version 7") && error.to_string().contains("needs 8"), "{error}");
     store.migrate().await.expect("brought up to date");
     store.schema_check().await.expect("as this build wants it");
-    let error = store.lease(worker).renew(Duration::from_secs(3_600)).await.expect_err("it is dead");
+    let error = store.lease(worker).renew(LEASE).await.expect_err("it is dead");
     assert_eq!(error.kind(), StoreErrorKind::Fenced, "{error}");
 }
 
@@ -259,17 +256,15 @@ async fn an_older_database_on_sqlite_is_migrated_and_its_workers_are_dead() {
 #[tokio::test]
 async fn sqlite_tells_a_worker_that_left_from_one_that_is_dead() {
     let file = TestFile::fresh();
-    let clock = Arc::new(ManualClock::new());
-    let options = SqliteOptions::file(file.path()).clock(Arc::clone(&clock) as Arc<dyn Clock>);
-    let store = SqliteStore::open(options).await.expect("it opens");
+    let store = sqlite(&file).await;
     store.migrate().await.expect("migrated");
     let mut workers = Vec::new();
-    for name in ["leaves", "expires", "lives"] {
-        workers.push(store.worker_join(name, 1, Duration::from_secs(10)).await.expect("it joins"));
+    for name in ["leaves", "falls silent", "lives"] {
+        workers.push(store.worker_join(name, 1, LEASE).await.expect("it joins").worker);
     }
     store.worker_leave(workers[0]).await.expect("it leaves");
-    clock.advance(Duration::from_secs(20));
-    store.worker_bury(workers[2], &workers).await.expect("buried");
+    let silent = store.lease(workers[2]).renew(LEASE).await.expect("renewed").others;
+    store.worker_bury(workers[2], &silent).await.expect("buried");
     assert_eq!(states_of_workers(&file).await, ["left", "dead", "alive"]);
 }
 

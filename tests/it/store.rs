@@ -147,9 +147,10 @@ mod log {
 mod membership {
     sapwood_tests::on_both_stores!(sapwood_tests::conformance::store::membership {
         every_life_has_an_identity_of_its_own,
-        a_renewal_names_those_whose_lease_is_over,
-        a_renewed_lease_is_not_over,
-        only_the_expired_are_buried_and_once,
+        a_renewal_tells_of_the_others_that_are_there,
+        a_clock_that_is_set_ends_no_lease,
+        who_renewed_since_it_was_seen_is_not_buried,
+        only_who_is_there_is_buried_and_once,
         a_buried_worker_is_fenced_for_ever_and_a_living_one_never,
         two_who_bury_the_same_worker_bury_it_once,
         who_left_renews_nothing,

@@ -6,7 +6,7 @@ use sapwood_core::TreeId;
 use sapwood_core::store::{Committer, Recovered, Started, Turn, Verdict};
 use sapwood_tests::conformance::store::fixture::{Worker, event, full, row, start, turn};
 use sapwood_tests::postgres::TestSchema;
-use sapwood_tests::store::{PAST_LEASE, TestStore, outbox};
+use sapwood_tests::store::{TestStore, outbox};
 use sapwood_tests::wait::{until_asked, within};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Executor as _};
@@ -186,8 +186,8 @@ async fn a_burial_waits_for_the_commit_under_way() {
     let mut dying = Worker::join(&store).await;
     let id = dying.id;
     let tree = dying.tree().await;
-    test.advance(PAST_LEASE).await;
     let survivor = Worker::join(&store).await;
+    let silent = survivor.watches().await;
     let (stranger, batch) = held_up(&test, tree).await;
     let commit = tokio::spawn(async move {
         let verdicts = dying.committer.commit(&batch).await;
@@ -196,7 +196,7 @@ async fn a_burial_waits_for_the_commit_under_way() {
     until_waiting(schema(&test), 1).await;
 
     let other = test.another().await;
-    let burial = tokio::spawn(async move { other.worker_bury(survivor.id, &[id]).await });
+    let burial = tokio::spawn(async move { other.worker_bury(survivor.id, &silent).await });
     until_waiting(schema(&test), 2).await;
     assert!(!burial.is_finished(), "a commit of the dying is under way");
     stranger.let_go().await;

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::faults::StoreFaults;
 use crate::front::with_faults;
-use crate::store::{Database, LEASE, PAST_LEASE, TestStore};
+use crate::store::{Database, LEASE, TestStore, bury};
 use crate::wait::{PATIENCE, in_time, within};
 
 /// Bodies that wait stay in memory, more of them than any test has.
@@ -103,15 +103,12 @@ impl World {
         is_idle(engine).await;
     }
 
-    /// Declares a crashed engine dead on behalf of a survivor, who takes its trees over. The clock moves past the
-    /// lease for that.
+    /// Declares an engine dead, crashed or not, on behalf of a survivor, who takes its trees over.
     ///
     /// # Panics
     /// If the store does not declare it dead.
     pub async fn bury(&self, dead: &Engine, survivor: &Engine) {
-        self.store.advance(PAST_LEASE).await;
-        let buried = survivor.store().worker_bury(survivor.worker(), &[dead.worker()]).await.expect("a burial");
-        assert_eq!(buried, [dead.worker()]);
+        within("a burial", bury(survivor.store().as_ref(), dead.worker(), survivor.worker())).await;
         survivor.poke();
     }
 

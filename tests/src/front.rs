@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use sapwood_core::broker::TopicPartition;
 use sapwood_core::store::{
-    AssignedPartition, Claims, Committer, EventLog, GroupOffsets, Hint, Intake, KeyScope, LaneAdvance, LaneLease,
-    Lease, LogRecord, LoggedRecord, Membership, Outbox, OutboxRow, Reading, Recovered, Start, Started, Starter, Store,
-    StoreError, StoreErrorKind, StoreInfo, StoreResult, TreeFilter, TreeOutcome, Trees, Turn, Verdict,
+    AssignedPartition, Beat, Claims, Committer, EventLog, GroupOffsets, Hint, Intake, Joined, KeyScope, LaneAdvance,
+    LaneLease, Lease, LogRecord, LoggedRecord, Membership, Outbox, OutboxRow, Reading, Recovered, Start, Started,
+    Starter, Store, StoreError, StoreErrorKind, StoreInfo, StoreResult, TreeFilter, TreeOutcome, Trees, Turn, Verdict,
 };
 use sapwood_core::tree::{InvocationImage, TreeImage, TreeRecord, TreeRow};
 use sapwood_core::{FunctionVersion, Path, TreeId, WorkerId};
@@ -136,7 +136,7 @@ impl Store for Front {
 
 #[async_trait]
 impl Membership for Front {
-    async fn worker_join(&self, name: &str, fences: u16, lease: Duration) -> StoreResult<WorkerId> {
+    async fn worker_join(&self, name: &str, fences: u16, lease: Duration) -> StoreResult<Joined> {
         let _tell = self.changes.tell_at_the_end();
         self.store.worker_join(name, fences, lease).await
     }
@@ -145,9 +145,12 @@ impl Membership for Front {
         self.store.lease(worker)
     }
 
-    async fn worker_bury(&self, by: WorkerId, expired: &[WorkerId]) -> StoreResult<Vec<WorkerId>> {
+    async fn worker_bury(&self, by: WorkerId, silent: &[Beat]) -> StoreResult<Vec<WorkerId>> {
         let _tell = self.changes.tell_at_the_end();
-        self.store.worker_bury(by, expired).await
+        if let Some(faults) = &self.faults {
+            faults.buries().await;
+        }
+        self.store.worker_bury(by, silent).await
     }
 
     async fn worker_leave(&self, worker: WorkerId) -> StoreResult<()> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use sapwood_core::WorkerId;
 use sapwood_core::clock::Clock;
 use sapwood_core::store::{OutboxRow, Store};
 use sapwood_postgres::{PostgresOptions, PostgresStore};
@@ -15,12 +16,8 @@ use crate::front::telling;
 use crate::postgres::TestSchema;
 use crate::sqlite::TestFile;
 
-/// Longer than any test: a lease ends only if the test moves the clock, so no worker is declared dead because its machine
-/// is busy.
+/// Longer than any test: no worker is declared dead because its machine is busy. Those that are, are by name.
 pub const LEASE: Duration = Duration::from_secs(3_600);
-
-/// Past the end of every lease that began before.
-pub const PAST_LEASE: Duration = Duration::from_secs(2 * 3_600);
 
 /// A migrated, empty store in a place of its own, which is removed when this is dropped.
 pub struct TestStore {
@@ -191,4 +188,17 @@ pub async fn run(database: Database, case: impl AsyncFnOnce(&TestStore)) {
     let test = TestStore::on(database).await;
     case(&test).await;
     test.store().close().await;
+}
+
+/// Declares a worker dead on behalf of another. A renewal of it that is still on its way counts, so it is looked at anew
+/// until it is dead.
+///
+/// # Panics
+/// If the store does not answer.
+pub async fn bury(store: &dyn Store, dead: WorkerId, by: WorkerId) {
+    loop {
+        let renewal = store.lease(by).renew(LEASE).await.expect("the watcher is alive");
+        let Some(silent) = renewal.others.into_iter().find(|beat| beat.worker == dead) else { return };
+        store.worker_bury(by, &[silent]).await.expect("the watcher is alive");
+    }
 }

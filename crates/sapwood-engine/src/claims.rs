@@ -20,8 +20,9 @@ const LOADS: usize = 8;
 /// The pause after a claim that failed: the store may not answer, and more claims would not help it.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
-/// The shortest pause between two claims if nothing more is ready. Clocks differ: a tree that is due by this machine's
-/// clock may not be due by the database's, and would be claimed for in a tight loop.
+/// The shortest pause between two claims if nothing more is ready. What is known of the database's clock is a moment
+/// behind or ahead of it: a tree that is due by the one may not be due by the other, and would be claimed for in a tight
+/// loop.
 const PAUSE_MIN: Duration = Duration::from_millis(2);
 
 /// Claims until the engine drains. `poll` is the backstop.
@@ -29,7 +30,7 @@ pub(crate) async fn run(services: Arc<Services>, trees: Arc<Trees>, due: Arc<Due
     let versions = services.registry.versions();
     let mut answer_was_lost = false;
     while !services.life.is_draining() {
-        let now = services.environment.now();
+        let now = services.clock.now();
         let mut next = due.next_after(now);
         match services.store.tree_claim(services.worker, BATCH_TREES, &versions).await {
             Ok(claims) => {
@@ -68,6 +69,5 @@ pub(crate) async fn run(services: Arc<Services>, trees: Arc<Trees>, due: Arc<Due
 fn pause(services: &Services, poll: Duration, next: Option<Timestamp>) -> Duration {
     let backstop = poll.mul_f64(0.75 + 0.5 * services.environment.fraction());
     let Some(next) = next else { return backstop };
-    let until = next.duration_since(services.environment.now());
-    Duration::try_from(until).unwrap_or_default().min(backstop)
+    services.clock.until(next).min(backstop)
 }

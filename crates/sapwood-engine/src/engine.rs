@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sapwood_core::limits::Limits;
-use sapwood_core::store::{Hint, Intake, KeyScope, Started, Store, StoreResult, TreeFilter, TreeOutcome};
+use sapwood_core::store::{Hint, Intake, Joined, KeyScope, Started, Store, StoreResult, TreeFilter, TreeOutcome};
 use sapwood_core::tree::{Cause, TreeRow};
 use sapwood_core::{BoundedContext, CallerId, Dependencies, TreeId, WorkerId};
 use tokio::sync::{Notify, Semaphore};
 
+use crate::clock::{StoreClock, Told};
 use crate::committer::{self, Committers};
 use crate::definition::{AnyDependencies, Definition};
 use crate::due::Due;
@@ -42,6 +43,8 @@ pub struct Engine {
     waiters: Arc<Waiters>,
     /// Wakes the claims.
     due: Arc<Due>,
+    /// Makes the heartbeat renew at once.
+    renew: Arc<Notify>,
     /// How long a caller waits for the hint that a tree of another worker has settled, before it reads the store
     /// again: a hint may be lost.
     poll: Duration,
@@ -85,12 +88,14 @@ impl Engine {
     ) -> Result<Self, EngineError> {
         let count = options.committers.min(store.info().committers).max(1);
         // One fence for each committer, and one for the starter.
-        let joined = options.environment.monotonic();
-        let worker = store.worker_join(&options.name, count + 1, options.lease).await?;
+        let sent = options.environment.monotonic();
+        let Joined { worker, now } = store.worker_join(&options.name, count + 1, options.lease).await?;
         let environment = Arc::clone(&options.environment);
+        let told = Told { now, sent, answered: environment.monotonic() };
+        let clock = Arc::new(StoreClock::new(Arc::clone(&environment), told));
         let life = Arc::new(Life::default());
         let outage = Arc::new(Outage::new(Arc::clone(&life), Arc::clone(&environment)));
-        let lease = Arc::new(LeaseWatch::begun(Arc::clone(&environment), joined, options.lease));
+        let lease = Arc::new(LeaseWatch::begun(Arc::clone(&environment), sent, options.lease));
         let tasks = Arc::new(Tasks::new(Arc::clone(&environment), Arc::clone(&life)));
         let (waiters, due, hinter) = (Arc::<Waiters>::default(), Arc::<Due>::default(), Arc::<Hinter>::default());
         let (committers, submissions) = Committers::new(count);
@@ -103,6 +108,7 @@ impl Engine {
             store: Arc::clone(&store),
             worker,
             environment,
+            clock,
             life,
             outage,
             lease,
@@ -122,7 +128,7 @@ impl Engine {
             Arc::clone(&due),
             options.cache,
         ));
-        let engine = Self { services, trees, tasks, waiters, due, poll: options.poll };
+        let engine = Self { services, trees, tasks, waiters, due, renew: Arc::default(), poll: options.poll };
         engine.heartbeat(&options).begin().map_err(EngineError::Heartbeat)?;
         for (fence, submissions) in (0..count).zip(submissions) {
             let (life, outage) = (Arc::clone(&engine.services.life), Arc::clone(&engine.services.outage));
@@ -139,6 +145,15 @@ impl Engine {
             worker: services.worker,
             environment: Arc::clone(&services.environment),
             watch: Arc::clone(&services.lease),
+            clock: Arc::clone(&services.clock),
+            on_clock_set: {
+                let (trees, due) = (Arc::clone(&self.trees), Arc::clone(&self.due));
+                Box::new(move || {
+                    trees.tell_all(|| Signal::Poke);
+                    due.raise();
+                })
+            },
+            now: Arc::clone(&self.renew),
             life: Arc::clone(&services.life),
             outage: Arc::clone(&services.outage),
             due: Arc::clone(&self.due),
@@ -346,8 +361,10 @@ impl Engine {
 
     // ---- life -----------------------------------------------------------------------------------------------------
 
-    /// Makes every driver read the clock, and the worker claim trees that are due. For tests that move time.
+    /// Makes the worker ask for the store's time, every driver read it, and the worker claim trees that are due. For tests
+    /// that move time.
     pub fn poke(&self) {
+        self.renew.notify_one();
         self.due.raise();
         self.trees.tell_all(|| Signal::Poke);
     }

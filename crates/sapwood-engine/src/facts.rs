@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use sapwood_core::limits::Limits;
 use sapwood_core::{Path, TreeId};
 
+use crate::clock::StoreClock;
 use crate::environment::Environment;
 
 /// What is true of a whole tree.
@@ -21,6 +22,8 @@ pub(crate) struct Facts {
     pub(crate) lanes: u16,
     pub(crate) limits: Limits,
     pub(crate) environment: Arc<dyn Environment>,
+    /// What is due is due by it.
+    pub(crate) clock: Arc<StoreClock>,
     /// What was warned of already, one bit each.
     pub(crate) warned: AtomicU16,
 }

@@ -1,34 +1,39 @@
-//! The worker's lease: renewed on a thread of its own, so that nothing the worker does can delay a renewal.
+//! The worker's lease: renewed on a thread of its own, so that nothing the worker does can delay a renewal; and the watch
+//! over the leases of the others.
 //!
-//! A lease is the time for which the other workers believe that this worker is alive after a renewal. Each side counts
-//! it on a clock of its own:
+//! A lease is a length, and each side counts it on a monotonic clock of its own. No clock of the day is asked, so none
+//! that is set kills or keeps alive anybody.
 //!
 //! ```text
-//!   renewal           sent        applied     answered
+//!   renewal           sent        counted     answered
 //!                      │             │            │
 //!   this worker        ├─── good for 0.8 of a lease ───┤ from here on it starts no side effect
 //!                                    │
-//!   the database                     ├────────────── lease ──────────────┤ from here on it may be buried
+//!   a watcher                        │  sees it ├────────────── lease ──────────────┤ sees it stand still: it may bury
 //! ```
 //!
-//! - This worker counts from the moment at which it *sent* the renewal, because the database cannot have applied it
-//!   earlier. So its own count ends before the database's, and no step starts while another worker may own the tree.
+//! - This worker counts from the moment at which it *sent* the renewal, because the database cannot have counted it
+//!   earlier. A watcher counts from the *answer* in which it first saw the count. So this worker's own count ends first,
+//!   and no step starts while another worker may own the tree.
 //! - If a renewal is late, this worker starts no side effect ([`LeaseWatch::is_good`]) until the next one is answered.
 //!   If it was declared dead, it stops.
-//! - A worker buries another only after its own renewals have been unbroken for one full lease. During an outage of the
-//!   database no renewal succeeds, so after it every worker has that long to renew, and an outage buries no worker
-//!   (C2). A slow renewal counts as a break too: it is a sign of a stall that other workers may share, and their
-//!   renewals may still be on their way.
+//! - A watcher forgets what it saw when its own renewals are broken. During an outage of the database no renewal
+//!   succeeds, so after it every worker has a whole lease to renew, and an outage buries no worker (C2). A slow renewal
+//!   counts as a break too: it is a sign of a stall that other workers may share.
+//! - A burial may have to wait, for a commit of the dead that hangs. The renewals go on beside it.
 //! - The lease decides nothing about commits; the fence does. Every commit names a fence, which a burial closes (C1).
 //!   The lease only keeps the side effects of two owners apart in time.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sapwood_core::WorkerId;
-use sapwood_core::store::{Lease, Store, StoreErrorKind};
+use sapwood_core::store::{Beat, Lease, Store, StoreErrorKind};
+use tokio::sync::{Notify, mpsc};
 
+use crate::clock::{StoreClock, Told};
 use crate::due::Due;
 use crate::environment::Environment;
 use crate::life::Life;
@@ -68,13 +73,58 @@ impl LeaseWatch {
     }
 }
 
-/// Renews the lease, and buries workers whose lease is over.
+/// What a worker has seen of the others. Pure.
+#[derive(Debug, Default)]
+struct Watch {
+    seen: HashMap<WorkerId, Seen>,
+}
+
+/// What was seen of one worker.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    renewals: u64,
+    /// When this count was first seen.
+    since: Duration,
+}
+
+impl Watch {
+    /// Takes what a renewal showed that was sent and answered at these times. Returns the workers that have been silent
+    /// for a whole lease: their own, and at least one of `lease`.
+    fn saw(&mut self, others: &[Beat], sent: Duration, answered: Duration, lease: Duration) -> Vec<Beat> {
+        let known = std::mem::take(&mut self.seen);
+        let mut silent = Vec::new();
+        for beat in others {
+            let seen = match known.get(&beat.worker) {
+                Some(seen) if seen.renewals == beat.renewals => *seen,
+                _ => Seen { renewals: beat.renewals, since: answered },
+            };
+            self.seen.insert(beat.worker, seen);
+            if sent.saturating_sub(seen.since) >= lease.max(beat.lease) {
+                silent.push(*beat);
+            }
+        }
+        silent
+    }
+
+    /// This worker's own renewals were broken: what others did meanwhile is not known.
+    fn forget(&mut self) {
+        self.seen.clear();
+    }
+}
+
+/// Renews the lease, and buries workers that have been silent for a lease.
 pub(crate) struct Heartbeat {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) worker: WorkerId,
     pub(crate) environment: Arc<dyn Environment>,
     /// Told of each renewal.
     pub(crate) watch: Arc<LeaseWatch>,
+    /// Told the store's time with each renewal.
+    pub(crate) clock: Arc<StoreClock>,
+    /// Called when the store's clock was set: waits for what is due are computed anew.
+    pub(crate) on_clock_set: Box<dyn Fn() + Send + Sync>,
+    /// Renews at once.
+    pub(crate) now: Arc<Notify>,
     /// Ended if this worker was declared dead.
     pub(crate) life: Arc<Life>,
     /// Told whether the store answers: an idle worker asks it nothing else.
@@ -95,52 +145,114 @@ impl Heartbeat {
     }
 
     async fn beat(self) {
+        // One burial at a time: who is silent still is found again at the next renewal.
+        let (silent, to_bury) = mpsc::channel(1);
+        tokio::select! {
+            () = self.life.ends() => {}
+            () = self.renew_for_ever(silent) => {}
+            () = self.bury_all(to_bury) => {}
+        }
+    }
+
+    async fn renew_for_ever(&self, silent: mpsc::Sender<Vec<Beat>>) {
         let mut lease = self.store.lease(self.worker);
-        let mut unbroken_since = None;
-        while !self.life.has_ended() {
-            if let Some(expired) = self.renew(lease.as_mut(), &mut unbroken_since).await {
-                self.bury(&expired).await;
+        let mut watch = Watch::default();
+        loop {
+            let found = self.renew(lease.as_mut(), &mut watch).await;
+            if !found.is_empty() {
+                // Full while a burial is under way.
+                let _ = silent.try_send(found);
             }
             tokio::select! {
-                () = self.life.ends() => return,
+                () = self.now.notified() => {}
                 () = tokio::time::sleep(self.period) => {}
             }
         }
     }
 
-    /// Renews; returns the workers to be buried, if this worker may bury now.
-    async fn renew(&self, lease: &mut dyn Lease, unbroken_since: &mut Option<Duration>) -> Option<Vec<WorkerId>> {
+    /// Renews; returns the workers to be buried.
+    async fn renew(&self, lease: &mut dyn Lease, watch: &mut Watch) -> Vec<Beat> {
         let sent = self.environment.monotonic();
-        let since = |at: Duration| self.environment.monotonic().saturating_sub(at);
         // A renewal that hangs must not hide that the lease is over.
-        match tokio::time::timeout(self.lease, lease.renew(self.lease)).await {
-            Ok(Ok(expired)) => {
-                self.watch.renewed(sent);
-                self.outage.answered();
-                if since(sent) > self.period {
-                    *unbroken_since = None;
-                }
-                let begun = *unbroken_since.get_or_insert(sent);
-                return Some(expired).filter(|expired| !expired.is_empty() && since(begun) >= self.lease);
-            }
-            Ok(Err(error)) if error.kind() == StoreErrorKind::Fenced => self.life.end_fenced(&error),
+        let renewal = match tokio::time::timeout(self.lease, lease.renew(self.lease)).await {
+            Ok(Ok(renewal)) => renewal,
             Ok(Err(error)) => {
-                *unbroken_since = None;
-                self.outage.failed(&error);
+                watch.forget();
+                match error.kind() {
+                    StoreErrorKind::Fenced => self.life.end_fenced(&error),
+                    _ => self.outage.failed(&error),
+                }
+                return Vec::new();
             }
-            Err(_) => *unbroken_since = None,
+            Err(_) => {
+                watch.forget();
+                return Vec::new();
+            }
+        };
+        let answered = self.environment.monotonic();
+        self.watch.renewed(sent);
+        self.outage.answered();
+        if self.clock.told(Told { now: renewal.now, sent, answered }) {
+            tracing::info!("the store's clock was set");
+            (self.on_clock_set)();
         }
-        None
+        if answered.saturating_sub(sent) > self.period {
+            watch.forget();
+        }
+        watch.saw(&renewal.others, sent, answered, self.lease)
     }
 
-    async fn bury(&self, expired: &[WorkerId]) {
-        match self.store.worker_bury(self.worker, expired).await {
-            Ok(dead) if dead.is_empty() => {}
-            Ok(dead) => {
-                tracing::warn!(?dead, "declared dead; their trees are taken over");
-                self.due.raise();
+    async fn bury_all(&self, mut to_bury: mpsc::Receiver<Vec<Beat>>) {
+        while let Some(silent) = to_bury.recv().await {
+            match self.store.worker_bury(self.worker, &silent).await {
+                Ok(dead) if dead.is_empty() => {}
+                Ok(dead) => {
+                    tracing::warn!(?dead, "declared dead; their trees are taken over");
+                    self.due.raise();
+                }
+                Err(error) => self.outage.failed(&error),
             }
-            Err(error) => self.outage.failed(&error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEASE: Duration = Duration::from_secs(3);
+
+    fn beat(worker: i64, renewals: u64) -> Beat {
+        Beat { worker: WorkerId(worker), renewals, lease: LEASE }
+    }
+
+    fn at(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    /// C2: dead is whose count stood still for a whole lease of the watcher's own clock, from the answer that first showed
+    /// it to the sending of the call that still does.
+    #[test]
+    fn a_worker_is_silent_once_its_count_stood_still_for_a_lease() {
+        let mut watch = Watch::default();
+        assert_eq!(watch.saw(&[beat(1, 7), beat(2, 1)], at(0), at(100), LEASE), []);
+        assert_eq!(watch.saw(&[beat(1, 7), beat(2, 2)], at(3_099), at(3_100), LEASE), []);
+        assert_eq!(watch.saw(&[beat(1, 7), beat(2, 2)], at(3_100), at(3_101), LEASE), [beat(1, 7)]);
+        assert_eq!(watch.saw(&[beat(1, 8), beat(2, 2)], at(3_200), at(3_201), LEASE), [], "it renewed after all");
+        assert_eq!(watch.saw(&[beat(2, 2)], at(6_100), at(6_101), LEASE), [beat(2, 2)]);
+    }
+
+    /// C2: a watcher whose own renewals were broken begins anew; and the longer of the two leases counts.
+    #[test]
+    fn a_watch_that_was_broken_begins_anew() {
+        let mut watch = Watch::default();
+        assert_eq!(watch.saw(&[beat(1, 7)], at(0), at(0), LEASE), []);
+        watch.forget();
+        assert_eq!(watch.saw(&[beat(1, 7)], at(60_000), at(60_000), LEASE), []);
+        assert_eq!(watch.saw(&[beat(1, 7)], at(62_999), at(62_999), LEASE), []);
+        let patient = Beat { lease: 2 * LEASE, ..beat(1, 7) };
+        assert_eq!(watch.saw(&[patient], at(65_999), at(65_999), LEASE), []);
+        assert_eq!(watch.saw(&[patient], at(66_000), at(66_000), LEASE), [patient]);
+        assert_eq!(watch.saw(&[beat(1, 7)], at(66_000), at(66_000), 3 * LEASE), []);
     }
 }

@@ -12,7 +12,7 @@
 //! | `tree` | one owned tree: pure decisions, and the task that drives it |
 //! | `trees`, `cache`, `services`, `facts` | the trees driven here, and those kept after their release; what their drivers use; what is true of one tree |
 //! | `committer`, `starting`, `starter` | group commit of turns; starts that others may contest |
-//! | `lease`, `claims`, `due`, `hints` | live workers; claims of trees; what wakes them; hints between processes |
+//! | `clock`, `lease`, `claims`, `due`, `hints` | the store's clock; live workers; claims of trees; what wakes them; hints between processes |
 //! | `life`, `outage`, `tasks` | how far the engine's life has come; a store that does not answer; its tasks |
 //! | [`environment`](Environment), [`options`](EngineOptions) | where time, chance and tasks come from; how an engine runs |
 //! | [`engine`](Engine), [`tree_handle`](TreeHandle), `waiters` | the handle: start, attach, read, drain |
@@ -21,6 +21,7 @@
 mod activation;
 mod cache;
 mod claims;
+mod clock;
 mod committer;
 mod consumer;
 mod cx;

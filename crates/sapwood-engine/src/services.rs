@@ -9,6 +9,7 @@ use sapwood_core::tree::{Cause, InvocationImage, TreeImage};
 use sapwood_core::{Path, TreeId, WorkerId};
 use tokio::sync::Semaphore;
 
+use crate::clock::StoreClock;
 use crate::committer::Committers;
 use crate::definition::AnyDependencies;
 use crate::environment::Environment;
@@ -31,6 +32,8 @@ pub(crate) struct Services {
     /// The owner of every tree that is driven here.
     pub(crate) worker: WorkerId,
     pub(crate) environment: Arc<dyn Environment>,
+    /// The store's clock, by which things are due.
+    pub(crate) clock: Arc<StoreClock>,
     /// Whether to begin something new, and whether to go on at all.
     pub(crate) life: Arc<Life>,
     /// The pauses of reads while the store does not answer.
@@ -63,6 +66,7 @@ impl Services {
             lanes: self.lanes,
             limits: self.limits,
             environment: Arc::clone(&self.environment),
+            clock: Arc::clone(&self.clock),
             warned: AtomicU16::new(0),
         })
     }

@@ -1,17 +1,19 @@
--- Declares workers dead, for ever. First their own rows are locked, so that a renewal under way counts: the end of the
--- lease is judged again once the row is locked. Then their fences are locked `for update`, which waits for every commit
+-- Declares workers dead, for ever. First their own rows are locked, so that a renewal under way counts: their renewals are
+-- compared again once the row is locked. Then their fences are locked `for update`, which waits for every commit
 -- of theirs that is under way; every later one sees that its worker is dead.
-with expired as materialized (
-    select id from worker
-    where id = any ($2::bigint[]) and id <> $1 and state = 'alive' and lease_ends_at <= sapwood_now()
+with silent as materialized (
+    select w.id
+    from unnest($2::bigint[], $3::bigint[]) as s (id, renewals)
+    join worker w on w.id = s.id
+    where w.id <> $1 and w.state = 'alive' and w.renewals = s.renewals
         and exists (select 1 from worker where id = $1 and state = 'alive')
-    order by id
-    for update
+    order by w.id
+    for update of w
 ),
 locked as materialized (
     select f.worker, f.fence
-    from expired e
-    join fence f on f.worker = e.id
+    from silent s
+    join fence f on f.worker = s.id
     order by f.worker, f.fence
     for update of f
 ),
@@ -24,6 +26,6 @@ closed as (
 )
 update worker w
 set state = 'dead', ended_at = sapwood_now()
-from expired e
-where w.id = e.id and (select count(*) from closed) >= 0
+from silent s
+where w.id = s.id and (select count(*) from closed) >= 0
 returning w.id;

@@ -1,12 +1,9 @@
 -- Registers a worker and its fences.
 with joined as (
-    insert into worker (name, joined_at, lease_ends_at)
-    select $1, m.now, m.now + $3 * interval '1 microsecond'
-    from (select sapwood_now() as now offset 0) m
-    returning id
+    insert into worker (name, joined_at, lease_us) values ($1, sapwood_now(), $3) returning id, joined_at
 ),
 fences as (
     insert into fence (worker, fence)
     select j.id, n.fence from joined j, generate_series(0, $2::integer - 1) as n (fence)
 )
-select id from joined;
+select id, joined_at as now from joined;

@@ -1,12 +1,13 @@
--- Moves the end of a worker's lease on, and names the other workers whose lease is over.
+-- Counts a renewal of a worker's lease, and tells the time and how often each of the others has renewed.
 with renewed as (
     update worker
-    set lease_ends_at = sapwood_now() + $2 * interval '1 microsecond'
+    set renewals = renewals + 1, lease_us = $2
     where id = $1 and state = 'alive'
     returning 1
 )
 select
     (select count(*) from renewed) = 1 as alive,
-    array(
-        select id from worker where state = 'alive' and id <> $1 and lease_ends_at <= sapwood_now() order by id
-    ) as expired;
+    sapwood_now() as now,
+    array(select id from worker where state = 'alive' and id <> $1 order by id) as others,
+    array(select renewals from worker where state = 'alive' and id <> $1 order by id) as renewals,
+    array(select lease_us from worker where state = 'alive' and id <> $1 order by id) as leases_us;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sapwood_core::WorkerId;
-use sapwood_core::store::{Lease, StoreResult};
+use sapwood_core::store::{Beat, Lease, Renewal, StoreResult};
 use sqlx::PgConnection;
 
 use crate::connect::Connector;
@@ -31,7 +31,7 @@ impl PostgresLease {
 
 #[async_trait]
 impl Lease for PostgresLease {
-    async fn renew(&mut self, lease: Duration) -> StoreResult<Vec<WorkerId>> {
+    async fn renew(&mut self, lease: Duration) -> StoreResult<Renewal> {
         let doing = "renew a lease";
         let renewing = async {
             // Taken out, so that a renewal that is cut short leaves no connection in an unknown state behind.
@@ -55,6 +55,13 @@ impl Lease for PostgresLease {
         if !row.plain::<bool>("alive")? {
             return Err(fenced(self.worker));
         }
-        Ok(row.plain::<Vec<i64>>("expired")?.into_iter().map(WorkerId).collect())
+        let columns = ["others", "renewals", "leases_us"].map(|column| row.plain::<Vec<i64>>(column));
+        let [others, renewals, leases] = columns;
+        let others = others?.into_iter().zip(renewals?).zip(leases?).map(|((worker, renewals), lease)| Beat {
+            worker: WorkerId(worker),
+            renewals: renewals.cast_unsigned(),
+            lease: Duration::from_micros(lease.unsigned_abs()),
+        });
+        Ok(Renewal { now: row.time("now")?, others: others.collect() })
     }
 }

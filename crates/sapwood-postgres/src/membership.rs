@@ -4,38 +4,42 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sapwood_core::WorkerId;
-use sapwood_core::store::{Lease, Membership, StoreResult};
+use sapwood_core::store::{Beat, Joined, Lease, Membership, StoreResult};
 
 use crate::error::{failed, fenced};
-use crate::fields::micros;
+use crate::fields::{Fields, micros};
 use crate::lease::PostgresLease;
 use crate::store::PostgresStore;
 
 #[async_trait]
 impl Membership for PostgresStore {
-    async fn worker_join(&self, name: &str, fences: u16, lease: Duration) -> StoreResult<WorkerId> {
-        sqlx::query_scalar(include_str!("../queries/worker_join.sql"))
+    async fn worker_join(&self, name: &str, fences: u16, lease: Duration) -> StoreResult<Joined> {
+        let doing = "register a worker";
+        let row = sqlx::query(include_str!("../queries/worker_join.sql"))
             .bind(name)
             .bind(i32::from(fences))
             .bind(micros(lease))
             .fetch_one(&self.pool)
             .await
-            .map(WorkerId)
-            .map_err(|error| failed("register a worker", error))
+            .map_err(|error| failed(doing, error))?;
+        let row = Fields::of(&row, doing);
+        Ok(Joined { worker: WorkerId(row.plain("id")?), now: row.time("now")? })
     }
 
     fn lease(&self, worker: WorkerId) -> Box<dyn Lease> {
         Box::new(PostgresLease::new(self.connector.clone(), worker))
     }
 
-    async fn worker_bury(&self, by: WorkerId, expired: &[WorkerId]) -> StoreResult<Vec<WorkerId>> {
-        if expired.is_empty() {
+    async fn worker_bury(&self, by: WorkerId, silent: &[Beat]) -> StoreResult<Vec<WorkerId>> {
+        if silent.is_empty() {
             return Ok(Vec::new());
         }
-        let ids: Vec<i64> = expired.iter().map(|worker| worker.0).collect();
+        let ids: Vec<i64> = silent.iter().map(|beat| beat.worker.0).collect();
+        let renewals: Vec<i64> = silent.iter().map(|beat| beat.renewals.cast_signed()).collect();
         let buried: Vec<i64> = sqlx::query_scalar(include_str!("../queries/worker_bury.sql"))
             .bind(by.0)
             .bind(ids)
+            .bind(renewals)
             .fetch_all(&self.pool)
             .await
             .map_err(|error| failed("declare workers dead", error))?;

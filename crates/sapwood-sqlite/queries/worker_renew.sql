@@ -1,4 +1,4 @@
--- Moves the end of a worker's lease on. No row touched: it is no longer alive.
+-- Counts a renewal of a worker's lease. No row touched: it is no longer alive.
 update worker
-set lease_ends_at = ?2
+set renewals = renewals + 1, lease_us = ?2
 where id = ?1 and state = 'alive'

@@ -6,13 +6,12 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use jiff::Timestamp;
 use sapwood_core::WorkerId;
-use sapwood_core::store::{Lease, StoreResult};
+use sapwood_core::store::{Lease, Renewal, StoreResult};
 
 use crate::args::Args;
 use crate::db::Db;
-use crate::error::{fenced, permanent};
+use crate::error::fenced;
 use crate::rows;
 use crate::work::Work;
 use crate::writer::Writer;
@@ -31,7 +30,7 @@ impl SqliteLease {
 
 #[async_trait]
 impl Lease for SqliteLease {
-    async fn renew(&mut self, lease: Duration) -> StoreResult<Vec<WorkerId>> {
+    async fn renew(&mut self, lease: Duration) -> StoreResult<Renewal> {
         self.writer.run(Renew { worker: self.worker, lease }).await
     }
 }
@@ -43,19 +42,21 @@ struct Renew {
 
 #[async_trait]
 impl Work for Renew {
-    type Answer = Vec<WorkerId>;
+    type Answer = Renewal;
 
-    async fn run(&self, db: &mut Db<'_>) -> StoreResult<Vec<WorkerId>> {
-        let args = Args::of(2).worker(self.worker).time(lease_end(db.now, self.lease)?);
+    async fn run(&self, db: &mut Db<'_>) -> StoreResult<Renewal> {
+        let args = Args::of(2).worker(self.worker).int(micros(self.lease));
         if db.run(include_str!("../queries/worker_renew.sql"), args).await? == 0 {
             return Err(fenced(self.worker));
         }
-        let args = Args::of(2).worker(self.worker).time(db.now);
-        rows::workers(&db.all(include_str!("../queries/worker_expired.sql"), args).await?)
+        let args = Args::of(1).worker(self.worker);
+        let rows = db.all(include_str!("../queries/worker_list.sql"), args).await?;
+        let others = rows.iter().map(rows::beat).collect::<StoreResult<_>>()?;
+        Ok(Renewal { now: db.now, others })
     }
 }
 
-/// The end of a lease that runs from now.
-pub(crate) fn lease_end(now: Timestamp, lease: Duration) -> StoreResult<Timestamp> {
-    now.checked_add(lease).map_err(|error| permanent("a lease beyond the end of time").caused_by(error))
+/// A length as it is stored: in microseconds, at most the most that SQLite holds.
+pub(crate) fn micros(length: Duration) -> i64 {
+    i64::try_from(length.as_micros()).unwrap_or(i64::MAX)
 }

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sapwood_core::WorkerId;
-use sapwood_core::store::{Lease, Membership, StoreResult};
+use sapwood_core::store::{Beat, Joined, Lease, Membership, StoreResult};
 
 use crate::args::Args;
 use crate::bulk::Bulk;
 use crate::db::Db;
 use crate::error::{fenced, permanent};
 use crate::fields::Fields;
-use crate::lease::{SqliteLease, lease_end};
+use crate::lease::{SqliteLease, micros};
 use crate::rows;
 use crate::store::SqliteStore;
 use crate::work::Work;
@@ -23,7 +23,7 @@ static FENCE_INSERT: Bulk = Bulk::rows(include_str!("../queries/fence_insert.sql
 
 #[async_trait]
 impl Membership for SqliteStore {
-    async fn worker_join(&self, name: &str, fences: u16, lease: Duration) -> StoreResult<WorkerId> {
+    async fn worker_join(&self, name: &str, fences: u16, lease: Duration) -> StoreResult<Joined> {
         self.writer().run(Join { name: name.to_owned(), fences, lease }).await
     }
 
@@ -31,8 +31,8 @@ impl Membership for SqliteStore {
         Box::new(SqliteLease::new(self.writer().clone(), worker))
     }
 
-    async fn worker_bury(&self, by: WorkerId, expired: &[WorkerId]) -> StoreResult<Vec<WorkerId>> {
-        self.writer().run(Bury { by, expired: expired.to_vec() }).await
+    async fn worker_bury(&self, by: WorkerId, silent: &[Beat]) -> StoreResult<Vec<WorkerId>> {
+        self.writer().run(Bury { by, silent: silent.to_vec() }).await
     }
 
     async fn worker_leave(&self, worker: WorkerId) -> StoreResult<()> {
@@ -70,22 +70,22 @@ struct Join {
 
 #[async_trait]
 impl Work for Join {
-    type Answer = WorkerId;
+    type Answer = Joined;
 
-    async fn run(&self, db: &mut Db<'_>) -> StoreResult<WorkerId> {
-        let args = Args::of(3).text(self.name.as_str()).time(db.now).time(lease_end(db.now, self.lease)?);
+    async fn run(&self, db: &mut Db<'_>) -> StoreResult<Joined> {
+        let args = Args::of(3).text(self.name.as_str()).time(db.now).int(micros(self.lease));
         let row = db.one(include_str!("../queries/worker_join.sql"), args).await?;
         let row = row.ok_or_else(|| permanent("SQLite gave a new worker no id"))?;
         let worker = WorkerId(Fields::of(&row).int()?);
         let fences: Vec<u16> = (0..self.fences).collect();
         db.insert(&FENCE_INSERT, &fences, |fence, args| args.worker(worker).int(*fence)).await?;
-        Ok(worker)
+        Ok(Joined { worker, now: db.now })
     }
 }
 
 struct Bury {
     by: WorkerId,
-    expired: Vec<WorkerId>,
+    silent: Vec<Beat>,
 }
 
 #[async_trait]
@@ -94,8 +94,9 @@ impl Work for Bury {
 
     async fn run(&self, db: &mut Db<'_>) -> StoreResult<Vec<WorkerId>> {
         require_alive(db, self.by).await?;
-        let ids = self.expired.iter().filter(|worker| **worker != self.by).map(|worker| worker.0).collect::<Vec<_>>();
-        let args = Args::of(2).text(serde_json::json!(ids).to_string()).time(db.now);
+        let others = self.silent.iter().filter(|beat| beat.worker != self.by);
+        let silent: Vec<(i64, u64)> = others.map(|beat| (beat.worker.0, beat.renewals)).collect();
+        let args = Args::of(2).text(serde_json::json!(silent).to_string()).time(db.now);
         let mut buried = rows::workers(&db.all(include_str!("../queries/worker_bury.sql"), args).await?)?;
         db.run(include_str!("../queries/fence_close.sql"), Args::of(0)).await?;
         buried.sort_unstable();

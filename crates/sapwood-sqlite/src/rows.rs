@@ -1,8 +1,10 @@
 //! The records of the port, read from rows. Each function reads the columns that its queries select, in their order.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use sapwood_core::journal::{Entry, EntryKind};
-use sapwood_core::store::{LogRecord, LoggedRecord, OutboxEvent, OutboxRow, StoreResult, TreeOutcome};
+use sapwood_core::store::{Beat, LogRecord, LoggedRecord, OutboxEvent, OutboxRow, StoreResult, TreeOutcome};
 use sapwood_core::tree::{
     Cause, Closing, Invocation, InvocationRow, InvocationState, OpenInvocation, PromiseState, Timer, TimerKind,
     TreeRow, TreeState,
@@ -124,6 +126,15 @@ pub(crate) fn logged_record(topic: &str, row: &SqliteRow) -> StoreResult<LoggedR
 
 pub(crate) fn workers(rows: &[SqliteRow]) -> StoreResult<Vec<WorkerId>> {
     rows.iter().map(|row| Fields::of(row).int().map(WorkerId)).collect()
+}
+
+pub(crate) fn beat(row: &SqliteRow) -> StoreResult<Beat> {
+    let mut fields = Fields::of(row);
+    Ok(Beat {
+        worker: WorkerId(fields.int()?),
+        renewals: fields.int()?.cast_unsigned(),
+        lease: Duration::from_micros(fields.int()?.unsigned_abs()),
+    })
 }
 
 fn read_invocation(fields: &mut Fields<'_>) -> StoreResult<Invocation> {

@@ -14,7 +14,7 @@ use sapwood_tests::engine::World;
 use sapwood_tests::faults::Fault;
 use sapwood_tests::front::with_faults;
 use sapwood_tests::probe::Probe;
-use sapwood_tests::store::{PAST_LEASE, outbox};
+use sapwood_tests::store::outbox;
 use sapwood_tests::wait::within;
 
 use super::{HOUR, Probed, Trouble, dozes, once, quick};
@@ -286,18 +286,7 @@ async fn a_stale_owner_is_refused_and_stops(world: &World) {
     let tree = stale.start(waits_at_the_gate()).await.expect("a tree").id();
     app.reached("waits", 1).await;
     let fresh = world.launch(&app).await;
-    // A heartbeat may come between the jump of the clock and the burial.
-    let bury = async {
-        loop {
-            world.store().advance(PAST_LEASE).await;
-            let buried = fresh.store().worker_bury(fresh.worker(), &[stale.worker()]).await.expect("a burial");
-            if !buried.is_empty() {
-                break;
-            }
-        }
-    };
-    within("a burial", bury).await;
-    fresh.poke();
+    world.bury(&stale, &fresh).await;
     app.reached("waits", 2).await;
     app.open("gate", 2);
     fresh.attach::<waits_at_the_gate>(tree).result().await.expect("a result");

@@ -14,6 +14,7 @@ mod recording;
 mod replay;
 mod seeded;
 mod suspension;
+mod time;
 mod tree;
 mod versions;
 mod violations;

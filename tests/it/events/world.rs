@@ -73,10 +73,11 @@ pub(super) async fn place(cx: &mut Cx<OrdersDependencies>, order: String, count:
 /// How often [`place_stumbling`] fails before it does not.
 const STUMBLES: usize = 3;
 
-/// Emits an event, and stumbles in the same breath.
+/// Emits an event, and stumbles in the same breath, over a number that another attempt may draw better.
 #[sapwood::function(retry(attempts = 5, backoff = "1ms..2ms"))]
 pub(super) async fn place_stumbling(cx: &mut Cx<OrdersDependencies>, order: String) -> Result<(), Error> {
     cx.emit(OrderPlaced { order: order.clone(), n: 0 });
+    let _ = cx.random();
     let app = cx.dependencies();
     let stumbles = format!("stumbles {order}");
     app.outside.mark(&*stumbles);

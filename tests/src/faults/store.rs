@@ -31,6 +31,13 @@ pub enum Fault {
     Refused,
 }
 
+/// Whether burials wait, and how many did.
+#[derive(Debug, Clone, Copy, Default)]
+struct Burials {
+    are_held: bool,
+    held: usize,
+}
+
 /// Which faults happen when, and what was seen.
 pub struct StoreFaults {
     commits: AtomicUsize,
@@ -44,6 +51,8 @@ pub struct StoreFaults {
     turns: Mutex<Vec<Turn>>,
     lost: Mutex<Vec<Turn>>,
     loads: Mutex<Vec<Path>>,
+    /// Closed while burials are held.
+    burials: watch::Sender<Burials>,
     /// Whether the answer of the next claim that takes a tree is lost.
     loses_claim: AtomicBool,
     claims: Mutex<Vec<TreeId>>,
@@ -64,6 +73,7 @@ impl StoreFaults {
             turns: Mutex::default(),
             lost: Mutex::default(),
             loads: Mutex::default(),
+            burials: watch::Sender::new(Burials::default()),
             loses_claim: AtomicBool::new(false),
             claims: Mutex::default(),
             unreadable: Mutex::default(),
@@ -133,6 +143,33 @@ impl StoreFaults {
     #[must_use]
     pub fn loads(&self) -> Vec<Path> {
         self.loads.lock().clone()
+    }
+
+    /// Holds burials, as a commit of the dead that hangs does.
+    pub fn hold_burials(&self) {
+        self.burials.send_modify(|burials| burials.are_held = true);
+    }
+
+    /// Lets burials go on.
+    pub fn release_burials(&self) {
+        self.burials.send_modify(|burials| burials.are_held = false);
+    }
+
+    /// Waits until a burial is held.
+    ///
+    /// # Panics
+    /// If none ever is.
+    pub async fn burial_held(&self) {
+        let mut burials = self.burials.subscribe();
+        let held = burials.wait_for(|burials| burials.held > 0);
+        within("a held burial", held).await.expect("the faults are kept");
+    }
+
+    /// A burial begins.
+    pub(crate) async fn buries(&self) {
+        self.burials.send_modify(|burials| burials.held += usize::from(burials.are_held));
+        let mut burials = self.burials.subscribe();
+        burials.wait_for(|burials| !burials.are_held).await.expect("the faults are kept");
     }
 
     /// Loses the answer of the next claim that takes a tree; the claim is made all the same.

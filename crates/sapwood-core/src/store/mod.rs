@@ -35,7 +35,7 @@ use futures_core::stream::BoxStream;
 
 pub use error::{StoreError, StoreErrorKind};
 pub use log::{EventLog, LogRecord, LoggedRecord};
-pub use membership::{Lease, Membership};
+pub use membership::{Beat, Joined, Lease, Membership, Renewal};
 pub use offsets::{AssignedPartition, GroupOffsets, OffsetAdvance};
 pub use outbox::{LaneAdvance, LaneLease, Outbox, OutboxEvent, OutboxRow, lane_of};
 pub use reading::{Reading, TreeFilter, TreeOutcome};

@@ -311,12 +311,11 @@ impl Cell {
         }
         self.facts.warn_near(Bound::PayloadBytes, bytes, self.facts.limits.payload_bytes);
         let attempt = state.attempts.get(&position).copied().unwrap_or(0) + 1;
-        let environment = &self.facts.environment;
         let wait = match &result {
-            Err(error) if error.transient => policy.backoff(attempt, environment.fraction()),
+            Err(error) if error.transient => policy.backoff(attempt, self.facts.environment.fraction()),
             _ => None,
         };
-        let retry_at = wait.map(|wait| after(environment.now(), wait));
+        let retry_at = wait.map(|wait| after(self.facts.clock.now(), wait));
         let name = state.script.name(position).to_owned();
         if retry_at.is_some() {
             // Beside the entry of its result, each attempt that is followed by another has one of its own.
@@ -504,7 +503,7 @@ impl Cell {
             end.retry_at = end.retry_at.filter(|_| !state.script.is_done(end.position));
         }
         if report.fresh.iter().any(|fresh| matches!(fresh, Fresh::Sleep { .. })) {
-            let now = self.facts.environment.now();
+            let now = self.facts.clock.now();
             for fresh in &mut report.fresh {
                 if let Fresh::Sleep { ms, due_at, .. } = fresh {
                     *due_at = after(now, Duration::from_millis(*ms));

@@ -127,8 +127,8 @@ impl Activation {
     }
 
     fn with_chance(&self, retry: RetryBasis) -> RetryBasis {
-        let environment = &self.cell.facts().environment;
-        RetryBasis { ended_at: environment.now(), fraction: environment.fraction(), ..retry }
+        let facts = self.cell.facts();
+        RetryBasis { ended_at: facts.clock.now(), fraction: facts.environment.fraction(), ..retry }
     }
 }
 

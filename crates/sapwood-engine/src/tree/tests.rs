@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::model::Tree;
 use super::node::{Move, NodeId, Status};
 use crate::activation::{Finish, Fresh, Notice, Report, RetryBasis, StepEnd, Work};
+use crate::clock::{StoreClock, Told};
 use crate::cx::Cx;
 use crate::definition::Definition;
 use crate::environment::Environment;
@@ -106,6 +107,7 @@ impl Play {
     fn with(limits: Limits) -> Self {
         let registry = Registry::from_definitions([Definition::of::<Does>()]).expect("one function");
         let id = TreeId::from(uuid::Uuid::from_u128(7));
+        let told = Told { now: NOW, sent: Duration::ZERO, answered: Duration::ZERO };
         let facts = Facts {
             tree: id,
             context: Testing::NAME,
@@ -114,6 +116,7 @@ impl Play {
             lanes: 16,
             limits,
             environment: Arc::new(Unasked),
+            clock: Arc::new(StoreClock::new(Arc::new(Unasked), told)),
             warned: AtomicU16::new(0),
         };
         let new = NewTree { id, function: "does".into(), version: 1, input: "{}".into(), cause: Cause::default() };

@@ -8,7 +8,7 @@ use sapwood_core::tree::TreeState;
 use sapwood_core::{FunctionVersion, TreeId};
 
 use super::fixture::{Worker, full, in_future, micros, release, row, start, turn};
-use crate::store::{PAST_LEASE, TestStore};
+use crate::store::TestStore;
 
 async fn ready_trees(test: &TestStore, count: usize) -> Vec<TreeId> {
     let starts: Vec<Start> = (0..count).map(|n| start(&format!("ready-{n}"))).collect();
@@ -129,7 +129,6 @@ pub async fn a_tree_is_claimed_when_its_time_has_come(test: &TestStore) {
     assert_eq!(claims.trees.iter().map(|claimed| claimed.row.id).collect::<Vec<_>>(), [trees[1]]);
     assert_eq!(claims.next_ready_at.map(micros), Some(late));
 
-    test.advance(PAST_LEASE).await;
     let claims = store.tree_claim(worker.id, 10, &[]).await.expect("a claim");
     assert_eq!(claims.trees.iter().map(|claimed| claimed.row.id).collect::<Vec<_>>(), [trees[0]]);
     assert_eq!(claims.next_ready_at, None, "a tree without a time is never ready");
@@ -165,7 +164,6 @@ pub async fn trees_of_an_expired_worker_are_not_claimed_before_it_is_buried(test
     let store = test.store();
     let mut silent = Worker::join(&store).await;
     let trees = silent.trees(2).await;
-    test.advance(PAST_LEASE).await;
     let survivor = Worker::join(&store).await;
     assert_eq!(store.tree_claim(survivor.id, 10, &[]).await.expect("a claim").trees, []);
 

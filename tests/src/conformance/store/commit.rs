@@ -18,7 +18,7 @@ use super::fixture::{
     FUNCTION, Worker, child, creation, entry, event, everything, full, full_again, in_future, micros, new_tree,
     release, root_of, row, settled, timer, turn, waiting,
 };
-use crate::store::{PAST_LEASE, TestStore, outbox};
+use crate::store::{LEASE, TestStore, outbox};
 
 /// The place of the odd one out, in the middle of its batch.
 const ODD: usize = 57;
@@ -181,7 +181,6 @@ pub async fn a_batch_of_a_buried_worker_is_refused_whole_while_anothers_99_commi
     let mut dead = Worker::join(&store).await;
     let its_trees = dead.trees(100).await;
     let before = everything(&store, its_trees[0]).await;
-    test.advance(PAST_LEASE).await;
     let mut worker = Worker::join(&store).await;
     let trees = worker.trees(99).await;
     worker.bury(dead.id).await;
@@ -220,7 +219,7 @@ pub async fn a_batch_of_a_worker_that_left_is_refused_whole(test: &TestStore) {
 pub async fn a_worker_whose_lease_is_over_commits_until_it_is_buried(test: &TestStore) {
     let mut worker = Worker::join(&test.store()).await;
     let tree = worker.tree().await;
-    test.advance(PAST_LEASE).await;
+    test.advance(2 * LEASE).await;
     assert_eq!(worker.commit_one(full(tree, 1)).await, Verdict::Committed);
 }
 

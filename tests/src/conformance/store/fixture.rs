@@ -8,15 +8,15 @@ use jiff::Timestamp;
 use sapwood_core::event::{source_of, topic_of};
 use sapwood_core::journal::{Entry, EntryKind};
 use sapwood_core::store::{
-    Committer, InvocationChange, KeyScope, NewTree, Next, OutboxEvent, OutboxRow, Ownership, Start, StartKey, Store,
-    Turn, Verdict, lane_of,
+    Beat, Committer, InvocationChange, KeyScope, NewTree, Next, OutboxEvent, OutboxRow, Ownership, Start, StartKey,
+    Store, Turn, Verdict, lane_of,
 };
 use sapwood_core::tree::{
     Cause, Closing, Invocation, InvocationState, PromiseState, Timer, TimerKind, TreeRecord, TreeRow, TreeState,
 };
 use sapwood_core::{EventId, Path, TreeId, WorkerId};
 
-use crate::store::{LEASE, outbox};
+use crate::store::{LEASE, bury, outbox};
 
 /// The function of the trees here.
 pub const FUNCTION: &str = "place_order";
@@ -33,7 +33,7 @@ pub struct Worker {
 impl Worker {
     /// Joins with two fences.
     pub async fn join(store: &Arc<dyn Store>) -> Self {
-        let id = store.worker_join("conformance", 2, LEASE).await.expect("a worker joins");
+        let id = store.worker_join("conformance", 2, LEASE).await.expect("a worker joins").worker;
         Self { id, committer: store.committer(id, 0), store: Arc::clone(store) }
     }
 
@@ -62,10 +62,14 @@ impl Worker {
         self.trees(1).await[0]
     }
 
-    /// Declares another worker dead, whose lease must be over.
+    /// Declares another worker dead.
     pub async fn bury(&self, other: WorkerId) {
-        let buried = self.store.worker_bury(self.id, &[other]).await.expect("the dead are buried");
-        assert_eq!(buried, [other]);
+        bury(self.store.as_ref(), other, self.id).await;
+    }
+
+    /// How often the others have renewed, as this worker sees it.
+    pub async fn watches(&self) -> Vec<Beat> {
+        self.store.lease(self.id).renew(LEASE).await.expect("renewed").others
     }
 }
 

@@ -7,7 +7,7 @@ use sapwood_core::broker::TopicPartition;
 use sapwood_core::store::{Intake, KeyScope, OffsetAdvance, Start, Started, Store, StoreErrorKind, TreeFilter};
 
 use super::fixture::{Worker, row, start_in};
-use crate::store::{PAST_LEASE, TestStore};
+use crate::store::TestStore;
 
 fn partition(partition: i32) -> TopicPartition {
     TopicPartition { topic: "orders.events".to_owned(), partition, topic_id: Some("id-1".to_owned()) }
@@ -194,7 +194,6 @@ pub async fn a_buried_worker_takes_nothing_in(test: &TestStore) {
     let (epoch, _) = epoch_of(&store, "loyalty", 0).await;
     let mut starter = store.starter(Some((dead.id, 1)));
     starter.intake(&batch("loyalty", epoch, 5, vec![event("loyalty", "e-1")])).await.expect("accepted while alive");
-    test.advance(PAST_LEASE).await;
     Worker::join(&store).await.bury(dead.id).await;
     for mut starter in [starter, store.starter(Some((dead.id, 0)))] {
         let error = starter.intake(&batch("loyalty", epoch, 6, vec![event("loyalty", "e-2")])).await;

@@ -8,7 +8,7 @@ use sapwood_core::store::{LaneAdvance, OutboxRow, Store, Turn};
 use sapwood_core::{EventId, TreeId};
 
 use super::fixture::{Worker, event_keyed, turn};
-use crate::store::{PAST_LEASE, TestStore, outbox};
+use crate::store::{TestStore, outbox};
 
 /// E4: rows of a lane come in the order of their commits, and of their emits within one commit.
 pub async fn a_lane_is_read_in_commit_order(test: &TestStore) {
@@ -183,7 +183,6 @@ pub async fn lanes_of_a_buried_worker_are_taken_and_its_cursors_refused(test: &T
     let store = test.store();
     let dead = Worker::join(&store).await;
     let held = store.lane_claim(dead.id, 16).await.expect("a claim");
-    test.advance(PAST_LEASE).await;
     let worker = Worker::join(&store).await;
     worker.bury(dead.id).await;
     let taken = store.lane_claim(worker.id, 16).await.expect("a claim");

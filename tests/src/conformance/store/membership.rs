@@ -1,13 +1,13 @@
-//! Membership: leases judged by the database's clock, and burials that last.
+//! Membership: renewals that are counted, and burials that last.
 
 use std::collections::HashSet;
 use std::time::Duration;
 
 use sapwood_core::WorkerId;
-use sapwood_core::store::{StoreErrorKind, Verdict};
+use sapwood_core::store::{Beat, StoreErrorKind, Verdict};
 
 use super::fixture::{Worker, full};
-use crate::store::{LEASE, PAST_LEASE, TestStore};
+use crate::store::{LEASE, TestStore};
 
 /// C1: a worker's identity is never given again.
 pub async fn every_life_has_an_identity_of_its_own(test: &TestStore) {
@@ -15,7 +15,7 @@ pub async fn every_life_has_an_identity_of_its_own(test: &TestStore) {
     let mut seen = HashSet::<WorkerId>::new();
     for round in 0..10 {
         let store = &stores[round % 2];
-        let id = store.worker_join("same name", 1, LEASE).await.expect("it joins");
+        let id = store.worker_join("same name", 1, LEASE).await.expect("it joins").worker;
         assert!(seen.insert(id), "{id} was there before");
         if round % 3 == 0 {
             store.worker_leave(id).await.expect("it leaves");
@@ -23,47 +23,57 @@ pub async fn every_life_has_an_identity_of_its_own(test: &TestStore) {
     }
 }
 
-/// C2: a renewal names those whose lease is over, and not those who are fine, gone or buried.
-pub async fn a_renewal_names_those_whose_lease_is_over(test: &TestStore) {
+/// C2: a renewal tells how often each of the others has renewed, and leaves out who is gone or buried.
+pub async fn a_renewal_tells_of_the_others_that_are_there(test: &TestStore) {
     let store = test.store();
     let (silent, gone, worker) = (Worker::join(&store).await, Worker::join(&store).await, Worker::join(&store).await);
-    let mut lease = store.lease(worker.id);
-    assert_eq!(lease.renew(LEASE).await.expect("renewed"), []);
+    let beat = |worker: WorkerId, renewals| Beat { worker, renewals, lease: LEASE };
+    assert_eq!(worker.watches().await, [beat(silent.id, 0), beat(gone.id, 0)]);
     store.worker_leave(gone.id).await.expect("it leaves");
-
-    test.advance(PAST_LEASE).await;
-    let late = Worker::join(&store).await;
-    assert_eq!(lease.renew(LEASE).await.expect("its own lease is over, but no worker has buried it"), [silent.id]);
-    worker.bury(silent.id).await;
-    assert_eq!(lease.renew(LEASE).await.expect("renewed"), []);
-    assert_eq!(store.lease(late.id).renew(LEASE).await.expect("renewed"), []);
-}
-
-/// C2: a renewal moves the end of the lease, from now by the database's clock.
-pub async fn a_renewed_lease_is_not_over(test: &TestStore) {
-    let store = test.store();
-    let (worker, other) = (Worker::join(&store).await, Worker::join(&store).await);
-    let mut lease = store.lease(worker.id);
-    for _ in 0..4 {
-        test.advance(LEASE / 2).await;
-        lease.renew(LEASE).await.expect("renewed");
+    for renewals in 1..4 {
+        store.lease(silent.id).renew(LEASE).await.expect("renewed");
+        assert_eq!(worker.watches().await, [beat(silent.id, renewals)]);
     }
-    assert_eq!(store.worker_bury(other.id, &[worker.id]).await.expect("answered"), []);
-    assert_eq!(lease.renew(Duration::from_secs(1)).await.expect("renewed"), [other.id]);
-    test.advance(Duration::from_secs(5)).await;
-    assert_eq!(store.worker_bury(other.id, &[worker.id]).await.expect("answered"), [worker.id], "a shorter lease");
+    let longer = Duration::from_secs(7);
+    store.lease(silent.id).renew(longer).await.expect("renewed");
+    assert_eq!(worker.watches().await, [Beat { lease: longer, ..beat(silent.id, 4) }]);
+    worker.bury(silent.id).await;
+    assert_eq!(worker.watches().await, []);
 }
 
-/// C2: a burial names only those whose lease is over, and only once.
-pub async fn only_the_expired_are_buried_and_once(test: &TestStore) {
+/// C2: whatever the database's clock does, it kills nobody and keeps nobody alive; and each renewal tells it.
+pub async fn a_clock_that_is_set_ends_no_lease(test: &TestStore) {
     let store = test.store();
-    let expired = [Worker::join(&store).await, Worker::join(&store).await];
-    test.advance(PAST_LEASE).await;
-    let (living, worker) = (Worker::join(&store).await, Worker::join(&store).await);
-    let named = [expired[0].id, living.id, expired[1].id, WorkerId(i64::MAX)];
+    let (other, worker) = (Worker::join(&store).await, Worker::join(&store).await);
+    let before = store.lease(worker.id).renew(LEASE).await.expect("renewed").now;
+    test.advance(1_000 * LEASE).await;
+    let after = store.lease(worker.id).renew(LEASE).await.expect("renewed").now;
+    assert!(after.duration_since(before) >= (1_000 * LEASE).try_into().expect("a length"));
+    store.lease(other.id).renew(LEASE).await.expect("its lease is what its watchers saw of it");
+}
+
+/// C2: a renewal that comes between the watch and the burial counts.
+pub async fn who_renewed_since_it_was_seen_is_not_buried(test: &TestStore) {
+    let store = test.store();
+    let (living, silent) = (Worker::join(&store).await, Worker::join(&store).await);
+    let worker = Worker::join(&store).await;
+    let seen = worker.watches().await;
+    store.lease(living.id).renew(LEASE).await.expect("renewed");
+    assert_eq!(store.worker_bury(worker.id, &seen).await.expect("answered"), [silent.id]);
+    store.lease(living.id).renew(LEASE).await.expect("it lives");
+}
+
+/// C2: a burial names only those that are there, and only once.
+pub async fn only_who_is_there_is_buried_and_once(test: &TestStore) {
+    let store = test.store();
+    let (first, second) = (Worker::join(&store).await, Worker::join(&store).await);
+    let worker = Worker::join(&store).await;
+    let mut named = worker.watches().await;
+    named.push(Beat { worker: WorkerId(i64::MAX), renewals: 0, lease: LEASE });
+    named.push(Beat { worker: worker.id, renewals: 1, lease: LEASE });
     let mut buried = store.worker_bury(worker.id, &named).await.expect("answered");
     buried.sort();
-    assert_eq!(buried, [expired[0].id, expired[1].id]);
+    assert_eq!(buried, [first.id, second.id], "and nobody itself");
     assert_eq!(store.worker_bury(worker.id, &named).await.expect("answered"), []);
     assert_eq!(store.worker_bury(worker.id, &[]).await.expect("answered"), []);
 }
@@ -75,11 +85,11 @@ pub async fn a_buried_worker_is_fenced_for_ever_and_a_living_one_never(test: &Te
     let tree = dead.tree().await;
     let mut its_lease = store.lease(dead.id);
     its_lease.renew(LEASE).await.expect("renewed while alive");
-    test.advance(PAST_LEASE).await;
     let mut living = Worker::join(&store).await;
     let other_tree = living.tree().await;
     living.bury(dead.id).await;
-    assert_eq!(store.worker_bury(dead.id, &[living.id]).await.unwrap_or_default(), []);
+    let beat = Beat { worker: living.id, renewals: 1, lease: LEASE };
+    assert_eq!(store.worker_bury(dead.id, &[beat]).await.unwrap_or_default(), []);
 
     for _ in 0..3 {
         let error = its_lease.renew(LEASE).await.expect_err("the dead renew nothing");
@@ -98,12 +108,11 @@ pub async fn two_who_bury_the_same_worker_bury_it_once(test: &TestStore) {
     let stores = [test.store(), test.another().await];
     for _ in 0..5 {
         let dead = Worker::join(&stores[0]).await;
-        test.advance(PAST_LEASE).await;
         let survivors = [Worker::join(&stores[0]).await, Worker::join(&stores[1]).await];
-        let expired = [dead.id];
+        let silent = [Beat { worker: dead.id, renewals: 0, lease: LEASE }];
         let (one, two) = tokio::join!(
-            stores[0].worker_bury(survivors[0].id, &expired),
-            stores[1].worker_bury(survivors[1].id, &expired)
+            stores[0].worker_bury(survivors[0].id, &silent),
+            stores[1].worker_bury(survivors[1].id, &silent)
         );
         assert_eq!(one.expect("answered").len() + two.expect("answered").len(), 1);
     }

@@ -3,7 +3,7 @@
 use sapwood_core::store::{Recovered, StoreErrorKind, Turn, Verdict};
 
 use super::fixture::{Worker, creation, everything, full, full_again, new_tree, row, turn};
-use crate::store::{PAST_LEASE, TestStore, outbox};
+use crate::store::{TestStore, outbox};
 
 /// C5: the answer was lost, the batch was not.
 pub async fn a_batch_that_was_committed_is_told_so(test: &TestStore) {
@@ -92,7 +92,6 @@ pub async fn a_buried_worker_finds_itself_fenced(test: &TestStore) {
     let store = test.store();
     let mut dead = Worker::join(&store).await;
     let tree = dead.tree().await;
-    test.advance(PAST_LEASE).await;
     let worker = Worker::join(&store).await;
     worker.bury(dead.id).await;
 

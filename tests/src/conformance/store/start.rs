@@ -8,7 +8,7 @@ use sapwood_core::tree::TreeState;
 use sapwood_core::{Path, TreeId};
 
 use super::fixture::{Worker, full, new_tree, root_of, row, start, start_in};
-use crate::store::{PAST_LEASE, TestStore};
+use crate::store::TestStore;
 
 async fn trees_in_all(store: &Arc<dyn Store>) -> usize {
     let filter = TreeFilter { limit: 100_000, ..TreeFilter::default() };
@@ -191,7 +191,6 @@ pub async fn a_buried_worker_starts_nothing(test: &TestStore) {
     let dead = Worker::join(&store).await;
     let mut starter = store.starter(Some((dead.id, 1)));
     starter.start(&[start("alive")]).await.expect("it starts while alive");
-    test.advance(PAST_LEASE).await;
     Worker::join(&store).await.bury(dead.id).await;
 
     let error = starter.start(&[start("dead")]).await.expect_err("the fence refuses");

@@ -37,8 +37,9 @@
 //!   cache is never the truth: a claim uses it only if the claim is the first commit after the release, which the
 //!   revision shows, and if the tree was not taken over from a dead worker. Otherwise the tree is loaded from its rows.
 
+mod bodies;
+
 use std::collections::{BTreeMap, VecDeque};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -55,20 +56,15 @@ use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Sleep;
 
-use super::draft::TURN_BYTES;
 use super::hold::{Hold, Sent, Stage};
 use super::live::LiveTree;
 use super::mailbox::{Mailbox, Signal};
 use super::model::Tree;
 use super::node::{Move, NodeId, Status};
-use crate::activation::{
-    Activation, BodyWaker, Cell, Polled, Report, Stand, StartOrder, StepEnd, Wakes, Work, panic_message,
-};
-use crate::definition::Definition;
-use crate::payload::{Parked, ParkedCode, PayloadError, StartOutcome, Started};
+use crate::activation::{Activation, StartOrder, StepEnd};
+use crate::payload::{StartOutcome, Started};
 use crate::replay::Replay;
 use crate::services::Services;
-use crate::trigger::Trigger;
 
 /// Polls of a tree in a row before other tasks run. Each completion takes a poll of its own, and a tree may have
 /// thousands of bodies, so many in a row are normal; none of it must keep its thread.
@@ -167,7 +163,7 @@ impl Driver {
     }
 
     /// Fires the timer for which the tree was claimed. The database's clock found it due, and that clock decides, even
-    /// if this machine's clock is behind.
+    /// if what this worker knows of it is a moment behind.
     pub(crate) fn claimed_when_due(mut self) -> Self {
         let due_at = self.tree.next_due();
         if let Some(due_at) = due_at.filter(|_| self.ready.is_empty()) {
@@ -398,7 +394,7 @@ impl Driver {
 
     fn fire_due(&mut self) {
         if let Some(due_at) = self.tree.next_due() {
-            let now = self.services.environment.now();
+            let now = self.services.clock.now();
             if due_at <= now {
                 let woken = self.tree.fire_due(now);
                 self.queue_all(woken);
@@ -478,44 +474,6 @@ impl Driver {
         self.poll_body(id);
     }
 
-    /// Polls a body without delivering to it: during a hold, or to let its steps begin. Returns what the poll did if it
-    /// has to be recorded at once: only a body that returned, or that awaits a future which is not one of `cx`'s handles,
-    /// does such.
-    fn poll_held(&mut self, id: NodeId) -> Option<(Polled, Report)> {
-        self.tree.on(id, Move::Polled);
-        let (polled, report) = self.poll(id, false)?;
-        match polled {
-            Polled::Pending(stand, work) if report.fresh.is_empty() => {
-                self.tree.set_work(id, work);
-                for end in report.steps_ended {
-                    self.hold.defer(id, End::Step(end));
-                }
-                match stand {
-                    Stand::Offered => self.hold.hold(id),
-                    Stand::Working => self.lend(id),
-                    // A grant that was not used may leave nothing to wait for but what `rest` decides.
-                    Stand::Suspended | Stand::Stuck(_) => self.hold.hold(id),
-                    Stand::Woken => {}
-                }
-                None
-            }
-            polled => Some((polled, report)),
-        }
-    }
-
-    fn poll(&mut self, id: NodeId, deliver: bool) -> Option<(Polled, Report)> {
-        self.polls += 1;
-        Some(self.bodies.get_mut(&id)?.poll(deliver))
-    }
-
-    /// The slot of a body that waits with a step in flight goes to what it waits for; it takes one again before it is
-    /// polled on (S2, S5).
-    fn lend(&mut self, id: NodeId) {
-        if self.tree.node(id).is_some_and(|node| node.work.lends()) {
-            self.permits.remove(&id);
-        }
-    }
-
     fn await_slot(&mut self, id: NodeId) {
         self.tree.on(id, Move::SlotLacking);
         let slots = Arc::clone(&self.services.slots);
@@ -529,171 +487,6 @@ impl Driver {
             self.outside
                 .push(Box::pin(async move { Outside::Loaded(id, services.invocation_load(tree, &path).await) }));
         }
-    }
-
-    fn loaded(&mut self, id: NodeId, image: StoreResult<Option<InvocationImage>>) {
-        let Some(node) = self.tree.node(id) else { return };
-        let definition = node.definition.clone();
-        let image = match image {
-            Ok(Some(image)) => image,
-            // An engine that has ended decides nothing.
-            _ if self.services.life.has_ended() => return,
-            other => {
-                let why = other.err().map_or_else(|| "it has no row".to_owned(), |error| error.to_string());
-                let message = format!("its journal cannot be read: {why}");
-                return self.park(id, &Parked::new(ParkedCode::Unreadable, message, 0, ""));
-            }
-        };
-        let Some(definition) = definition else { return };
-        match Replay::read(&image) {
-            Ok(replay) => {
-                self.tree.journal_read(id, image.invocation.input, replay.next_seq);
-                if self.begin(id, &definition, replay) {
-                    self.queue(id);
-                }
-            }
-            Err(error) => {
-                let parked = Parked::new(ParkedCode::Unreadable, error.to_string(), error.position, "");
-                self.park(id, &parked);
-            }
-        }
-    }
-
-    /// Creates a body at its first line. Returns whether there is one: its input may not be readable.
-    fn begin(&mut self, id: NodeId, definition: &Definition, replay: Replay) -> bool {
-        let Some(node) = self.tree.node(id) else { return false };
-        let (path, input) = (node.path.clone(), node.input.clone().unwrap_or_default());
-        let backing_off = self.tree.backing_off(&path);
-        let cell = Arc::new(Cell::new(Arc::clone(&self.tree.facts), path, replay, &backing_off));
-        self.tree.begun(id);
-        // To read the input is an author's code, which may panic.
-        let begin = || definition.begin(Arc::clone(&cell), &self.services.dependencies, &input);
-        let begun = catch_unwind(AssertUnwindSafe(begin));
-        let begun = begun.unwrap_or_else(|payload| Err(PayloadError::Panic(panic_message(payload.as_ref()))));
-        match begun {
-            Ok(body) => {
-                let waker = BodyWaker::new(id, Arc::clone(&self.mailbox) as Arc<dyn Wakes>);
-                self.bodies.insert(id, Activation::new(cell, body, waker));
-                true
-            }
-            Err(error) => {
-                self.unreadable_input(id, definition, &error);
-                false
-            }
-        }
-    }
-
-    /// A consumer that cannot read its event is rejected at once. A function that cannot read its input is parked: the
-    /// type of a parameter was changed, which a deploy can mend.
-    fn unreadable_input(&mut self, id: NodeId, definition: &Definition, error: &PayloadError) {
-        match definition.trigger {
-            Trigger::Event(_) => {
-                let woken = self.tree.undecodable(id, error.to_string());
-                self.put_down(id);
-                self.queue_all(woken);
-            }
-            Trigger::Call => {
-                let message = format!("the input of {} is not readable: {error}", definition.versioned());
-                self.park(id, &Parked::new(ParkedCode::Unreadable, message, 0, ""));
-            }
-        }
-    }
-
-    fn poll_body(&mut self, id: NodeId) {
-        self.tree.on(id, Move::Polled);
-        self.tell(id);
-        for _ in 0..POLLS_IN_A_ROW {
-            let deliver = !self.polls_in_vain();
-            let Some((polled, report)) = self.poll(id, deliver) else { return };
-            match self.after_poll(id, polled, report) {
-                Some(Stand::Offered | Stand::Woken) => {}
-                Some(stand) => return self.rest(id, stand),
-                None => return,
-            }
-        }
-        self.mailbox.send(Signal::Woken(id));
-    }
-
-    /// Whether a poll delivers nothing though it could. A poll may always be one too many, and no two runs have the same
-    /// number of those; the test mode has more of them, to find a body that counts them.
-    fn polls_in_vain(&self) -> bool {
-        self.services.evicts && self.services.environment.random() & 1 == 0
-    }
-
-    /// Records what a poll did. Returns how the body goes on, if it waits.
-    fn after_poll(&mut self, id: NodeId, polled: Polled, report: Report) -> Option<Stand> {
-        let (woken, waits) = match polled {
-            Polled::Pending(stand, work) => {
-                let report = self.cut(id, report);
-                (self.tree.paused(id, report, &self.services.registry), Some((stand, work)))
-            }
-            Polled::Finished(finish) => {
-                for end in self.hold.take_deferred_of(id) {
-                    self.record(id, end);
-                }
-                (self.tree.finished(id, finish, report, &self.services.registry), None)
-            }
-        };
-        self.queue_all(woken);
-        if !self.tree.status(id).is_some_and(Status::has_body) {
-            self.put_down(id);
-            return None;
-        }
-        // What was recorded may have made one of its handles ready.
-        let (stand, work) = self.tell(id).or(waits)?;
-        self.tree.set_work(id, work);
-        Some(stand)
-    }
-
-    /// Leaves the steps that ended in one poll to later turns if together they are too much for one.
-    fn cut(&mut self, id: NodeId, mut report: Report) -> Report {
-        let mut bytes = 0;
-        let kept = report.steps_ended.iter().take_while(|end| {
-            let fits = bytes < TURN_BYTES;
-            bytes += end.bytes();
-            fits
-        });
-        let kept = kept.count();
-        for end in report.steps_ended.split_off(kept) {
-            self.hold.defer(id, End::Step(end));
-        }
-        report
-    }
-
-    /// Tells a body what became of its operations. `None` if there is no news, or no body.
-    fn tell(&mut self, id: NodeId) -> Option<(Stand, Work)> {
-        // A node without a body keeps its notices for the next one.
-        if self.tree.node(id).is_none_or(|node| node.notices.is_empty()) {
-            return None;
-        }
-        let body = self.bodies.get_mut(&id)?;
-        Some(body.tell(self.tree.take_notices(id)))
-    }
-
-    /// A body waits, and does not go on at once.
-    fn rest(&mut self, id: NodeId, stand: Stand) {
-        match stand {
-            Stand::Offered | Stand::Woken => {}
-            Stand::Working => self.lend(id),
-            Stand::Stuck(parked) => self.park(id, &parked),
-            Stand::Suspended => {
-                self.tree.suspend(id);
-                self.permits.remove(&id);
-                if self.services.evicts {
-                    self.bodies.remove(&id);
-                }
-            }
-        }
-    }
-
-    fn park(&mut self, id: NodeId, parked: &Parked) {
-        self.tree.park(id, parked);
-        self.put_down(id);
-    }
-
-    fn put_down(&mut self, id: NodeId) {
-        self.bodies.remove(&id);
-        self.permits.remove(&id);
     }
 
     /// Lets wanted steps and starts begin: everything recorded is durable.
@@ -751,7 +544,7 @@ impl Driver {
         }
         let has_events = self.tree.drafts_events();
         if self.tree.outcome().is_some() || !self.tree.is_active(self.is_draining) {
-            let (turn, ready_at) = self.tree.release(self.services.environment.now());
+            let (turn, ready_at) = self.tree.release(self.services.clock.now());
             self.hold.sent(Sent { releases: Some(ready_at), has_events });
             return self.services.committers.submit(turn, Arc::clone(&self.mailbox));
         }
@@ -766,8 +559,7 @@ impl Driver {
     /// Sets the alarm for the next timer of an owned tree.
     fn set_alarm(&mut self) {
         let Some(due_at) = self.tree.next_due() else { return };
-        let wait = Duration::try_from(due_at.duration_since(self.services.environment.now())).unwrap_or_default();
-        self.alarm = Some(Box::pin(tokio::time::sleep(wait)));
+        self.alarm = Some(Box::pin(tokio::time::sleep(self.services.clock.until(due_at))));
     }
 }
 

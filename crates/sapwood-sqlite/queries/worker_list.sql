@@ -1,0 +1,5 @@
+-- The other workers, with how often each has renewed its lease.
+select id, renewals, lease_us
+from worker
+where state = 'alive' and id <> ?1
+order by id

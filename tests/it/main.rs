@@ -13,6 +13,7 @@ mod plans;
 mod sql_vocabulary;
 mod store;
 mod store_locks;
+mod store_trouble;
 mod tables;
 mod tidy;
 mod ui;

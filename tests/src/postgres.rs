@@ -134,6 +134,64 @@ impl Drop for TestDatabase {
     }
 }
 
+/// A user of the server who owns nothing and is no superuser, dropped at the end of the test, also of one that fails.
+#[derive(Debug)]
+pub struct TestRole {
+    server: String,
+    name: String,
+}
+
+impl TestRole {
+    /// A user who may do nothing but connect.
+    ///
+    /// # Panics
+    /// If the server cannot be reached, or its user may create none.
+    pub async fn create() -> Self {
+        let role = Self { server: postgres_url(), name: format!("test_{}", Uuid::now_v7().simple()) };
+        role.execute("create role {role} login").await;
+        role
+    }
+
+    /// The address of a server, or of what stands before it, for this user.
+    ///
+    /// # Panics
+    /// If the address names no user.
+    #[must_use]
+    pub fn url(&self, url: &str) -> String {
+        let (_, host) = url.rsplit_once('@').expect("postgres://USER@HOST:PORT/DATABASE");
+        format!("postgres://{}@{host}", self.name)
+    }
+
+    /// Lets the user work in a schema, as the owner of its tables would.
+    pub async fn may_work_in(&self, schema: &TestSchema) {
+        let schema = schema.name();
+        self.execute(&format!(
+            "grant usage on schema {schema} to {{role}};
+             grant all on all tables in schema {schema} to {{role}};
+             grant all on all sequences in schema {schema} to {{role}}"
+        ))
+        .await;
+    }
+
+    /// Runs SQL on a connection of the server's own user; `{role}` in it is this one's name.
+    ///
+    /// # Panics
+    /// If the server refuses it.
+    pub async fn execute(&self, sql: &str) {
+        let mut connection = PgConnection::connect(&self.server).await.expect("PostgreSQL answers");
+        let sql = sql.replace("{role}", &self.name);
+        connection.execute(AssertSqlSafe(sql)).await.expect("PostgreSQL runs it");
+    }
+}
+
+impl Drop for TestRole {
+    fn drop(&mut self) {
+        let name = &self.name;
+        let sql = format!("drop owned by {name} cascade; drop role {name}");
+        execute_at_the_end(&self.server, &sql);
+    }
+}
+
 /// Runs SQL within a `drop`, in which the test's own runtime cannot wait.
 fn execute_at_the_end(url: &str, sql: &str) {
     let executing = async {

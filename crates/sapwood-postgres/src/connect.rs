@@ -51,8 +51,18 @@ impl Connector {
         format!("{} schema {}", self.server(database), self.schema)
     }
 
+    /// Opens the first connection of a store. What is wrong with the URL is then permanent; later it is the server that
+    /// has changed, and no tree is to blame for that.
+    pub(crate) async fn open_first(&self, role: &str) -> StoreResult<PgConnection> {
+        self.open_as(role, StoreErrorKind::Permanent).await
+    }
+
     /// Opens a connection for one role.
     pub(crate) async fn open(&self, role: &str) -> StoreResult<PgConnection> {
+        self.open_as(role, StoreErrorKind::Connection).await
+    }
+
+    async fn open_as(&self, role: &str, refused: StoreErrorKind) -> StoreResult<PgConnection> {
         let opening = async {
             let mut connection = PgConnection::connect_with(&self.options).await?;
             configure(&mut connection, &self.schema, &application_name(&self.schema, role)).await?;
@@ -61,7 +71,7 @@ impl Connector {
         timeout(self.connect_within, opening)
             .await
             .map_err(|_| unanswered("open a connection"))?
-            .map_err(|error| self.not_connected(error))
+            .map_err(|error| self.not_connected(error, refused))
     }
 
     /// A pool of connections that are opened when they are needed.
@@ -83,16 +93,18 @@ impl Connector {
     }
 
     /// Says what is wrong with which part of the URL, without a secret.
-    fn not_connected(&self, error: sqlx::Error) -> StoreError {
+    fn not_connected(&self, error: sqlx::Error, refused: StoreErrorKind) -> StoreError {
         let user = self.options.get_username();
         let database = self.options.get_database().unwrap_or(user);
         let server = self.server(database);
         let state = error.as_database_error().and_then(|error| error.code()).unwrap_or_default().into_owned();
         match state.as_str() {
             // Wrong password, and no rule in `pg_hba.conf` that lets the user in.
-            "28P01" | "28000" => permanent(format!("PostgreSQL at {server} does not let user {user} in")),
+            "28P01" | "28000" => {
+                StoreError::new(refused, format!("PostgreSQL at {server} does not let user {user} in"))
+            }
             // The database does not exist.
-            "3D000" => permanent(format!("PostgreSQL at {server} has no database {database}")),
+            "3D000" => StoreError::new(refused, format!("PostgreSQL at {server} has no database {database}")),
             "" => StoreError::new(StoreErrorKind::Connection, format!("cannot reach PostgreSQL at {server}")),
             _ => return failed(&format!("open a connection to {server}"), error),
         }

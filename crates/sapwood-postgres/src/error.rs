@@ -5,14 +5,23 @@ use sapwood_core::store::{StoreError, StoreErrorKind};
 use sqlx::migrate::MigrateError;
 
 /// The error of something that failed while `doing`: "commit turns", "read a tree".
+///
+/// A store's trouble is said in the message, because health and logs show no more than that; what is wrong with data may
+/// quote the data, so it is left to the cause.
 pub(crate) fn failed(doing: &str, error: sqlx::Error) -> StoreError {
     let kind = kind_of(&error);
+    if kind == StoreErrorKind::Permanent {
+        return StoreError::new(kind, format!("PostgreSQL refused to {doing}")).caused_by(error);
+    }
+    if let sqlx::Error::Database(database) = &error {
+        let state = database.code().unwrap_or_default();
+        return StoreError::new(kind, format!("PostgreSQL cannot {doing} now: {} ({state})", database.message()));
+    }
     let message = match kind {
         StoreErrorKind::Connection => {
             format!("could not {doing}: the connection to PostgreSQL is lost or not available")
         }
-        StoreErrorKind::Transient => format!("PostgreSQL could not {doing} just now"),
-        _ => format!("PostgreSQL refused to {doing}"),
+        _ => format!("PostgreSQL cannot {doing} now"),
     };
     StoreError::new(kind, message).caused_by(error)
 }
@@ -45,10 +54,17 @@ pub(crate) fn migration_failed(error: MigrateError) -> StoreError {
     }
 }
 
+/// Only an error of the data itself is permanent: a commit that fails permanently parks its tree for good. All else is
+/// the store's trouble, and the same again may succeed once somebody has mended the store.
 fn kind_of(error: &sqlx::Error) -> StoreErrorKind {
     match error {
         sqlx::Error::Database(database) => {
-            database.code().map_or(StoreErrorKind::Permanent, |code| kind_of_state(&code))
+            let state = database.code().unwrap_or_default();
+            // A row that finds no partition is refused like one that breaks a check, but names no constraint.
+            if state == "23514" && database.constraint().is_none() {
+                return StoreErrorKind::Transient;
+            }
+            kind_of_state(&state)
         }
         // What a broken connection looks like: nothing arrived, or half of something did.
         sqlx::Error::Io(_)
@@ -57,35 +73,53 @@ fn kind_of(error: &sqlx::Error) -> StoreErrorKind {
         | sqlx::Error::WorkerCrashed
         | sqlx::Error::PoolClosed
         | sqlx::Error::PoolTimedOut => StoreErrorKind::Connection,
-        _ => StoreErrorKind::Permanent,
+        // A value that cannot be sent, or a row that cannot be read.
+        sqlx::Error::Encode(_)
+        | sqlx::Error::InvalidArgument(_)
+        | sqlx::Error::Decode(_)
+        | sqlx::Error::ColumnDecode { .. }
+        | sqlx::Error::ColumnIndexOutOfBounds { .. }
+        | sqlx::Error::ColumnNotFound(_)
+        | sqlx::Error::TypeNotFound { .. } => StoreErrorKind::Permanent,
+        _ => StoreErrorKind::Transient,
     }
 }
 
-/// Whether the connection can be used again after a statement that failed with `error`: the server answered, and goes
-/// on.
+/// Whether the connection can be used again after a statement that failed with `error`: the data was refused, or somebody
+/// else was in the way. Whatever else happened may be a matter of this one session, such as a server that became
+/// read-only or a prepared statement that is gone, and the next connection is free of it.
 pub(crate) fn is_usable_after(error: &sqlx::Error) -> bool {
-    matches!(error, sqlx::Error::Database(_)) && kind_of(error) != StoreErrorKind::Connection
+    match error {
+        sqlx::Error::Database(database) => {
+            let state = database.code().unwrap_or_default();
+            is_contention(&state) || kind_of_state(&state) == StoreErrorKind::Permanent
+        }
+        sqlx::Error::RowNotFound => true,
+        _ => false,
+    }
+}
+
+/// Serialization failure, deadlock, a lock that was not to be had in time, a cancelled statement.
+fn is_contention(state: &str) -> bool {
+    matches!(state, "40001" | "40P01" | "55P03" | "57014")
 }
 
 /// Classes of SQLSTATE, see appendix A of PostgreSQL's manual.
 fn kind_of_state(state: &str) -> StoreErrorKind {
     match state {
-        // Serialization failure, deadlock, a lock that was not to be had in time, a cancelled statement.
-        "40001" | "40P01" | "55P03" | "57014" => StoreErrorKind::Transient,
         // The server shuts down, crashed, or cannot take connections yet; an idle session was ended.
         "57P01" | "57P02" | "57P03" | "57P05" | "25P03" => StoreErrorKind::Connection,
         // A commit whose outcome is unknown, as the server itself says.
         "40003" => StoreErrorKind::Connection,
-        // A table was altered under a prepared statement; the next attempt prepares it again.
-        "0A000" => StoreErrorKind::Transient,
-        // Too many connections, disk full, out of memory: an operator has to act, and the same again may succeed then.
-        _ if state.starts_with("53") => StoreErrorKind::Transient,
-        _ if state.starts_with("08") => StoreErrorKind::Connection,
-        // The machine or the file system fails.
-        _ if state.starts_with("58") => StoreErrorKind::Transient,
         // Read only: after a failover the connection is to a standby.
         "25006" => StoreErrorKind::Connection,
-        _ => StoreErrorKind::Permanent,
+        _ => match state.get(..2) {
+            Some("08") => StoreErrorKind::Connection,
+            // Values that do not fit their type; rows that break a constraint; more than the database can hold in one
+            // place, such as a key too long for its index.
+            Some("22" | "23" | "54") => StoreErrorKind::Permanent,
+            _ => StoreErrorKind::Transient,
+        },
     }
 }
 
@@ -93,20 +127,43 @@ fn kind_of_state(state: &str) -> StoreErrorKind {
 mod tests {
     use super::*;
 
+    /// Every class of appendix A; single states where they differ from their class.
     #[test]
-    fn each_class_of_sqlstate_says_who_must_act() {
-        for (state, kind) in [
-            ("40001", StoreErrorKind::Transient),
-            ("40P01", StoreErrorKind::Transient),
-            ("53300", StoreErrorKind::Transient),
-            ("57014", StoreErrorKind::Transient),
-            ("57P01", StoreErrorKind::Connection),
-            ("08006", StoreErrorKind::Connection),
-            ("22021", StoreErrorKind::Permanent),
-            ("23505", StoreErrorKind::Permanent),
-            ("42P01", StoreErrorKind::Permanent),
+    fn only_the_classes_of_data_are_blamed_on_it() {
+        use StoreErrorKind::{Connection, Permanent, Transient};
+        for (kind, states) in [
+            (
+                Permanent,
+                &["22000", "22003", "22021", "22P05", "23502", "23505", "23514", "54000", "54001", "54023"][..],
+            ),
+            (Connection, &["08000", "08006", "08P01", "25006", "25P03", "40003", "57P01", "57P02", "57P03", "57P05"]),
+            (Transient, &["03000", "09000", "0A000", "0B000", "0F000", "0L000", "0P000", "0Z000", "20000", "21000"]),
+            (Transient, &["24000", "25000", "25P02", "26000", "27000", "28000", "28P01", "2B000", "2D000", "2F000"]),
+            (Transient, &["34000", "38000", "39000", "3B000", "3D000", "3F000", "40001", "40P01", "42501", "42601"]),
+            (Transient, &["42703", "42804", "42883", "42P01", "42P05", "44000", "53000", "53100", "53200", "53300"]),
+            (Transient, &["55000", "55006", "55P03", "57000", "57014", "57P04", "58000", "58030", "72000", "F0000"]),
+            (Transient, &["HV000", "P0001", "XX000", "XX001", "XX002", ""]),
         ] {
-            assert_eq!(kind_of_state(state), kind, "{state}");
+            for state in states {
+                assert_eq!(kind_of_state(state), kind, "{state}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_value_that_does_not_fit_is_the_data_s_and_a_broken_answer_is_the_connection_s() {
+        let io = || std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        for (error, kind) in [
+            (sqlx::Error::Encode("too long".into()), StoreErrorKind::Permanent),
+            (sqlx::Error::Decode("no number".into()), StoreErrorKind::Permanent),
+            (sqlx::Error::ColumnNotFound("state".to_owned()), StoreErrorKind::Permanent),
+            (sqlx::Error::Io(io()), StoreErrorKind::Connection),
+            (sqlx::Error::Protocol("half an answer".to_owned()), StoreErrorKind::Connection),
+            (sqlx::Error::PoolTimedOut, StoreErrorKind::Connection),
+            (sqlx::Error::RowNotFound, StoreErrorKind::Transient),
+        ] {
+            assert_eq!(kind_of(&error), kind, "{error}");
+            assert_eq!(failed("read a tree", error).kind(), kind);
         }
     }
 }

@@ -39,7 +39,7 @@ impl PostgresStore {
     /// text that names no secret; of the connection if the server cannot be reached.
     pub async fn connect(options: PostgresOptions) -> StoreResult<Self> {
         let connector = Connector::parse(&options)?;
-        let mut connection = connector.open("connect").await?;
+        let mut connection = connector.open_first("connect").await?;
         let durability = durability(&mut connection).await?;
         drop(connection);
         let pool = connector.shared_pool();

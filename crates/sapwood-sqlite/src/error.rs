@@ -3,23 +3,36 @@
 use sapwood_core::WorkerId;
 use sapwood_core::store::{StoreError, StoreErrorKind};
 
-/// Classifies an error of a statement or a connection.
+/// Classifies an error of a statement or a connection. The store's trouble is said in the message, because health and logs
+/// show no more than that.
 pub(crate) fn classify(error: sqlx::Error) -> StoreError {
     let (kind, message) = match &error {
-        sqlx::Error::Database(refusal) => of_code(refusal.code().and_then(|code| code.parse().ok()).unwrap_or(1)),
+        sqlx::Error::Database(refusal) => {
+            let code = refusal.code().and_then(|code| code.parse().ok()).unwrap_or(1);
+            let (kind, what) = of_code(code);
+            if kind != StoreErrorKind::Permanent {
+                return StoreError::new(kind, format!("{what}: {} ({code})", refusal.message()));
+            }
+            (kind, what)
+        }
         sqlx::Error::PoolTimedOut => (StoreErrorKind::Transient, "all readers of SQLite are busy"),
         sqlx::Error::PoolClosed => return closed(),
         sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed => {
             (StoreErrorKind::Connection, "the connection to SQLite was lost")
         }
+        sqlx::Error::RowNotFound => (StoreErrorKind::Transient, "SQLite gave no row where there always is one"),
         _ => (StoreErrorKind::Permanent, "a statement and the database do not fit together"),
     };
     StoreError::new(kind, message).caused_by(error)
 }
 
-/// The class of an extended result code; its low byte is the primary one.
+/// The class of an extended result code; its low byte is the primary one. Only what is wrong with the data itself is
+/// permanent: a commit that fails permanently parks its tree for good, and all else passes once somebody has mended the
+/// store.
 fn of_code(code: i32) -> (StoreErrorKind, &'static str) {
     match code & 0xff {
+        // TOOBIG, CONSTRAINT, MISMATCH.
+        18..=20 => (StoreErrorKind::Permanent, "the SQLite database refuses a row"),
         // BUSY, LOCKED, PROTOCOL: a stranger (a backup, a shell) holds the lock of the database.
         5 | 6 | 15 => (StoreErrorKind::Transient, "the SQLite database is locked"),
         // NOMEM, INTERRUPT.
@@ -30,11 +43,12 @@ fn of_code(code: i32) -> (StoreErrorKind, &'static str) {
         // IOERR, CANTOPEN, READONLY: a matter of the file, not of the data. After a failed fsync it is unknown what has
         // reached the disk: the connection is opened again, and the committer asks what became of its batch.
         8 | 10 | 14 => (StoreErrorKind::Connection, "the SQLite database cannot be read or written"),
-        // CORRUPT, NOTADB.
-        11 | 26 => (StoreErrorKind::Permanent, "the SQLite database is damaged"),
-        // CONSTRAINT.
-        19 => (StoreErrorKind::Permanent, "the SQLite database refuses a row"),
-        _ => (StoreErrorKind::Permanent, "the SQLite database refuses a statement"),
+        // CORRUPT, NOTADB: a file that is put in its place is read by a connection that is opened again.
+        11 | 26 => (StoreErrorKind::Connection, "the SQLite database is damaged"),
+        // PERM, AUTH.
+        3 | 23 => (StoreErrorKind::Transient, "the SQLite database permits no access"),
+        // ERROR, as of a table that is not there, SCHEMA, and what should not happen.
+        _ => (StoreErrorKind::Transient, "SQLite cannot carry out a statement"),
     }
 }
 
@@ -75,14 +89,22 @@ pub(crate) fn again(error: &StoreError) -> StoreError {
 mod tests {
     use super::*;
 
+    /// Every primary result code, and extended ones where they are what is met.
     #[test]
-    fn codes_say_who_must_act() {
-        let kind = |code| of_code(code).0;
-        assert_eq!(kind(5), StoreErrorKind::Transient, "SQLITE_BUSY");
-        assert_eq!(kind(517), StoreErrorKind::Transient, "SQLITE_BUSY_SNAPSHOT");
-        assert_eq!(kind(13), StoreErrorKind::Transient, "SQLITE_FULL");
-        assert_eq!(kind(1034), StoreErrorKind::Connection, "SQLITE_IOERR_FSYNC");
-        assert_eq!(kind(1555), StoreErrorKind::Permanent, "SQLITE_CONSTRAINT_PRIMARYKEY");
-        assert_eq!(kind(11), StoreErrorKind::Permanent, "SQLITE_CORRUPT");
+    fn only_the_codes_of_data_are_blamed_on_it() {
+        use StoreErrorKind::{Connection, Permanent, Transient};
+        for (kind, codes) in [
+            // TOOBIG, CONSTRAINT (of a primary key), MISMATCH.
+            (Permanent, &[18, 19, 1_555, 20][..]),
+            // READONLY, IOERR (of an fsync), CORRUPT, CANTOPEN, NOTADB.
+            (Connection, &[8, 10, 1_034, 11, 14, 26]),
+            // ERROR, INTERNAL, PERM, ABORT, BUSY (of a snapshot), LOCKED, NOMEM, INTERRUPT, NOTFOUND, FULL, PROTOCOL,
+            // EMPTY, SCHEMA, MISUSE, NOLFS, AUTH, FORMAT, RANGE.
+            (Transient, &[1, 2, 3, 4, 5, 517, 6, 7, 9, 12, 13, 15, 16, 17, 21, 22, 23, 24, 25]),
+        ] {
+            for code in codes {
+                assert_eq!(of_code(*code).0, kind, "{code}");
+            }
+        }
     }
 }

@@ -15,9 +15,11 @@ pub struct StoreError {
 pub enum StoreErrorKind {
     /// The database cannot be reached, or the connection was lost; whether the statement was applied is unknown.
     Connection,
-    /// Not applied; the same again may succeed (a deadlock, a lock that was not obtained in time, a full pool).
+    /// Not applied; the same again may succeed: another transaction was in the way, or the store is in trouble that
+    /// somebody has to mend (a table that is gone, a permission that is lacking, a full disk). Never the fault of a tree.
     Transient,
-    /// Not applied, and the same again will fail: data the database refuses, or a bug.
+    /// Not applied, and the same again will fail: the data itself is refused, or cannot be read. At a start also what
+    /// cannot be right: a URL, a schema of another build.
     Permanent,
     /// This worker was declared dead; it must stop.
     Fenced,

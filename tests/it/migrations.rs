@@ -130,7 +130,7 @@ async fn an_older_schema_on_postgres_is_migrated() {
     let store = postgres(&schema).await;
     store.migrate().await.expect("migrated");
     let older = "delete from _sqlx_migrations where version = 8;
-                 drop table log_record; drop function log_next_offset";
+                 drop function log_next_offset; drop table log_record";
     schema.connect().await.execute(AssertSqlSafe(older.to_owned())).await.expect("made older");
     let error = store.schema_check().await.expect_err("it is older");
     assert_eq!(error.kind(), StoreErrorKind::Permanent, "{error}");

@@ -34,7 +34,8 @@ const HOT: &[&str] = &[
 ];
 
 /// Statements of start-up and of migrations, which ask the catalog.
-const OF_START_UP: &[&str] = &["connection_configure", "schema_exists", "schema_lock", "schema_read", "store_describe"];
+const OF_START_UP: &[&str] =
+    &["connection_configure", "schema_exists", "schema_find", "schema_lock", "schema_read", "store_describe"];
 
 fn statements() -> BTreeMap<String, String> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/sapwood-postgres/queries");
@@ -52,12 +53,15 @@ fn statements() -> BTreeMap<String, String> {
 async fn connection_of_the_store(schema: &TestSchema) -> PgConnection {
     let mut connection = schema.connect().await;
     sqlx::query(include_str!("../../crates/sapwood-postgres/queries/connection_configure.sql"))
-        .bind(schema.name())
-        .bind("plans")
         .execute(&mut connection)
         .await
         .expect("the settings are made");
     connection
+}
+
+/// A statement as it is prepared: with the schema that takes the place of `context`.
+fn in_schema(schema: &TestSchema, sql: &str) -> String {
+    sql.replace("context.", &format!("{}.", schema.name()))
 }
 
 /// The highest parameter that a statement names.
@@ -111,7 +115,7 @@ async fn reads_of_all(schema: &TestSchema) -> BTreeMap<String, Vec<Read>> {
     let mut connection = connection_of_the_store(schema).await;
     let mut all = BTreeMap::new();
     for (name, sql) in statements() {
-        let plan = plan_of(&mut connection, &name, &sql).await;
+        let plan = plan_of(&mut connection, &name, &in_schema(schema, &sql)).await;
         let mut found = Vec::new();
         reads(&plan[0]["Plan"], false, &mut found);
         found.sort();
@@ -188,7 +192,8 @@ async fn a_commit_takes_its_locks_in_one_order() {
     let test = TestStore::postgres().await;
     let mut connection = connection_of_the_store(test.schema().expect("on PostgreSQL")).await;
     let statements = statements();
-    let plan = plan_of(&mut connection, "turn_commit", &statements["turn_commit"]).await;
+    let schema = test.schema().expect("on PostgreSQL");
+    let plan = plan_of(&mut connection, "turn_commit", &in_schema(schema, &statements["turn_commit"])).await;
     let parts = parts_of(&plan[0]["Plan"]);
     let needs = |part: &str, other: &str| {
         let text = parts.get(part).unwrap_or_else(|| panic!("no part {part} among {:?}", parts.keys())).to_string();

@@ -96,6 +96,7 @@ const DIVIDED: &[(&str, &[&str])] = &[
 const POSTGRES_ALONE: &[(&str, &str)] = &[
     ("connection_configure", "the driver sets SQLite's pragmas when it connects"),
     ("hint_notify", "hints of SQLite stay within the one process"),
+    ("schema_find", "a SQLite file has one schema, which is always there"),
     ("schema_lock", "a SQLite file has one process, so nothing else migrates it"),
 ];
 
@@ -388,6 +389,39 @@ fn sql_is_lower_case_and_a_statement_has_a_file_of_its_own() {
             assert_eq!(ends, 0, "{} has more than one statement", file.display());
         }
     }
+}
+
+/// On PostgreSQL every table and function of ours stands in the schema `context`, for which the store writes the context's
+/// own: a statement that is found by the `search_path` is found by what a session was left with.
+#[test]
+fn every_table_and_function_of_a_statement_on_postgresql_names_its_schema() {
+    let tables = tables();
+    let functions = files("migrations/postgres", "sql").into_values().flat_map(|sql| {
+        let names = sql.split("create function ").skip(1).filter_map(|rest| rest.split('(').next().map(str::to_owned));
+        let sequences =
+            sql.split("create sequence ").skip(1).filter_map(|rest| rest.split(';').next().map(str::to_owned));
+        names.chain(sequences).collect::<Vec<_>>()
+    });
+    let functions: BTreeSet<String> = functions.collect();
+    assert!(functions.len() > 2, "{functions:?}");
+    let mut wrong = Vec::new();
+    for (name, sql) in statements("postgres") {
+        // Names in quotes count: `nextval('…')`, `'…'::regclass`. Comments do not.
+        let code: String =
+            sql.lines().map(|line| line.split("--").next().unwrap_or_default().to_owned() + " ").collect();
+        for (place, word) in words(&code).map(|word| (word.as_ptr().addr() - code.as_ptr().addr(), word)) {
+            let before = code[..place].trim_end();
+            let keyword = words(before).last().unwrap_or_default();
+            let (opens, follows) = (code[..place].ends_with(' '), ["from", "join", "into", "update", "using"]);
+            let is_table =
+                tables.contains_key(word) && opens && follows.contains(&keyword) && before.ends_with(keyword);
+            let is_named = tables.contains_key(word) && code[..place].ends_with('\'');
+            if (is_table || is_named || functions.contains(word)) && !code[..place].ends_with("context.") {
+                wrong.push(format!("{name}: {word}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "these do not say in which schema they are: {wrong:#?}");
 }
 
 /// A statement is read by its own store, and none is left over. (One that is included and not there does not compile.)

@@ -51,8 +51,14 @@ impl ContextApi {
             (false, false) => None,
         };
         let own = [part("store", health.store_error), part("lease", lease), part("work", work)];
+        let warnings = self.engine.store().info().durability_warnings();
+        let durability = (!warnings.is_empty()).then(|| HealthPart {
+            name: "durability".to_owned(),
+            state: HealthState::Degraded,
+            detail: Some(warnings.join("; ")),
+        });
         let more = self.health.iter().flat_map(|source| (source.0)());
-        own.into_iter().chain(more).collect()
+        own.into_iter().chain(durability).chain(more).collect()
     }
 }
 

@@ -2,7 +2,7 @@
 -- last assignment refuses the batch. Locks: the fence; the offsets, ascending; the keys, ascending. It starts trees as
 -- `start_insert.sql` does.
 with fenced as materialized (
-    select 1 from fence
+    select 1 from context.fence
     where worker = $1 and fence = $2 and incarnation = $3 and state = 'alive'
     for key share
 ),
@@ -13,7 +13,7 @@ offsets as materialized (
     select o.consumer_group, o.topic, o.partition, o.topic_id, u.next_offset
     from unnest($15::text[], $16::integer[], $17::text[], $18::bigint[], $19::bigint[])
         as u (topic, partition, topic_id, epoch, next_offset)
-    join group_offset o
+    join context.group_offset o
         on o.consumer_group = $14 and o.topic = u.topic and o.partition = u.partition and o.topic_id = u.topic_id
     where o.epoch = u.epoch and (select alive from permit)
     order by o.topic, o.partition, o.topic_id
@@ -23,7 +23,7 @@ accepted as materialized (
     select count(*) = cardinality($15::text[]) as every from offsets
 ),
 advanced as (
-    update group_offset o
+    update context.group_offset o
     set next_offset = n.next_offset
     from offsets n
     where o.consumer_group = n.consumer_group and o.topic = n.topic and o.partition = n.partition
@@ -31,10 +31,10 @@ advanced as (
         and (select every from accepted)
 ),
 moment as materialized (
-    select sapwood_now() as now
+    select context.sapwood_now() as now
 ),
 keyed as (
-    insert into start_key (scope, key, tree_id, digest, created_at)
+    insert into context.start_key (scope, key, tree_id, digest, created_at)
     select k.scope, k.key, k.tree_id, k.digest, m.now
     from (
         select * from unnest($4::text[], $5::text[], $6::uuid[], $7::bytea[])
@@ -54,7 +54,7 @@ started as materialized (
     where (s.tree_id in (select tree_id from keyed)) is true
 ),
 created as (
-    insert into tree (
+    insert into context.tree (
         id, revision, owner, created_at, ready_at, version, number, state, function,
         correlation, causation, traceparent
     )
@@ -64,7 +64,7 @@ created as (
     from started s, moment m
 ),
 called as (
-    insert into invocation (tree_id, path, function, version, input, attempt, state, closing, created_at)
+    insert into context.invocation (tree_id, path, function, version, input, attempt, state, closing, created_at)
     select s.tree_id, '\x00', s.function, s.version, s.input, 1, 0, 0, m.now
     from started s, moment m
 )

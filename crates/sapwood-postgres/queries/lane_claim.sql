@@ -1,19 +1,19 @@
 -- Leases lanes that no live worker publishes, and returns all lanes the worker then has: always at least one row, with
 -- nulls if it has none.
 with me as materialized (
-    select id from worker where id = $1 and state = 'alive' for key share
+    select id from context.worker where id = $1 and state = 'alive' for key share
 ),
 free as materialized (
     select l.lane
-    from lane l
-    where (l.publisher is null or (select w.state from worker w where w.id = l.publisher) is distinct from 'alive')
+    from context.lane l
+    where (l.publisher is null or (select w.state from context.worker w where w.id = l.publisher) is distinct from 'alive')
         and (select count(*) from me) = 1
     order by l.lane
     limit $2
     for no key update of l skip locked
 ),
 leased as (
-    update lane l
+    update context.lane l
     set publisher = $1, epoch = l.epoch + 1
     from free f
     where l.lane = f.lane
@@ -24,6 +24,6 @@ from (select 1) one
 left join (
     select lane, epoch, published from leased
     union all
-    select lane, epoch, published from lane where publisher = $1
+    select lane, epoch, published from context.lane where publisher = $1
 ) o on true
 order by o.lane;

@@ -1,1 +1,1 @@
-update lane set publisher = null where publisher = $1;
+update context.lane set publisher = null where publisher = $1;

@@ -1,5 +1,5 @@
 select log_offset, time, topic, key, headers, content
-from log_record
+from context.log_record
 where topic = $1 and log_offset >= $2
 order by log_offset
 limit $3;

@@ -1,1 +1,1 @@
-select to_regclass('_sqlx_migrations') is not null;
+select to_regclass('context._sqlx_migrations') is not null;

@@ -3,7 +3,7 @@
 -- statement (`start_key_holder.sql`), which has a newer snapshot. Without an owner ($1 is null) there is no fence, and
 -- the trees are ready at once.
 with fenced as materialized (
-    select 1 from fence
+    select 1 from context.fence
     where worker = $1 and fence = $2 and incarnation = $3 and state = 'alive'
     for key share
 ),
@@ -11,10 +11,10 @@ permit as materialized (
     select $1::bigint is null or (select count(*) from fenced) = 1 as alive
 ),
 moment as materialized (
-    select sapwood_now() as now
+    select context.sapwood_now() as now
 ),
 keyed as (
-    insert into start_key (scope, key, tree_id, digest, created_at)
+    insert into context.start_key (scope, key, tree_id, digest, created_at)
     select k.scope, k.key, k.tree_id, k.digest, m.now
     from (
         select * from unnest($4::text[], $5::text[], $6::uuid[], $7::bytea[])
@@ -34,7 +34,7 @@ started as materialized (
     where (s.tree_id in (select tree_id from keyed)) is true
 ),
 created as (
-    insert into tree (
+    insert into context.tree (
         id, revision, owner, created_at, ready_at, version, number, state, function,
         correlation, causation, traceparent
     )
@@ -44,7 +44,7 @@ created as (
     from started s, moment m
 ),
 called as (
-    insert into invocation (tree_id, path, function, version, input, attempt, state, closing, created_at)
+    insert into context.invocation (tree_id, path, function, version, input, attempt, state, closing, created_at)
     select s.tree_id, '\x00', s.function, s.version, s.input, 1, 0, 0, m.now
     from started s, moment m
 )

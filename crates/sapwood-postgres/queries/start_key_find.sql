@@ -1,1 +1,1 @@
-select tree_id from start_key where scope = $1 and key = $2;
+select tree_id from context.start_key where scope = $1 and key = $2;

@@ -1,2 +1,2 @@
 -- What was fixed when this store was created.
-select lanes from store_setting;
+select lanes from context.store_setting;

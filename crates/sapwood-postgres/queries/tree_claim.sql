@@ -3,24 +3,24 @@
 -- is judged as it is now. A settled tree (its state is 3 or more) is never claimed.
 with me as materialized (
     -- This waits for a burial of this worker, and a burial waits for it: a dead worker claims nothing.
-    select id from worker where id = $1 and state = 'alive' for key share
+    select id from context.worker where id = $1 and state = 'alive' for key share
 ),
 moment as materialized (
     -- Read once, so that it bounds the index scans: a volatile function would only filter what they read.
-    select sapwood_now() as now
+    select context.sapwood_now() as now
 ),
 emptied as (
     -- A burial is over before this snapshot is taken, so all that its worker owned is in it.
-    update worker w
+    update context.worker w
     set emptied = true
     where w.state <> 'alive' and not w.emptied
-        and (select t.id from tree t where t.owner = w.id and t.state < 3 limit 1) is null
+        and (select t.id from context.tree t where t.owner = w.id and t.state < 3 limit 1) is null
 ),
 orphaned as materialized (
     -- An array of owners, so that the trees of live workers are never looked at.
     select t.id
-    from tree t
-    where t.owner = any (array(select w.id from worker w where w.state <> 'alive' and not w.emptied))
+    from context.tree t
+    where t.owner = any (array(select w.id from context.worker w where w.state <> 'alive' and not w.emptied))
         and t.state < 3
         and (t.needs is null or t.needs = any ($3::text[]))
         and (select count(*) from me) = 1
@@ -29,7 +29,7 @@ orphaned as materialized (
 ),
 due as materialized (
     select t.id
-    from tree t
+    from context.tree t
     where t.owner is null and t.ready_at is not null and t.needs is null and t.ready_at <= (select now from moment)
         and t.state < 3
         and (select count(*) from me) = 1
@@ -39,7 +39,7 @@ due as materialized (
 ),
 needed as materialized (
     select t.id
-    from tree t
+    from context.tree t
     where t.needs = any ($3::text[]) and t.owner is null and t.ready_at <= (select now from moment)
         and t.state < 3
         and (select count(*) from me) = 1
@@ -54,7 +54,7 @@ chosen as materialized (
     select id, false from needed
 ),
 claimed as (
-    update tree t
+    update context.tree t
     set owner = $1, revision = t.revision + 1, state = 0, ready_at = null, needs = null
     from chosen c
     where t.id = c.id
@@ -66,7 +66,7 @@ next as materialized (
     -- The first of what is left that this worker may go on with. The snapshot still shows what was claimed just now.
     select least(
         (
-            select t.ready_at from tree t
+            select t.ready_at from context.tree t
             where t.owner is null and t.ready_at is not null and t.needs is null and t.state < 3
                 and not (t.id in (select id from chosen))
             order by t.ready_at
@@ -76,7 +76,7 @@ next as materialized (
             select min(first.ready_at)
             from unnest($3::text[]) as v (version)
             cross join lateral (
-                select t.ready_at from tree t
+                select t.ready_at from context.tree t
                 where t.owner is null and t.ready_at is not null and t.needs is not null and t.needs = v.version
                     and t.state < 3
                     and not (t.id in (select id from chosen))

@@ -2,7 +2,7 @@
 select
     id, function, version, state, owner, revision, control, inbox, number, ready_at, needs, correlation, causation,
     traceparent, created_at, settled_at
-from tree
+from context.tree
 where function = $4 and id < $1 and ($2::smallint is null or state = $2)
 order by id desc
 limit $3;

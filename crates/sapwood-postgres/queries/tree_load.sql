@@ -1,15 +1,15 @@
 -- What a worker needs of a tree that it claimed, besides the tree's own row: its open invocations, its timers and the
 -- count of all its invocations. Each row is of one part; the columns of the others are null.
 with open as materialized (
-    select i.* from invocation i where i.tree_id = $1 and i.state < 3
+    select i.* from context.invocation i where i.tree_id = $1 and i.state < 3
 )
 select
     0 as part, o.path, o.function, o.version, o.attempt, o.state, o.closing, o.number, o.seen, o.outcome, o.parked,
     greatest(
-        (select max(j.number) from journal j where j.tree_id = $1 and j.path = o.path),
+        (select max(j.number) from context.journal j where j.tree_id = $1 and j.path = o.path),
         -- The direct children are one range of paths: a byte of depth, then four bytes per position.
         (
-            select max(c.number) from invocation c
+            select max(c.number) from context.invocation c
             where c.tree_id = $1
                 and c.path between set_byte(o.path, 0, get_byte(o.path, 0) + 1) || '\x00000000'
                     and set_byte(o.path, 0, get_byte(o.path, 0) + 1) || '\xffffffff'
@@ -21,10 +21,10 @@ from open o
 union all
 select
     1, t.path, null, null, null, null, null, null, null, null, null, null, t.position, t.kind, t.due_at, null
-from timer t
+from context.timer t
 where t.tree_id = $1
 union all
 select
     2, '\x', null, null, null, null, null, null, null, null, null, null, null, null, null,
-    (select count(*) from invocation i where i.tree_id = $1)
+    (select count(*) from context.invocation i where i.tree_id = $1)
 order by part, path, position;

@@ -12,12 +12,12 @@ with
 fenced as materialized (
     -- `for key share` waits for a burial of this worker and for a recovery on this fence, and for nothing else. Then
     -- state and incarnation are judged again.
-    select 1 from fence
+    select 1 from context.fence
     where worker = $1 and fence = $2 and incarnation = $3 and state = 'alive'
     for key share
 ),
 moment as materialized (
-    select sapwood_now() as now
+    select context.sapwood_now() as now
 ),
 locked as materialized (
     -- A tree whose row is locked waits for another batch instead of holding this one up. A row that changed since the
@@ -32,13 +32,13 @@ locked as materialized (
         $4::uuid[], $5::bigint[], $6::integer[], $7::integer[],
         $8::smallint[], $9::integer[], $10::boolean[], $11::timestamptz[], $12::text[]
     ) as a (id, revision, control, inbox, state, number, keep, ready_at, needs)
-    join tree t on t.id = a.id
+    join context.tree t on t.id = a.id
     where (select count(*) from fenced) = 1
     order by t.id
     for no key update of t skip locked
 ),
 created as (
-    insert into tree (
+    insert into context.tree (
         id, revision, owner, created_at, settled_at, ready_at, version, number, state, function, needs,
         correlation, causation, traceparent
     )
@@ -64,7 +64,7 @@ whole as materialized (
     select count(*) = cardinality($4::uuid[]) + cardinality($13::uuid[]) as every from taken
 ),
 moved as (
-    update tree t
+    update context.tree t
     set revision = t.revision + 1,
         state = k.state,
         number = k.number,
@@ -77,7 +77,7 @@ moved as (
     returning 1
 ),
 called as (
-    insert into invocation (
+    insert into context.invocation (
         tree_id, path, function, version, input, attempt, state, closing, number, seen, outcome, parked,
         created_at, settled_at
     )
@@ -93,7 +93,7 @@ called as (
     returning 1
 ),
 changed as (
-    update invocation i
+    update context.invocation i
     set attempt = c.attempt,
         state = c.state,
         closing = c.closing,
@@ -112,7 +112,7 @@ changed as (
     returning 1
 ),
 entered as (
-    insert into journal (tree_id, path, seq, kind, position, number, attempt, name, payload, recorded_at)
+    insert into context.journal (tree_id, path, seq, kind, position, number, attempt, name, payload, recorded_at)
     select e.tree_id, e.path, e.seq, e.kind, e.position, e.number, e.attempt, e.name, e.payload, m.now
     from unnest(
         $45::uuid[], $46::bytea[], $47::integer[], $48::smallint[], $49::integer[], $50::integer[], $51::integer[],
@@ -124,7 +124,7 @@ entered as (
 ),
 timers_set as (
     -- A timer that is done and set anew in one turn comes as set only, because two parts of a statement have no order.
-    insert into timer (tree_id, path, position, kind, due_at)
+    insert into context.timer (tree_id, path, position, kind, due_at)
     select s.tree_id, s.path, s.position, s.kind, s.due_at
     from unnest($54::uuid[], $55::bytea[], $56::integer[], $57::smallint[], $58::timestamptz[])
         as s (tree_id, path, position, kind, due_at)
@@ -132,7 +132,7 @@ timers_set as (
     on conflict (tree_id, path, position) do update set kind = excluded.kind, due_at = excluded.due_at
 ),
 timers_cleared as (
-    delete from timer t
+    delete from context.timer t
     using unnest($59::uuid[], $60::bytea[], $61::integer[]) as c (tree_id, path, position)
     where t.tree_id = c.tree_id and t.path = c.path and t.position = c.position
         and ((select every from whole) or c.tree_id in (select id from taken))
@@ -151,18 +151,18 @@ emitted as materialized (
 lanes as materialized (
     -- Each lock is held until the commit is durable, so the order of `seq` in a lane is the order of commits (see
     -- `outbox.rs`). They come after all other work, so that they are held for a short time.
-    select pg_advisory_xact_lock('lane'::regclass::oid::integer, l.lane)
+    select pg_advisory_xact_lock('context.lane'::regclass::oid::integer, l.lane)
     from (select distinct lane::integer from emitted order by 1) as l (lane)
     where (select count(*) from moved) + (select count(*) from called) + (select count(*) from changed)
         + (select count(*) from entered) >= 0
 ),
 sent as (
-    insert into outbox (
+    insert into context.outbox (
         lane, seq, event_id, topic, key, cloud_type, source, time, tree_id, correlation, causation, traceparent,
         content
     )
     select
-        e.lane, nextval('outbox_seq'), e.event_id, e.topic, e.key, e.cloud_type, e.source, e.time, e.tree_id,
+        e.lane, nextval('context.outbox_seq'), e.event_id, e.topic, e.key, e.cloud_type, e.source, e.time, e.tree_id,
         e.correlation, e.causation, e.traceparent, e.content
     from (select * from emitted order by ordinal) e
     where (select count(*) from lanes) >= 0
@@ -175,6 +175,6 @@ select
         -- Trees that are there and yet were not locked: another transaction has their rows locked.
         select a.id
         from unnest($4::uuid[]) as a (id)
-        where not (a.id in (select id from locked)) and (select 1 from tree t where t.id = a.id) = 1
+        where not (a.id in (select id from locked)) and (select 1 from context.tree t where t.id = a.id) = 1
     ) end as busy
 from whole w;

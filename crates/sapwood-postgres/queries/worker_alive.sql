@@ -1,2 +1,2 @@
 -- Whether a worker may still act; no row for one that never was.
-select state = 'alive' from worker where id = $1;
+select state = 'alive' from context.worker where id = $1;

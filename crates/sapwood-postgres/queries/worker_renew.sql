@@ -1,13 +1,13 @@
 -- Counts a renewal of a worker's lease, and tells the time and how often each of the others has renewed.
 with renewed as (
-    update worker
+    update context.worker
     set renewals = renewals + 1, lease_us = $2
     where id = $1 and state = 'alive'
     returning 1
 )
 select
     (select count(*) from renewed) = 1 as alive,
-    sapwood_now() as now,
-    array(select id from worker where state = 'alive' and id <> $1 order by id) as others,
-    array(select renewals from worker where state = 'alive' and id <> $1 order by id) as renewals,
-    array(select lease_us from worker where state = 'alive' and id <> $1 order by id) as leases_us;
+    context.sapwood_now() as now,
+    array(select id from context.worker where state = 'alive' and id <> $1 order by id) as others,
+    array(select renewals from context.worker where state = 'alive' and id <> $1 order by id) as renewals,
+    array(select lease_us from context.worker where state = 'alive' and id <> $1 order by id) as leases_us;

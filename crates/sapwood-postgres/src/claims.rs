@@ -2,27 +2,25 @@
 
 use sapwood_core::store::{Claimed, Claims, StoreResult};
 use sapwood_core::{FunctionVersion, WorkerId};
-use sqlx::PgPool;
 
-use crate::error::{failed, fenced};
+use crate::error::fenced;
 use crate::fields::{Fields, row_limit};
+use crate::pool::Pool;
 use crate::rows;
 
 pub(crate) async fn claim(
-    pool: &PgPool,
+    pool: &Pool,
     worker: WorkerId,
     limit: usize,
     versions: &[FunctionVersion],
 ) -> StoreResult<Claims> {
     let doing = "claim trees";
     let versions: Vec<String> = versions.iter().map(ToString::to_string).collect();
-    let found = sqlx::query(include_str!("../queries/tree_claim.sql"))
+    let claim = sqlx::query(pool.sql(include_str!("../queries/tree_claim.sql")))
         .bind(worker.0)
         .bind(row_limit(limit))
-        .bind(versions)
-        .fetch_all(pool)
-        .await
-        .map_err(|error| failed(doing, error))?;
+        .bind(versions);
+    let found = pool.run(doing, async |connection| claim.fetch_all(connection).await).await?;
     let mut claims = Claims::default();
     // There is always a row, with nulls for the tree if none was claimed.
     for row in &found {

@@ -42,13 +42,11 @@ impl Committer for PostgresCommitter {
         }
         let (worker, fence) = (self.worker, self.fence);
         let doing = "commit turns";
+        let sql = self.fenced.sql(include_str!("../queries/turn_commit.sql"));
         let row = self
             .fenced
             .run(doing, async |session| {
-                let statement = sqlx::query(include_str!("../queries/turn_commit.sql"))
-                    .bind(worker.0)
-                    .bind(fence.cast_signed())
-                    .bind(session.incarnation);
+                let statement = sqlx::query(sql).bind(worker.0).bind(fence.cast_signed()).bind(session.incarnation);
                 bind_turns(statement, turns).fetch_one(&mut session.connection).await
             })
             .await?;
@@ -59,10 +57,11 @@ impl Committer for PostgresCommitter {
         // Opening the next session waits for the old statement, or shuts it out.
         self.fenced.forget();
         let doing = "read the revisions of trees";
+        let sql = self.fenced.sql(include_str!("../queries/tree_revision.sql"));
         let rows = self
             .fenced
             .run(doing, async |session| {
-                sqlx::query(include_str!("../queries/tree_revision.sql"))
+                sqlx::query(sql)
                     .bind(turns.iter().map(|turn| turn.tree.uuid()).bind_iter())
                     .fetch_all(&mut session.connection)
                     .await

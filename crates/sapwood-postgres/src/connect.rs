@@ -1,71 +1,77 @@
-//! Connections: the settings that each of them gets, and clear errors of connecting.
+//! Connections: opening them within a time, their settings, and clear errors of connecting.
 
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sapwood_core::store::{StoreError, StoreErrorKind, StoreResult};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
 use tokio::time::timeout;
 
-use crate::error::{failed, permanent, unanswered};
+use crate::error::{failed, is_of_a_pooler, permanent, unanswered};
 use crate::options::PostgresOptions;
+use crate::statements::Statements;
 
 /// The longest name of a schema. PostgreSQL cuts names off after 63 bytes; this leaves room for the prefix of the
-/// channel of hints and for the role in `application_name`.
+/// channel of hints and for the purpose in `application_name`.
 const LONGEST_NAME: usize = 40;
 
-/// Opens connections, each with the settings that all statements rely on.
+/// Opens connections.
 #[derive(Clone)]
 pub(crate) struct Connector {
     options: PgConnectOptions,
+    /// Past a pooler, if there is one.
+    direct: PgConnectOptions,
     pub(crate) schema: String,
-    /// The size of the shared pool.
-    connections: u32,
-    connect_within: Duration,
+    statements: Arc<Statements>,
+    pub(crate) connect_within: Duration,
     pub(crate) answer_within: Duration,
+    pub(crate) commit_within: Duration,
 }
 
 impl Connector {
     /// Reads the options.
     pub(crate) fn parse(options: &PostgresOptions) -> StoreResult<Self> {
         check_schema_name(&options.schema)?;
-        if !["postgres://", "postgresql://"].iter().any(|scheme| options.url.starts_with(scheme)) {
-            return Err(permanent("not a PostgreSQL URL: it should begin with postgres://"));
-        }
-        // The cause is left out: it may quote a part of the URL, and so a password.
-        let parsed = PgConnectOptions::from_str(&options.url)
-            .map_err(|_| permanent("not a PostgreSQL URL: expected postgres://user:password@host:port/database"))?;
+        let url = parse_url(&options.url)?;
         Ok(Self {
-            options: parsed.disable_statement_logging(),
+            direct: options.direct_url.as_deref().map_or_else(|| Ok(url.clone()), parse_url)?,
+            options: url,
             schema: options.schema.clone(),
-            connections: options.connections.max(1),
+            statements: Arc::new(Statements::of(&options.schema)),
             connect_within: options.connect_within,
             answer_within: options.answer_within,
+            commit_within: options.commit_within,
         })
     }
 
     /// The server with database and schema, without credentials.
     pub(crate) fn location(&self) -> String {
-        let database = self.options.get_database().unwrap_or_else(|| self.options.get_username());
-        format!("{} schema {}", self.server(database), self.schema)
+        format!("{} schema {}", self.server(), self.schema)
     }
 
-    /// Opens the first connection of a store. What is wrong with the URL is then permanent; later it is the server that
-    /// has changed, and no tree is to blame for that.
-    pub(crate) async fn open_first(&self, role: &str) -> StoreResult<PgConnection> {
-        self.open_as(role, StoreErrorKind::Permanent).await
+    /// A statement of a file, with the schema written in.
+    pub(crate) fn sql(&self, file: &'static str) -> AssertSqlSafe<Arc<str>> {
+        self.statements.sql(file)
     }
 
-    /// Opens a connection for one role.
-    pub(crate) async fn open(&self, role: &str) -> StoreResult<PgConnection> {
-        self.open_as(role, StoreErrorKind::Connection).await
+    /// Opens a connection of a store that begins. What is wrong with the URL is then permanent; later it is the server
+    /// that has changed, and no tree is to blame for that.
+    pub(crate) async fn open_first(&self, purpose: &str) -> StoreResult<PgConnection> {
+        self.open_as(purpose, StoreErrorKind::Permanent).await
     }
 
-    async fn open_as(&self, role: &str, refused: StoreErrorKind) -> StoreResult<PgConnection> {
+    /// Opens a connection for one purpose.
+    pub(crate) async fn open(&self, purpose: &str) -> StoreResult<PgConnection> {
+        self.open_as(purpose, StoreErrorKind::Connection).await
+    }
+
+    async fn open_as(&self, purpose: &str, refused: StoreErrorKind) -> StoreResult<PgConnection> {
+        let options = self.options.clone().application_name(&application_name(&self.schema, purpose));
         let opening = async {
-            let mut connection = PgConnection::connect_with(&self.options).await?;
-            configure(&mut connection, &self.schema, &application_name(&self.schema, role)).await?;
+            let mut connection = PgConnection::connect_with(&options).await?;
+            configure(&mut connection).await?;
             Ok(connection)
         };
         timeout(self.connect_within, opening)
@@ -74,29 +80,26 @@ impl Connector {
             .map_err(|error| self.not_connected(error, refused))
     }
 
-    /// A pool of connections that are opened when they are needed.
-    pub(crate) fn pool(&self, role: &str, connections: u32) -> PgPool {
-        let (schema, application) = (self.schema.clone(), application_name(&self.schema, role));
-        PgPoolOptions::new()
-            .max_connections(connections)
-            .acquire_timeout(self.connect_within)
-            .after_connect(move |connection, _| {
-                let (schema, application) = (schema.clone(), application.clone());
-                Box::pin(async move { configure(connection, &schema, &application).await })
-            })
-            .connect_lazy_with(self.options.clone())
+    /// A pool of one connection that leads to no pooler: the driver's listener takes nothing else.
+    pub(crate) fn direct_pool(&self, purpose: &str) -> PgPool {
+        let options = self.direct.clone().application_name(&application_name(&self.schema, purpose));
+        PgPoolOptions::new().max_connections(1).acquire_timeout(self.connect_within).connect_lazy_with(options)
     }
 
-    /// The pool for claims, loads and readers.
-    pub(crate) fn shared_pool(&self) -> PgPool {
-        self.pool("store", self.connections)
+    /// The error of a server whose prepared statements do not last.
+    pub(crate) fn pooled(&self) -> StoreError {
+        permanent(format!(
+            "prepared statements do not last at {}: a pooler stands before PostgreSQL and lends its connections for single \
+             transactions. Use pgbouncer 1.21 or newer with max_prepared_statements set (200, for instance), or \
+             pool_mode = session, or the address of PostgreSQL itself",
+            self.server()
+        ))
     }
 
     /// Says what is wrong with which part of the URL, without a secret.
     fn not_connected(&self, error: sqlx::Error, refused: StoreErrorKind) -> StoreError {
-        let user = self.options.get_username();
-        let database = self.options.get_database().unwrap_or(user);
-        let server = self.server(database);
+        let (user, database) = (self.user(), self.database());
+        let server = self.server();
         let state = error.as_database_error().and_then(|error| error.code()).unwrap_or_default().into_owned();
         match state.as_str() {
             // Wrong password, and no rule in `pg_hba.conf` that lets the user in.
@@ -105,13 +108,23 @@ impl Connector {
             }
             // The database does not exist.
             "3D000" => StoreError::new(refused, format!("PostgreSQL at {server} has no database {database}")),
+            state if refused == StoreErrorKind::Permanent && is_of_a_pooler(state) => self.pooled(),
             "" => StoreError::new(StoreErrorKind::Connection, format!("cannot reach PostgreSQL at {server}")),
             _ => return failed(&format!("open a connection to {server}"), error),
         }
         .caused_by(error)
     }
 
-    fn server(&self, database: &str) -> String {
+    pub(crate) fn user(&self) -> &str {
+        self.options.get_username()
+    }
+
+    pub(crate) fn database(&self) -> &str {
+        self.options.get_database().unwrap_or_else(|| self.user())
+    }
+
+    fn server(&self) -> String {
+        let database = self.database();
         match self.options.get_socket() {
             Some(socket) => format!("{}/{database}", socket.display()),
             None => format!("{}:{}/{database}", self.options.get_host(), self.options.get_port()),
@@ -119,18 +132,23 @@ impl Connector {
     }
 }
 
-async fn configure(connection: &mut PgConnection, schema: &str, application: &str) -> sqlx::Result<()> {
-    sqlx::query(include_str!("../queries/connection_configure.sql"))
-        .bind(schema)
-        .bind(application)
-        .execute(connection)
-        .await
-        .map(drop)
+fn parse_url(url: &str) -> StoreResult<PgConnectOptions> {
+    if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+        return Err(permanent("not a PostgreSQL URL: it should begin with postgres://"));
+    }
+    // The cause is left out: it may quote a part of the URL, and so a password.
+    let parsed = PgConnectOptions::from_str(url)
+        .map_err(|_| permanent("not a PostgreSQL URL: expected postgres://user:password@host:port/database"))?;
+    Ok(parsed.disable_statement_logging())
+}
+
+async fn configure(connection: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::query(include_str!("../queries/connection_configure.sql")).execute(connection).await.map(drop)
 }
 
 /// Shown in `pg_stat_activity`.
-fn application_name(schema: &str, role: &str) -> String {
-    format!("sapwood {schema} {role}")
+fn application_name(schema: &str, purpose: &str) -> String {
+    format!("sapwood {schema} {purpose}")
 }
 
 fn check_schema_name(schema: &str) -> StoreResult<()> {

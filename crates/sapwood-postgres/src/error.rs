@@ -2,7 +2,6 @@
 
 use sapwood_core::WorkerId;
 use sapwood_core::store::{StoreError, StoreErrorKind};
-use sqlx::migrate::MigrateError;
 
 /// The error of something that failed while `doing`: "commit turns", "read a tree".
 ///
@@ -44,18 +43,8 @@ pub(crate) fn permanent(message: impl Into<String>) -> StoreError {
     StoreError::new(StoreErrorKind::Permanent, message)
 }
 
-/// The error of a migration that failed.
-pub(crate) fn migration_failed(error: MigrateError) -> StoreError {
-    let doing = "migrate the schema";
-    match error {
-        MigrateError::Execute(error) => failed(doing, error),
-        MigrateError::ExecuteMigration(error, number) => failed(&format!("apply migration {number}"), error),
-        other => permanent(format!("cannot {doing}")).caused_by(other),
-    }
-}
-
 /// Only an error of the data itself is permanent: a commit that fails permanently parks its tree for good. All else is
-/// the store's trouble, and the same again may succeed once somebody has mended the store.
+/// the store's trouble, and the same again may succeed once an operator has mended the store.
 fn kind_of(error: &sqlx::Error) -> StoreErrorKind {
     match error {
         sqlx::Error::Database(database) => {
@@ -85,8 +74,8 @@ fn kind_of(error: &sqlx::Error) -> StoreErrorKind {
     }
 }
 
-/// Whether the connection can be used again after a statement that failed with `error`: the data was refused, or somebody
-/// else was in the way. Whatever else happened may be a matter of this one session, such as a server that became
+/// Whether the connection can be used again after a statement that failed with `error`: the data was refused, or another
+/// transaction was in the way. Whatever else happened may be a matter of this one session, such as a server that became
 /// read-only or a prepared statement that is gone, and the next connection is free of it.
 pub(crate) fn is_usable_after(error: &sqlx::Error) -> bool {
     match error {
@@ -97,6 +86,12 @@ pub(crate) fn is_usable_after(error: &sqlx::Error) -> bool {
         sqlx::Error::RowNotFound => true,
         _ => false,
     }
+}
+
+/// What the first statements of connections meet behind a pooler that lends its sessions and knows nothing of prepared
+/// statements: one of that name is there already, or is not there.
+pub(crate) fn is_of_a_pooler(state: &str) -> bool {
+    matches!(state, "42P05" | "26000")
 }
 
 /// Serialization failure, deadlock, a lock that was not to be had in time, a cancelled statement.

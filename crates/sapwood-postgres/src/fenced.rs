@@ -26,12 +26,11 @@
 //! - Each connection has a row of its own, so that a recovery on one connection holds up no other one.
 //! - Renewals of the lease touch the row of the worker, never those of its fences.
 
-use std::future::Future;
-use std::time::Duration;
+use std::sync::Arc;
 
 use sapwood_core::WorkerId;
 use sapwood_core::store::StoreResult;
-use sqlx::PgConnection;
+use sqlx::{AssertSqlSafe, PgConnection};
 use tokio::time::timeout;
 
 use crate::connect::Connector;
@@ -71,8 +70,13 @@ impl Fenced {
         self.fence.map(|(_, fence)| fence.cast_signed())
     }
 
+    /// A statement of a file, with the schema written in.
+    pub(crate) fn sql(&self, file: &'static str) -> AssertSqlSafe<Arc<str>> {
+        self.connector.sql(file)
+    }
+
     /// Runs `work` on the session. If it is cut short, by a lost connection, by silence, or because the caller drops
-    /// the future, the session is gone and the next call opens another.
+    /// the future, or fails of what may be a matter of the session, the session is gone and the next call opens another.
     pub(crate) async fn run<T>(
         &mut self,
         doing: &str,
@@ -82,7 +86,7 @@ impl Fenced {
             Some(session) => session,
             None => self.open().await?,
         };
-        let worked = timeout(self.connector.answer_within, work(&mut session)).await.map_err(|_| unanswered(doing))?;
+        let worked = timeout(self.connector.commit_within, work(&mut session)).await.map_err(|_| unanswered(doing))?;
         if worked.as_ref().err().is_none_or(is_usable_after) {
             self.session = Some(session);
         }
@@ -99,20 +103,16 @@ impl Fenced {
         let Some((worker, fence)) = self.fence else {
             return Ok(Session { connection, incarnation: 0 });
         };
-        let renewed: Option<i64> = answered(
-            self.connector.answer_within,
-            "renew a fence",
-            sqlx::query_scalar(include_str!("../queries/fence_renew.sql"))
-                .bind(worker.0)
-                .bind(fence.cast_signed())
-                .fetch_optional(&mut connection),
-        )
-        .await?;
+        let doing = "renew a fence";
+        let renewing = sqlx::query_scalar(self.sql(include_str!("../queries/fence_renew.sql")))
+            .bind(worker.0)
+            .bind(fence.cast_signed())
+            .fetch_optional(&mut connection);
+        let renewed: Option<i64> = timeout(self.connector.commit_within, renewing)
+            .await
+            .map_err(|_| unanswered(doing))?
+            .map_err(|error| failed(doing, error))?;
         let incarnation = renewed.ok_or_else(|| fenced(worker))?;
         Ok(Session { connection, incarnation })
     }
-}
-
-async fn answered<T>(within: Duration, doing: &str, work: impl Future<Output = sqlx::Result<T>>) -> StoreResult<T> {
-    timeout(within, work).await.map_err(|_| unanswered(doing))?.map_err(|error| failed(doing, error))
 }

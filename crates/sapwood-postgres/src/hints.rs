@@ -8,7 +8,9 @@
 //! that come while one is on its way wait for it together and go out as one statement.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::convert::Infallible;
+use std::io::ErrorKind;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_core::stream::BoxStream;
@@ -16,13 +18,15 @@ use sapwood_core::store::{Hint, StoreResult};
 use sqlx::PgPool;
 use sqlx::postgres::PgListener;
 use tokio::runtime::Handle;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::BroadcastStream;
 
 use crate::connect::Connector;
-use crate::error::failed;
+use crate::error::{failed, unanswered};
+use crate::pool::Pool;
 
 /// Hints that a slow stream may be behind. Past it the oldest are lost, which hints may be.
 const BEHIND: usize = 256;
@@ -31,14 +35,21 @@ const BEHIND: usize = 256;
 /// server that restarts alone.
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// How long a listening connection may be silent before it is asked whether it still answers. A hint that is lost
+/// meanwhile is made up for by polls.
+const ASKED_AFTER: Duration = Duration::from_secs(30);
+
+/// How long a listening connection may take to close.
+const CLOSE_WITHIN: Duration = Duration::from_secs(1);
+
 /// The hints of one store.
 pub(crate) struct Hints {
     /// A name per schema: channels belong to the database.
     channel: String,
-    /// A pool of one, because `PgListener` connects again by itself through a pool.
-    listening: PgPool,
-    /// The store's shared pool.
-    sending: PgPool,
+    connector: Connector,
+    sending: Arc<Pool>,
+    /// Ends the task.
+    closing: watch::Sender<bool>,
     /// A stream may be asked for on another runtime, which may end before the store does.
     runtime: Handle,
     listener: Mutex<Listener>,
@@ -56,11 +67,12 @@ enum Listener {
 
 impl Hints {
     /// Listens to nothing yet. To be called on the runtime on which the listening task is to live.
-    pub(crate) fn new(connector: &Connector, sending: PgPool) -> Self {
+    pub(crate) fn new(connector: &Connector, sending: Arc<Pool>) -> Self {
         Self {
             channel: format!("sapwood_{}", connector.schema),
-            listening: connector.pool("hints", 1),
+            connector: connector.clone(),
             sending,
+            closing: watch::Sender::new(false),
             runtime: Handle::current(),
             listener: Mutex::new(Listener::Idle),
             pending: Mutex::default(),
@@ -73,7 +85,7 @@ impl Hints {
         let mut listener = lock(&self.listener);
         if matches!(*listener, Listener::Idle) {
             let hints = broadcast::Sender::new(BEHIND);
-            let task = listen(self.listening.clone(), self.channel.clone(), hints.clone());
+            let task = listen(self.connector.clone(), self.channel.clone(), hints.clone(), self.closing.subscribe());
             *listener = Listener::Running { hints, task: self.runtime.spawn(task) };
         }
         match &*listener {
@@ -93,20 +105,16 @@ impl Hints {
             return Ok(());
         }
         let payloads: Vec<String> = pending.iter().map(payload).collect();
-        sqlx::query(include_str!("../queries/hint_notify.sql"))
+        let notify = sqlx::query(self.sending.sql(include_str!("../queries/hint_notify.sql")))
             .bind(&self.channel)
-            .bind(payloads)
-            .execute(&self.sending)
-            .await
-            .map(drop)
-            .map_err(|error| failed("send hints", error))
+            .bind(payloads);
+        self.sending.run("send hints", async |connection| notify.execute(connection).await).await.map(drop)
     }
 
     /// Ends all streams.
     pub(crate) async fn close(&self) {
         let listener = std::mem::replace(&mut *lock(&self.listener), Listener::Closed);
-        // Closing the pool ends the wait of the task, which then gives its connection back.
-        self.listening.close().await;
+        self.closing.send_replace(true);
         if let Listener::Running { task, hints } = listener {
             drop(hints);
             if let Err(error) = task.await {
@@ -125,39 +133,74 @@ impl Drop for Hints {
     }
 }
 
-async fn listen(pool: PgPool, channel: String, hints: broadcast::Sender<Hint>) {
-    while !pool.is_closed() {
-        match listen_once(&pool, &channel, &hints).await {
-            Err(sqlx::Error::PoolClosed) => return,
-            Err(error) => {
-                tracing::warn!(%error, "cannot listen for hints just now; polls go on");
-                tokio::time::sleep(PAUSE).await;
-            }
-            Ok(never) => match never {},
+/// Listens until the store closes, on one connection after the other.
+async fn listen(
+    connector: Connector,
+    channel: String,
+    hints: broadcast::Sender<Hint>,
+    mut closing: watch::Receiver<bool>,
+) {
+    loop {
+        // A pool for each connection: one that a lost connection has not left yet would give none.
+        let pool = connector.direct_pool("hints");
+        let listening = listen_once(&connector, &pool, &channel, &hints);
+        let ended = tokio::select! {
+            ended = listening => Some(ended),
+            // An error means that the store is gone.
+            _ = closing.wait_for(|closing| *closing) => None,
+        };
+        // Without a goodbye the server notices that the connection has ended too.
+        let _ = timeout(CLOSE_WITHIN, pool.close()).await;
+        match ended {
+            None => return,
+            Some(Err(error)) => tracing::warn!(%error, "cannot listen for hints just now; polls go on"),
+            Some(Ok(never)) => match never {},
+        }
+        if timeout(PAUSE, closing.wait_for(|closing| *closing)).await.is_ok() {
+            return;
         }
     }
 }
 
 async fn listen_once(
+    connector: &Connector,
     pool: &PgPool,
     channel: &str,
     hints: &broadcast::Sender<Hint>,
-) -> sqlx::Result<std::convert::Infallible> {
-    let mut listener = PgListener::connect_with(pool).await?;
-    listener.listen(channel).await?;
+) -> StoreResult<Infallible> {
+    let doing = "listen for hints";
+    let within = connector.answer_within;
+    let begin = async {
+        let mut listener = PgListener::connect_with(pool).await?;
+        // What is missed while a connection is opened again is looked for, so the driver must not do that by itself.
+        listener.eager_reconnect(false);
+        listener.listen(channel).await?;
+        Ok(listener)
+    };
+    let mut listener = answered(within, doing, begin).await?;
     // Streams that were there before the first `LISTEN`, or while the connection was down, may have missed something.
     look_once(hints);
     loop {
-        match listener.try_recv().await? {
-            Some(notification) => {
-                if let Some(hint) = hint(notification.payload()) {
-                    // It fails only if there is no stream just now: streams come and go.
-                    let _ = hints.send(hint);
+        match timeout(ASKED_AFTER.min(within), listener.try_recv()).await {
+            Ok(received) => match received.map_err(|error| failed(doing, error))? {
+                Some(notification) => {
+                    if let Some(hint) = hint(notification.payload()) {
+                        // It fails only if there is no stream just now: streams come and go.
+                        let _ = hints.send(hint);
+                    }
                 }
+                None => return Err(failed(doing, sqlx::Error::Io(ErrorKind::ConnectionReset.into()))),
+            },
+            Err(_) => {
+                let ping = sqlx::query(include_str!("../queries/store_ping.sql")).execute(&mut listener);
+                answered(within, doing, ping).await?;
             }
-            None => look_once(hints),
         }
     }
+}
+
+async fn answered<T>(within: Duration, doing: &str, work: impl Future<Output = sqlx::Result<T>>) -> StoreResult<T> {
+    timeout(within, work).await.map_err(|_| unanswered(doing))?.map_err(|error| failed(doing, error))
 }
 
 /// Sends one hint of each kind that names nothing.

@@ -39,7 +39,7 @@ impl Lease for PostgresLease {
                 Some(connection) => connection,
                 None => self.connector.open("lease").await?,
             };
-            let renewed = sqlx::query(include_str!("../queries/worker_renew.sql"))
+            let renewed = sqlx::query(self.connector.sql(include_str!("../queries/worker_renew.sql")))
                 .bind(self.worker.0)
                 .bind(micros(lease))
                 .fetch_one(&mut connection)
@@ -50,7 +50,8 @@ impl Lease for PostgresLease {
             renewed.map_err(|error| failed(doing, error))
         };
         // An answer that comes after the end of the lease is worth nothing.
-        let row = tokio::time::timeout(lease, renewing).await.map_err(|_| unanswered(doing))??;
+        let within = lease.min(self.connector.answer_within);
+        let row = tokio::time::timeout(within, renewing).await.map_err(|_| unanswered(doing))??;
         let row = Fields::of(&row, doing);
         if !row.plain::<bool>("alive")? {
             return Err(fenced(self.worker));

@@ -1,13 +1,15 @@
 //! The [`Store`](sapwood_core::store::Store) port on PostgreSQL 15 and newer.
 //!
-//! Each bounded context has a schema of its name, found through `search_path`. The statements are static files under
-//! `queries/`, one each; the tables are made by `migrations/postgres`. All statements read the time from
-//! `sapwood_now()`.
+//! Each bounded context has a schema of its name, which is written into the statements as they are prepared. These are
+//! static files under `queries/`, one each; the tables are made by `migrations/postgres`. All statements read the time
+//! from `sapwood_now()`. No answer depends on the state of a session, so a pooler may lend sessions by transaction.
 //!
 //! | room | what is there |
 //! |---|---|
 //! | `store`, `options` | the store itself: what it is, whether it answers, closing it; how to reach it |
-//! | `connect` | connections: the settings that each of them gets, and clear errors of connecting |
+//! | `connect`, `pool` | connections: opening them, clear errors of it; the one way that calls on shared ones go |
+//! | `statements` | the statements of one schema |
+//! | `server` | what the server is, and whether a store can be on it |
 //! | `schema` | making the schema, and refusing one that this build cannot work with |
 //! | `membership`, `lease` | workers: joining, burying, leaving; renewing a lease |
 //! | `fenced` | a connection bound to a fence, which refuses the commits of a dead worker |
@@ -49,10 +51,13 @@ mod membership;
 mod offsets;
 mod options;
 mod outbox;
+mod pool;
 mod reading;
 mod rows;
 mod schema;
+mod server;
 mod starter;
+mod statements;
 mod store;
 mod trees;
 

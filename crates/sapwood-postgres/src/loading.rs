@@ -3,22 +3,18 @@
 use sapwood_core::store::StoreResult;
 use sapwood_core::tree::{InvocationImage, TreeImage};
 use sapwood_core::{Path, TreeId};
-use sqlx::PgPool;
 
-use crate::error::failed;
 use crate::fields::Fields;
+use crate::pool::Pool;
 use crate::{reading, rows};
 
 /// Reads what is needed to go on with a tree.
-pub(crate) async fn tree(pool: &PgPool, tree: TreeId) -> StoreResult<Option<TreeImage>> {
+pub(crate) async fn tree(pool: &Pool, tree: TreeId) -> StoreResult<Option<TreeImage>> {
     let doing = "load a tree";
     // Only its owner loads it, and only its owner writes it, so two statements see the same tree.
     let Some(row) = reading::tree_row(pool, tree).await? else { return Ok(None) };
-    let found = sqlx::query(include_str!("../queries/tree_load.sql"))
-        .bind(tree.uuid())
-        .fetch_all(pool)
-        .await
-        .map_err(|error| failed(doing, error))?;
+    let load = sqlx::query(pool.sql(include_str!("../queries/tree_load.sql"))).bind(tree.uuid());
+    let found = pool.run(doing, async |connection| load.fetch_all(connection).await).await?;
     let mut image = TreeImage { row, open: Vec::new(), timers: Vec::new(), nodes: 0 };
     for row in &found {
         let row = Fields::of(row, doing);
@@ -32,17 +28,15 @@ pub(crate) async fn tree(pool: &PgPool, tree: TreeId) -> StoreResult<Option<Tree
 }
 
 /// Reads all that one activation needs.
-pub(crate) async fn invocation(pool: &PgPool, tree: TreeId, path: &Path) -> StoreResult<Option<InvocationImage>> {
+pub(crate) async fn invocation(pool: &Pool, tree: TreeId, path: &Path) -> StoreResult<Option<InvocationImage>> {
     let doing = "load an invocation";
     let (first, last) = path.children_range();
-    let found = sqlx::query(include_str!("../queries/invocation_load.sql"))
+    let load = sqlx::query(pool.sql(include_str!("../queries/invocation_load.sql")))
         .bind(tree.uuid())
         .bind(path.to_bytes())
         .bind(first)
-        .bind(last)
-        .fetch_all(pool)
-        .await
-        .map_err(|error| failed(doing, error))?;
+        .bind(last);
+    let found = pool.run(doing, async |connection| load.fetch_all(connection).await).await?;
     let (mut invocation, mut children, mut entries, mut timers) = (None, Vec::new(), Vec::new(), Vec::new());
     for row in &found {
         let row = Fields::of(row, doing);

@@ -4,7 +4,6 @@ use async_trait::async_trait;
 use sapwood_core::store::{EventLog, LogRecord, LoggedRecord, StoreResult};
 use sqlx::postgres::PgBindIterExt;
 
-use crate::error::failed;
 use crate::fields::{Fields, row_limit};
 use crate::rows;
 use crate::store::PostgresStore;
@@ -15,26 +14,22 @@ impl EventLog for PostgresStore {
         if records.is_empty() {
             return Ok(());
         }
-        sqlx::query(include_str!("../queries/log_append.sql"))
+        let append = sqlx::query(self.workers.sql(include_str!("../queries/log_append.sql")))
             .bind(records.iter().map(|record| record.topic.as_str()).bind_iter())
             .bind(records.iter().map(|record| record.key.as_str()).bind_iter())
             .bind(records.iter().map(LogRecord::stored_headers).bind_iter())
-            .bind(records.iter().map(|record| &record.content[..]).bind_iter())
-            .execute(&self.pool)
-            .await
-            .map(drop)
-            .map_err(|error| failed("append to the log", error))
+            .bind(records.iter().map(|record| &record.content[..]).bind_iter());
+        let appended = self.workers.run("append to the log", async |connection| append.execute(connection).await);
+        appended.await.map(drop)
     }
 
     async fn log_read(&self, topic: &str, offset: i64, limit: usize) -> StoreResult<Vec<LoggedRecord>> {
         let doing = "read the log";
-        let found = sqlx::query(include_str!("../queries/log_read.sql"))
+        let read = sqlx::query(self.workers.sql(include_str!("../queries/log_read.sql")))
             .bind(topic)
             .bind(offset)
-            .bind(row_limit(limit))
-            .fetch_all(&self.pool)
-            .await
-            .map_err(|error| failed(doing, error))?;
+            .bind(row_limit(limit));
+        let found = self.workers.run(doing, async |connection| read.fetch_all(connection).await).await?;
         found.iter().map(|row| rows::logged_record(&Fields::of(row, doing))).collect()
     }
 }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use sapwood_core::WorkerId;
 use sapwood_core::store::{Beat, Joined, Lease, Membership, StoreResult};
 
-use crate::error::{failed, fenced};
+use crate::error::fenced;
 use crate::fields::{Fields, micros};
 use crate::lease::PostgresLease;
 use crate::store::PostgresStore;
@@ -15,13 +15,11 @@ use crate::store::PostgresStore;
 impl Membership for PostgresStore {
     async fn worker_join(&self, name: &str, fences: u16, lease: Duration) -> StoreResult<Joined> {
         let doing = "register a worker";
-        let row = sqlx::query(include_str!("../queries/worker_join.sql"))
+        let join = sqlx::query(self.workers.sql(include_str!("../queries/worker_join.sql")))
             .bind(name)
             .bind(i32::from(fences))
-            .bind(micros(lease))
-            .fetch_one(&self.pool)
-            .await
-            .map_err(|error| failed(doing, error))?;
+            .bind(micros(lease));
+        let row = self.workers.run(doing, async |connection| join.fetch_one(connection).await).await?;
         let row = Fields::of(&row, doing);
         Ok(Joined { worker: WorkerId(row.plain("id")?), now: row.time("now")? })
     }
@@ -36,13 +34,12 @@ impl Membership for PostgresStore {
         }
         let ids: Vec<i64> = silent.iter().map(|beat| beat.worker.0).collect();
         let renewals: Vec<i64> = silent.iter().map(|beat| beat.renewals.cast_signed()).collect();
-        let buried: Vec<i64> = sqlx::query_scalar(include_str!("../queries/worker_bury.sql"))
+        let bury = sqlx::query_scalar(self.workers.sql(include_str!("../queries/worker_bury.sql")))
             .bind(by.0)
             .bind(ids)
-            .bind(renewals)
-            .fetch_all(&self.pool)
-            .await
-            .map_err(|error| failed("declare workers dead", error))?;
+            .bind(renewals);
+        let burying = self.workers.run("declare workers dead", async |connection| bury.fetch_all(connection).await);
+        let buried: Vec<i64> = burying.await?;
         if buried.is_empty() {
             self.require_alive(by).await?;
         }
@@ -50,12 +47,8 @@ impl Membership for PostgresStore {
     }
 
     async fn worker_leave(&self, worker: WorkerId) -> StoreResult<()> {
-        sqlx::query(include_str!("../queries/worker_leave.sql"))
-            .bind(worker.0)
-            .execute(&self.pool)
-            .await
-            .map(drop)
-            .map_err(|error| failed("end a worker", error))
+        let leave = sqlx::query(self.workers.sql(include_str!("../queries/worker_leave.sql"))).bind(worker.0);
+        self.workers.run("end a worker", async |connection| leave.execute(connection).await).await.map(drop)
     }
 }
 
@@ -63,11 +56,9 @@ impl PostgresStore {
     /// Refuses a worker that is not alive: a burial that changed nothing may have found nothing to do, or may have been
     /// asked for by a dead worker.
     async fn require_alive(&self, worker: WorkerId) -> StoreResult<()> {
-        let alive: Option<bool> = sqlx::query_scalar(include_str!("../queries/worker_alive.sql"))
-            .bind(worker.0)
-            .fetch_optional(&self.pool)
-            .await
-            .map_err(|error| failed("read a worker", error))?;
+        let ask = sqlx::query_scalar(self.workers.sql(include_str!("../queries/worker_alive.sql"))).bind(worker.0);
+        let asking = self.workers.run("read a worker", async |connection| ask.fetch_optional(connection).await);
+        let alive: Option<bool> = asking.await?;
         if alive == Some(true) { Ok(()) } else { Err(fenced(worker)) }
     }
 }

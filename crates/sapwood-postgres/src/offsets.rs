@@ -7,7 +7,6 @@ use sapwood_core::broker::TopicPartition;
 use sapwood_core::store::{AssignedPartition, GroupOffsets, StoreResult};
 use sqlx::postgres::PgBindIterExt;
 
-use crate::error::failed;
 use crate::fields::Fields;
 use crate::rows;
 use crate::store::PostgresStore;
@@ -20,14 +19,12 @@ impl GroupOffsets for PostgresStore {
         partitions: &[TopicPartition],
     ) -> StoreResult<Vec<AssignedPartition>> {
         let doing = "assign partitions";
-        let found = sqlx::query(include_str!("../queries/partition_assign.sql"))
+        let assign = sqlx::query(self.workers.sql(include_str!("../queries/partition_assign.sql")))
             .bind(group)
             .bind(partitions.iter().map(|partition| partition.topic.as_str()).bind_iter())
             .bind(partitions.iter().map(|partition| partition.partition).bind_iter())
-            .bind(partitions.iter().map(|partition| partition.topic_id.as_deref().unwrap_or_default()).bind_iter())
-            .fetch_all(&self.pool)
-            .await
-            .map_err(|error| failed(doing, error))?;
+            .bind(partitions.iter().map(|partition| partition.topic_id.as_deref().unwrap_or_default()).bind_iter());
+        let found = self.workers.run(doing, async |connection| assign.fetch_all(connection).await).await?;
         let mut assigned = HashMap::with_capacity(found.len());
         for row in &found {
             let partition = rows::assigned_partition(&Fields::of(row, doing))?;

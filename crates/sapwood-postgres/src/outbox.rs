@@ -38,7 +38,7 @@ use sapwood_core::WorkerId;
 use sapwood_core::store::{LaneAdvance, LaneLease, Outbox, OutboxRow, StoreResult};
 use sqlx::postgres::PgBindIterExt;
 
-use crate::error::{failed, fenced};
+use crate::error::fenced;
 use crate::fields::{Fields, row_limit};
 use crate::rows;
 use crate::store::PostgresStore;
@@ -47,12 +47,10 @@ use crate::store::PostgresStore;
 impl Outbox for PostgresStore {
     async fn lane_claim(&self, worker: WorkerId, limit: u16) -> StoreResult<Vec<LaneLease>> {
         let doing = "lease lanes";
-        let found = sqlx::query(include_str!("../queries/lane_claim.sql"))
+        let claim = sqlx::query(self.workers.sql(include_str!("../queries/lane_claim.sql")))
             .bind(worker.0)
-            .bind(i64::from(limit))
-            .fetch_all(&self.pool)
-            .await
-            .map_err(|error| failed(doing, error))?;
+            .bind(i64::from(limit));
+        let found = self.workers.run(doing, async |connection| claim.fetch_all(connection).await).await?;
         let mut leases = Vec::with_capacity(found.len());
         // There is always a row, with nulls for the lane if the worker has none.
         for row in &found {
@@ -70,13 +68,11 @@ impl Outbox for PostgresStore {
 
     async fn outbox_read(&self, lane: u16, after: i64, limit: usize) -> StoreResult<Vec<OutboxRow>> {
         let doing = "read the outbox";
-        let found = sqlx::query(include_str!("../queries/outbox_read.sql"))
+        let read = sqlx::query(self.workers.sql(include_str!("../queries/outbox_read.sql")))
             .bind(lane.cast_signed())
             .bind(after)
-            .bind(row_limit(limit))
-            .fetch_all(&self.pool)
-            .await
-            .map_err(|error| failed(doing, error))?;
+            .bind(row_limit(limit));
+        let found = self.workers.run(doing, async |connection| read.fetch_all(connection).await).await?;
         found.iter().map(|row| rows::outbox_row(&Fields::of(row, doing))).collect()
     }
 
@@ -84,24 +80,21 @@ impl Outbox for PostgresStore {
         if advances.is_empty() {
             return Ok(Vec::new());
         }
-        let advanced: Vec<i16> = sqlx::query_scalar(include_str!("../queries/lane_advance.sql"))
+        let doing = "write back how far lanes are published";
+        let advance = sqlx::query_scalar(self.workers.sql(include_str!("../queries/lane_advance.sql")))
             .bind(worker.0)
             .bind(advances.iter().map(|advance| advance.lane.cast_signed()).bind_iter())
             .bind(advances.iter().map(|advance| advance.epoch).bind_iter())
-            .bind(advances.iter().map(|advance| advance.published).bind_iter())
-            .fetch_all(&self.pool)
-            .await
-            .map_err(|error| failed("write back how far lanes are published", error))?;
+            .bind(advances.iter().map(|advance| advance.published).bind_iter());
+        let advanced: Vec<i16> =
+            self.workers.run(doing, async |connection| advance.fetch_all(connection).await).await?;
         let advanced: HashSet<u16> = advanced.into_iter().map(i16::cast_unsigned).collect();
         Ok(advances.iter().map(|advance| advance.lane).filter(|lane| !advanced.contains(lane)).collect())
     }
 
     async fn lane_release(&self, worker: WorkerId) -> StoreResult<()> {
-        sqlx::query(include_str!("../queries/lane_release.sql"))
-            .bind(worker.0)
-            .execute(&self.pool)
-            .await
-            .map(drop)
-            .map_err(|error| failed("release lanes", error))
+        let release = sqlx::query(self.workers.sql(include_str!("../queries/lane_release.sql"))).bind(worker.0);
+        let released = self.workers.run("release lanes", async |connection| release.execute(connection).await);
+        released.await.map(drop)
     }
 }

@@ -5,34 +5,37 @@ use sapwood_core::TreeId;
 use sapwood_core::store::{KeyScope, Reading, StoreResult, TreeFilter, TreeOutcome};
 use sapwood_core::tree::{TreeRecord, TreeRow, TreeState};
 use sqlx::postgres::PgRow;
-use sqlx::{Executor, Postgres};
+use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
-use crate::error::failed;
 use crate::fields::{Fields, row_limit};
+use crate::pool::Pool;
 use crate::rows;
 use crate::store::PostgresStore;
 
 #[async_trait]
 impl Reading for PostgresStore {
     async fn tree_row(&self, tree: TreeId) -> StoreResult<Option<TreeRow>> {
-        tree_row(&self.pool, tree).await
+        tree_row(&self.readers, tree).await
     }
 
     async fn tree_read(&self, tree: TreeId) -> StoreResult<Option<TreeRecord>> {
         let doing = "read a tree";
-        let failed = |error| failed(doing, error);
-        // One snapshot for both statements. It locks no row, so it holds up no commit.
-        let mut snapshot =
-            self.pool.begin_with("begin isolation level repeatable read, read only").await.map_err(failed)?;
-        let Some(row) = tree_row(&mut *snapshot, tree).await? else { return Ok(None) };
-        let found = sqlx::query(include_str!("../queries/tree_read.sql"))
-            .bind(tree.uuid())
-            .fetch_all(&mut *snapshot)
-            .await
-            .map_err(failed)?;
-        snapshot.commit().await.map_err(failed)?;
-        record(row, &found, doing).map(Some)
+        let row = sqlx::query(self.readers.sql(include_str!("../queries/tree_row.sql"))).bind(tree.uuid());
+        let rest = sqlx::query(self.readers.sql(include_str!("../queries/tree_read.sql"))).bind(tree.uuid());
+        let reading = async |connection: &mut PgConnection| {
+            // One snapshot for both statements. It locks no row, so it holds up no commit.
+            let mut snapshot = connection.begin_with("begin isolation level repeatable read, read only").await?;
+            let row = row.fetch_optional(&mut *snapshot).await?;
+            let rest = match row {
+                Some(_) => rest.fetch_all(&mut *snapshot).await?,
+                None => Vec::new(),
+            };
+            snapshot.commit().await?;
+            Ok((row, rest))
+        };
+        let (row, rest) = self.readers.run(doing, reading).await?;
+        row.map(|row| record(rows::tree_row(&Fields::of(&row, doing))?, &rest, doing)).transpose()
     }
 
     async fn tree_list(&self, filter: &TreeFilter) -> StoreResult<Vec<TreeRow>> {
@@ -41,7 +44,7 @@ impl Reading for PostgresStore {
             None => include_str!("../queries/tree_list.sql"),
             Some(_) => include_str!("../queries/tree_list_by_function.sql"),
         };
-        let statement = sqlx::query(statement)
+        let statement = sqlx::query(self.readers.sql(statement))
             // No tree has the greatest UUID: its version is not 7.
             .bind(filter.before.map_or(Uuid::max(), TreeId::uuid))
             .bind(filter.state.map(TreeState::code))
@@ -50,41 +53,31 @@ impl Reading for PostgresStore {
             None => statement,
             Some(function) => statement.bind(function),
         };
-        let found = statement.fetch_all(&self.pool).await.map_err(|error| failed(doing, error))?;
+        let found = self.readers.run(doing, async |connection| statement.fetch_all(connection).await).await?;
         found.iter().map(|row| rows::tree_row(&Fields::of(row, doing))).collect()
     }
 
     async fn start_key_find(&self, scope: &KeyScope, key: &str) -> StoreResult<Option<TreeId>> {
-        let found: Option<Uuid> = sqlx::query_scalar(include_str!("../queries/start_key_find.sql"))
+        let find = sqlx::query_scalar(self.readers.sql(include_str!("../queries/start_key_find.sql")))
             .bind(scope.stored())
-            .bind(key)
-            .fetch_optional(&self.pool)
-            .await
-            .map_err(|error| failed("find a key", error))?;
+            .bind(key);
+        let finding = self.readers.run("find a key", async |connection| find.fetch_optional(connection).await);
+        let found: Option<Uuid> = finding.await?;
         Ok(found.map(TreeId::from))
     }
 
     async fn outcome_read(&self, tree: TreeId) -> StoreResult<Option<TreeOutcome>> {
         let doing = "read an outcome";
-        let row = sqlx::query(include_str!("../queries/outcome_read.sql"))
-            .bind(tree.uuid())
-            .fetch_optional(&self.pool)
-            .await
-            .map_err(|error| failed(doing, error))?;
+        let read = sqlx::query(self.readers.sql(include_str!("../queries/outcome_read.sql"))).bind(tree.uuid());
+        let row = self.readers.run(doing, async |connection| read.fetch_optional(connection).await).await?;
         row.map(|row| rows::tree_outcome(&Fields::of(&row, doing))).transpose()
     }
 }
 
-pub(crate) async fn tree_row<'c>(
-    executor: impl Executor<'c, Database = Postgres>,
-    tree: TreeId,
-) -> StoreResult<Option<TreeRow>> {
+pub(crate) async fn tree_row(pool: &Pool, tree: TreeId) -> StoreResult<Option<TreeRow>> {
     let doing = "read a tree's row";
-    let row = sqlx::query(include_str!("../queries/tree_row.sql"))
-        .bind(tree.uuid())
-        .fetch_optional(executor)
-        .await
-        .map_err(|error| failed(doing, error))?;
+    let read = sqlx::query(pool.sql(include_str!("../queries/tree_row.sql"))).bind(tree.uuid());
+    let row = pool.run(doing, async |connection| read.fetch_optional(connection).await).await?;
     row.map(|row| rows::tree_row(&Fields::of(&row, doing))).transpose()
 }
 

@@ -36,6 +36,7 @@ impl PostgresStarter {
     /// Binds the worker, the fence and its incarnation, then the starts.
     fn bind<'q>(&self, statement: &'static str) -> impl FnOnce(&Session, &'q [Start]) -> Statement<'q> + use<'q> {
         let (worker, fence) = (self.fenced.worker(), self.fenced.fence_number());
+        let statement = self.fenced.sql(statement);
         move |session, starts| {
             let statement = sqlx::query(statement).bind(worker).bind(fence).bind(session.incarnation);
             bind_starts(statement, starts)
@@ -72,10 +73,11 @@ impl PostgresStarter {
             return Ok(HashMap::new());
         }
         let doing = "read keys";
+        let sql = self.fenced.sql(include_str!("../queries/start_key_holder.sql"));
         let found = self
             .fenced
             .run(doing, async |session| {
-                sqlx::query(include_str!("../queries/start_key_holder.sql"))
+                sqlx::query(sql)
                     .bind(starts.iter().map(|start| start.key.scope.stored()).bind_iter())
                     .bind(starts.iter().map(|start| start.key.key.as_str()).bind_iter())
                     .bind(starts.iter().map(|start| &start.key.digest[..]).bind_iter())

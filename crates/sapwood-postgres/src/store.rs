@@ -1,20 +1,16 @@
 //! The store itself: what it is, whether it answers, closing it.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use futures_core::stream::BoxStream;
 use sapwood_core::store::{Hint, Store, StoreInfo, StoreResult};
-use sqlx::{PgConnection, PgPool};
 
 use crate::connect::Connector;
-use crate::error::{failed, permanent};
-use crate::fields::Fields;
 use crate::hints::Hints;
 use crate::options::PostgresOptions;
-
-/// The oldest server on which the statements were tried, as `server_version_num` counts.
-const OLDEST_SERVER: i32 = 150_000;
+use crate::pool::Pool;
+use crate::server::Server;
 
 /// The lanes that the migrations make, for a schema that is not there yet. One that is there says it itself.
 const LANES: u16 = 16;
@@ -22,13 +18,16 @@ const LANES: u16 = 16;
 /// A context's store: a schema of a PostgreSQL database.
 pub struct PostgresStore {
     pub(crate) connector: Connector,
-    /// Claims, loads and readers share it; committers have connections of their own.
-    pub(crate) pool: PgPool,
+    /// For what readers ask. However long their lists are, no worker waits for them.
+    pub(crate) readers: Pool,
+    /// For claims, loads, lanes, offsets, hints; committers have connections of their own.
+    pub(crate) workers: Arc<Pool>,
     hints: Hints,
     /// Set as soon as the schema is there.
     lanes: OnceLock<u16>,
     /// As the server said at the connect.
-    durability: Vec<(String, String)>,
+    server: Server,
+    options: PostgresOptions,
 }
 
 impl PostgresStore {
@@ -36,26 +35,41 @@ impl PostgresStore {
     ///
     /// # Errors
     /// Permanent if the options cannot be right (the URL, the user, the database, a server that is too old), with a
-    /// text that names no secret; of the connection if the server cannot be reached.
+    /// text that names no secret; of the connection if the server cannot be reached. A server is refused too if its
+    /// database does not store text as UTF-8, if its transactions are not `read committed` by default, or if a pooler
+    /// before it loses prepared statements.
     pub async fn connect(options: PostgresOptions) -> StoreResult<Self> {
         let connector = Connector::parse(&options)?;
-        let mut connection = connector.open_first("connect").await?;
-        let durability = durability(&mut connection).await?;
-        drop(connection);
-        let pool = connector.shared_pool();
-        let hints = Hints::new(&connector, pool.clone());
-        let store = Self { connector, pool, hints, lanes: OnceLock::new(), durability };
+        let server = Server::ask(&connector).await?;
+        let readers = Pool::new(&connector, "reader", options.reader_connections.max(1));
+        let workers = Arc::new(Pool::new(&connector, "worker", options.worker_connections.max(1)));
+        let hints = Hints::new(&connector, Arc::clone(&workers));
+        let store = Self { connector, readers, workers, hints, lanes: OnceLock::new(), server, options };
+        for warning in store.info().durability_warnings() {
+            tracing::warn!("PostgreSQL at {}: {warning}", store.connector.location());
+        }
         // A schema that is not there yet has no settings. They are read when it is made.
         let _ = store.read_settings().await;
         Ok(store)
     }
 
+    /// Whether the server lets this process have all the connections that its options may open, and one with every
+    /// committer. Behind a pooler (`direct_url` is set) nothing is checked: its limits are its own.
+    ///
+    /// # Errors
+    /// Permanent if it does not, with the limit, the sum and its parts.
+    pub fn capacity_check(&self) -> StoreResult<()> {
+        match self.options.direct_url {
+            Some(_) => Ok(()),
+            None => self.server.capacity_check(&self.options),
+        }
+    }
+
     /// Reads what was fixed when the schema was created.
     pub(crate) async fn read_settings(&self) -> StoreResult<()> {
-        let lanes: i16 = sqlx::query_scalar(include_str!("../queries/store_setting_read.sql"))
-            .fetch_one(&self.pool)
-            .await
-            .map_err(|error| failed("read the number of lanes", error))?;
+        let read = sqlx::query_scalar(self.workers.sql(include_str!("../queries/store_setting_read.sql")));
+        let reading = self.workers.run("read the number of lanes", async |connection| read.fetch_one(connection).await);
+        let lanes: i16 = reading.await?;
         let _ = self.lanes.set(lanes.cast_unsigned());
         Ok(())
     }
@@ -70,16 +84,13 @@ impl Store for PostgresStore {
             lanes: self.lanes.get().copied().unwrap_or(LANES),
             // Each has a connection of its own, and they commit side by side.
             committers: u16::MAX,
-            durability: self.durability.clone(),
+            durability: self.server.durability.clone(),
         }
     }
 
     async fn ping(&self) -> StoreResult<()> {
-        sqlx::query(include_str!("../queries/store_ping.sql"))
-            .execute(&self.pool)
-            .await
-            .map(drop)
-            .map_err(|error| failed("answer", error))
+        let ping = sqlx::query(include_str!("../queries/store_ping.sql"));
+        self.workers.run("answer", async |connection| ping.execute(connection).await).await.map(drop)
     }
 
     fn hints(&self) -> BoxStream<'static, Hint> {
@@ -92,24 +103,7 @@ impl Store for PostgresStore {
 
     async fn close(&self) {
         self.hints.close().await;
-        self.pool.close().await;
+        self.readers.close().await;
+        self.workers.close().await;
     }
-}
-
-/// How durable a commit is, as the server says. Refuses a server that is too old.
-async fn durability(connection: &mut PgConnection) -> StoreResult<Vec<(String, String)>> {
-    let doing = "read the settings of the server";
-    let row = sqlx::query(include_str!("../queries/store_describe.sql"))
-        .fetch_one(connection)
-        .await
-        .map_err(|error| failed(doing, error))?;
-    let row = Fields::of(&row, doing);
-    let version: i32 = row.plain("version")?;
-    if version < OLDEST_SERVER {
-        return Err(permanent(format!("PostgreSQL {} is too old: 15 or newer is needed", version / 10_000)));
-    }
-    ["fsync", "synchronous_commit", "full_page_writes"]
-        .into_iter()
-        .map(|setting| Ok((setting.to_owned(), row.plain(setting)?)))
-        .collect()
 }

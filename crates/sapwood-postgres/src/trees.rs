@@ -21,14 +21,14 @@ impl Trees for PostgresStore {
     }
 
     async fn tree_claim(&self, worker: WorkerId, limit: usize, versions: &[FunctionVersion]) -> StoreResult<Claims> {
-        claims::claim(&self.pool, worker, limit, versions).await
+        claims::claim(&self.workers, worker, limit, versions).await
     }
 
     async fn tree_load(&self, tree: TreeId) -> StoreResult<Option<TreeImage>> {
-        loading::tree(&self.pool, tree).await
+        loading::tree(&self.workers, tree).await
     }
 
     async fn invocation_load(&self, tree: TreeId, path: &Path) -> StoreResult<Option<InvocationImage>> {
-        loading::invocation(&self.pool, tree, path).await
+        loading::invocation(&self.workers, tree, path).await
     }
 }

@@ -27,7 +27,7 @@ pub(crate) fn classify(error: sqlx::Error) -> StoreError {
 }
 
 /// The class of an extended result code; its low byte is the primary one. Only what is wrong with the data itself is
-/// permanent: a commit that fails permanently parks its tree for good, and all else passes once somebody has mended the
+/// permanent: a commit that fails permanently parks its tree for good, and all else passes once an operator has mended the
 /// store.
 fn of_code(code: i32) -> (StoreErrorKind, &'static str) {
     match code & 0xff {

@@ -14,6 +14,8 @@ pub struct Config {
     pub store: StoreUrl,
     /// Stores of single contexts, by context. `SAPWOOD_STORE_ORDERS`.
     pub stores: BTreeMap<String, StoreUrl>,
+    /// The database of `store` past a pooler, where hints are listened for. `SAPWOOD_DIRECT_STORE`.
+    pub direct_store: Option<StoreUrl>,
     /// The broker. `SAPWOOD_BROKER`.
     pub broker: BrokerUrl,
     /// Where REST listens: an address and a port, 0 for any free one. `SAPWOOD_LISTEN`.
@@ -24,6 +26,10 @@ pub struct Config {
     pub concurrency: usize,
     /// Connections that commit turns, per context on PostgreSQL. `SAPWOOD_COMMITTERS`.
     pub committers: u16,
+    /// Connections for readers, per context on PostgreSQL. `SAPWOOD_READER_CONNECTIONS`.
+    pub reader_connections: u32,
+    /// Connections for claims, loads and events, per context on PostgreSQL. `SAPWOOD_WORKER_CONNECTIONS`.
+    pub worker_connections: u32,
 }
 
 /// Where a store is.
@@ -45,18 +51,32 @@ pub enum BrokerUrl {
 }
 
 /// The names of the settings in the file; in the environment they are in upper case, after `SAPWOOD_`.
-const SETTINGS: [&str; 7] = ["store", "stores", "broker", "listen", "migrate", "concurrency", "committers"];
+const SETTINGS: [&str; 10] = [
+    "store",
+    "stores",
+    "direct_store",
+    "broker",
+    "listen",
+    "migrate",
+    "concurrency",
+    "committers",
+    "reader_connections",
+    "worker_connections",
+];
 
 impl Default for Config {
     fn default() -> Self {
         Self {
             store: StoreUrl::Sqlite(PathBuf::from("./.sapwood")),
             stores: BTreeMap::new(),
+            direct_store: None,
             broker: BrokerUrl::Log,
             listen: "127.0.0.1:8080".to_owned(),
             migrate: true,
             concurrency: 10_000,
             committers: 2,
+            reader_connections: 4,
+            worker_connections: 4,
         }
     }
 }
@@ -136,11 +156,14 @@ impl Config {
     fn set(&mut self, setting: &str, value: &str) -> std::result::Result<(), String> {
         match setting {
             "store" => self.store = value.parse()?,
+            "direct_store" => self.direct_store = Some(direct(value)?),
             "broker" => self.broker = value.parse()?,
             "listen" => self.listen = checked_address(value)?,
             "migrate" => self.migrate = value.parse().map_err(|_| "must be true or false".to_owned())?,
             "concurrency" => self.concurrency = at_least_one(value)?,
             "committers" => self.committers = at_least_one(value)?,
+            "reader_connections" => self.reader_connections = at_least_one(value)?,
+            "worker_connections" => self.worker_connections = at_least_one(value)?,
             other => return Err(unknown(other)),
         }
         Ok(())
@@ -182,6 +205,13 @@ impl std::str::FromStr for BrokerUrl {
             text if text.starts_with("kafka://") => Ok(Self::Kafka(text.to_owned())),
             _ => Err("a broker is `log` (the stores' own logs) or `kafka://HOST:PORT`".to_owned()),
         }
+    }
+}
+
+fn direct(text: &str) -> std::result::Result<StoreUrl, String> {
+    match text.parse()? {
+        url @ StoreUrl::Postgres(_) => Ok(url),
+        StoreUrl::Sqlite(_) => Err("only a store on PostgreSQL can have a pooler before it".to_owned()),
     }
 }
 
@@ -245,6 +275,18 @@ mod tests {
         config.read_environment(variables.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned()))).expect("settings");
         assert_eq!(config.listen, "127.0.0.1:0");
         assert_eq!(config.store_of("my-orders"), &StoreUrl::Postgres("postgres://h/d".into()));
+    }
+
+    #[test]
+    fn a_direct_store_is_on_postgresql_and_is_no_context_s() {
+        let mut config = read("direct_store = \"postgres://h/d\"").expect("a file");
+        assert_eq!(config.direct_store, Some(StoreUrl::Postgres("postgres://h/d".into())));
+        let variables = [("SAPWOOD_DIRECT_STORE".to_owned(), "postgres://h/e".to_owned())];
+        config.read_environment(variables.into_iter()).expect("settings");
+        assert_eq!(config.direct_store, Some(StoreUrl::Postgres("postgres://h/e".into())));
+        assert!(config.stores.is_empty());
+        let text = read("direct_store = \"sqlite:there\"").expect_err("no pooler").to_string();
+        assert!(text.contains("PostgreSQL"), "{text}");
     }
 
     #[test]

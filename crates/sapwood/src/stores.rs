@@ -7,10 +7,11 @@ use sapwood_core::store::{Store, StoreError, StoreErrorKind};
 use sapwood_postgres::{PostgresOptions, PostgresStore};
 use sapwood_sqlite::{SqliteOptions, SqliteStore};
 
-use crate::config::StoreUrl;
+use crate::config::{Config, StoreUrl};
 use crate::error::{Result, StartupError};
 
-pub(crate) async fn open(url: &StoreUrl, context: &str, migrate: bool) -> Result<Arc<dyn Store>> {
+pub(crate) async fn open(config: &Config, context: &str, migrate: bool) -> Result<Arc<dyn Store>> {
+    let url = config.store_of(context);
     let failed = |error| store_error(url, context, error);
     match url {
         StoreUrl::Sqlite(directory) => {
@@ -23,14 +24,30 @@ pub(crate) async fn open(url: &StoreUrl, context: &str, migrate: bool) -> Result
             store.schema_check().await.map_err(failed)?;
             Ok(Arc::new(store))
         }
-        StoreUrl::Postgres(url) => {
-            let store = PostgresStore::connect(PostgresOptions::new(url.clone(), context)).await.map_err(failed)?;
+        StoreUrl::Postgres(address) => {
+            let store = PostgresStore::connect(postgres(config, address, context)).await.map_err(failed)?;
+            store.capacity_check().map_err(failed)?;
             if migrate {
                 store.migrate().await.map_err(failed)?;
             }
             store.schema_check().await.map_err(failed)?;
             Ok(Arc::new(store))
         }
+    }
+}
+
+fn postgres(config: &Config, address: &str, context: &str) -> PostgresOptions {
+    let direct_url = match &config.direct_store {
+        // A store of its own may be another database, where nobody hears of this one's hints.
+        Some(StoreUrl::Postgres(direct)) if !config.stores.contains_key(context) => Some(direct.clone()),
+        _ => None,
+    };
+    PostgresOptions {
+        direct_url,
+        reader_connections: config.reader_connections,
+        worker_connections: config.worker_connections,
+        committers: config.committers,
+        ..PostgresOptions::new(address, context)
     }
 }
 

@@ -16,7 +16,7 @@ pub enum StoreErrorKind {
     /// The database cannot be reached, or the connection was lost; whether the statement was applied is unknown.
     Connection,
     /// Not applied; the same again may succeed: another transaction was in the way, or the store is in trouble that
-    /// somebody has to mend (a table that is gone, a permission that is lacking, a full disk). Never the fault of a tree.
+    /// an operator has to mend (a table that is gone, a permission that is lacking, a full disk). Never the fault of a tree.
     Transient,
     /// Not applied, and the same again will fail: the data itself is refused, or cannot be read. At a start also what
     /// cannot be right: a URL, a schema of another build.

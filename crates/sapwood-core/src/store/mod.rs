@@ -82,6 +82,24 @@ pub struct StoreInfo {
     pub durability: Vec<(String, String)>,
 }
 
+impl StoreInfo {
+    /// What a crash may cost that a durable store would keep, in words; empty if its settings are as they should be.
+    #[must_use]
+    pub fn durability_warnings(&self) -> Vec<String> {
+        let warning = |(setting, value): &(String, String)| {
+            let lost = match (setting.as_str(), value.as_str()) {
+                ("fsync", "off") => "a crash of its machine can lose or damage the whole database",
+                ("full_page_writes", "off") => "a crash of its machine can damage tables",
+                ("synchronous_commit", "off") => "a crash can lose what was committed just before, and told to callers",
+                ("synchronous", "off" | "normal") => "a crash of the machine can lose what was committed just before",
+                _ => return None,
+            };
+            Some(format!("{setting} is {value}: {lost}"))
+        };
+        self.durability.iter().filter_map(warning).collect()
+    }
+}
+
 /// Something that may be worth a look.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Hint {

@@ -1,0 +1,1 @@
+//! A pooler before PostgreSQL.

@@ -11,6 +11,7 @@
 //! | [`probe`] | what functions under test tell their test, and are told by it |
 //! | [`cases`] | the macros that make a test of each case, on every database, engine or broker |
 //! | [`conformance`] | the cases that every store and every broker passes |
+//! | [`pooler`] | a pgbouncer before PostgreSQL |
 //! | [`process`] | programs of the workspace, run as processes and watched |
 //! | [`http`] | requests, with no library between them and the socket |
 //! | [`clock`], [`environment`] | the clock that tests move; chance from a seed, on one thread |
@@ -33,6 +34,7 @@ pub mod front;
 pub mod http;
 pub mod kafka;
 pub mod logs;
+pub mod pooler;
 pub mod postgres;
 pub mod probe;
 pub mod process;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sapwood_postgres::PostgresOptions;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 use uuid::Uuid;
@@ -22,6 +23,8 @@ pub fn postgres_url() -> String {
 #[derive(Debug)]
 pub struct TestSchema {
     url: String,
+    /// Of a pooler before the server.
+    pooler: Option<String>,
     name: String,
 }
 
@@ -29,7 +32,26 @@ impl TestSchema {
     /// A name that is not used. The schema itself comes with the first migration.
     #[must_use]
     pub fn fresh() -> Self {
-        Self { url: postgres_url(), name: format!("test_{}", Uuid::now_v7().simple()) }
+        Self { url: postgres_url(), pooler: None, name: format!("test_{}", Uuid::now_v7().simple()) }
+    }
+
+    /// A name that is not used, in a database that stores reach by a pooler of this address.
+    #[must_use]
+    pub fn behind(pooler: &str) -> Self {
+        let mut schema = Self::fresh();
+        schema.pooler = Some(pooler.to_owned());
+        schema
+    }
+
+    /// How a store reaches it.
+    #[must_use]
+    pub fn options(&self) -> PostgresOptions {
+        match &self.pooler {
+            None => PostgresOptions::new(&self.url, &self.name),
+            Some(pooler) => {
+                PostgresOptions { direct_url: Some(self.url.clone()), ..PostgresOptions::new(pooler, &self.name) }
+            }
+        }
     }
 
     /// The server's address.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sapwood_core::WorkerId;
 use sapwood_core::clock::Clock;
 use sapwood_core::store::{OutboxRow, Store};
-use sapwood_postgres::{PostgresOptions, PostgresStore};
+use sapwood_postgres::PostgresStore;
 use sapwood_sqlite::{SqliteOptions, SqliteStore};
 use sqlx::{AssertSqlSafe, Executor as _};
 
@@ -59,7 +59,14 @@ impl TestStore {
     /// # Panics
     /// If it cannot be reached.
     pub async fn postgres() -> Self {
-        let schema = TestSchema::fresh();
+        Self::in_schema(TestSchema::fresh()).await
+    }
+
+    /// A store in a schema that is not used.
+    ///
+    /// # Panics
+    /// If its server cannot be reached.
+    pub async fn in_schema(schema: TestSchema) -> Self {
         let store = postgres_store(&schema).await;
         store.migrate().await.expect("the schema is migrated");
         schema.replace_clock().await;
@@ -167,8 +174,7 @@ impl TestStore {
 }
 
 async fn postgres_store(schema: &TestSchema) -> PostgresStore {
-    let options = PostgresOptions::new(schema.url(), schema.name());
-    PostgresStore::connect(options).await.expect("PostgreSQL answers")
+    PostgresStore::connect(schema.options()).await.expect("PostgreSQL answers")
 }
 
 /// Every row of the outbox, lane by lane, in the order of the commits.

@@ -15,6 +15,7 @@ mod store;
 mod store_connections;
 mod store_locks;
 mod store_poolers;
+mod store_start;
 mod store_trouble;
 mod tables;
 mod tidy;

@@ -70,3 +70,15 @@ async fn a_pooler_that_knows_nothing_of_prepared_statements_is_refused_at_the_st
     let settings = if minor.is_none_or(|minor| minor < 21) { "" } else { "max_prepared_statements = 0\n" };
     assert_refused(&Pooler::start(system_pgbouncer(), settings).await).await;
 }
+
+/// What an operator is told to set for the user is what the store sets on its connections.
+#[test]
+fn the_planner_s_settings_are_those_that_the_documentation_names() {
+    let configure = include_str!("../../crates/sapwood-postgres/queries/connection_configure.sql");
+    let pairs = configure.lines().filter_map(|line| line.trim().strip_prefix("set_config('")?.split_once("', '"));
+    let set: Vec<_> = pairs.filter_map(|(name, rest)| Some(format!("{name} = {}", rest.split_once('\'')?.0))).collect();
+    let config = include_str!("../../docs/reference/config.md");
+    let named = config.lines().filter_map(|line| line.strip_prefix("alter role orders set ")?.strip_suffix(';'));
+    assert_eq!(set, named.collect::<Vec<_>>());
+    assert!(set.len() > 5);
+}

@@ -132,9 +132,17 @@ impl TestDatabase {
     /// # Panics
     /// If the server cannot be reached, or its user may create none.
     pub async fn create() -> Self {
+        Self::create_with("").await
+    }
+
+    /// A database with these options of `create database`.
+    ///
+    /// # Panics
+    /// As [`Self::create`].
+    pub async fn create_with(options: &str) -> Self {
         let (server, name) = (postgres_url(), format!("test_{}", Uuid::now_v7().simple()));
         let mut connection = PgConnection::connect(&server).await.expect("PostgreSQL answers");
-        let sql = format!("create database {name}");
+        let sql = format!("create database {name} {options}");
         connection.execute(AssertSqlSafe(sql)).await.expect("the database is made");
         Self { server, name }
     }
@@ -193,6 +201,12 @@ impl TestRole {
              grant all on all sequences in schema {schema} to {{role}}"
         ))
         .await;
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Runs SQL on a connection of the server's own user; `{role}` in it is this one's name.

@@ -6,7 +6,9 @@
 
 use std::sync::Arc;
 
-use sapwood_core::store::{Committer, Recovered, StoreError, StoreErrorKind, Turn, Verdict};
+use bytes::Bytes;
+use sapwood_core::store::{Committer, OutboxEvent, Recovered, StoreError, StoreErrorKind, Turn, Verdict};
+use sapwood_core::tree::{Cause, InvocationState};
 use tokio::sync::mpsc;
 
 use crate::life::Life;
@@ -20,11 +22,8 @@ const BATCH_TURNS: usize = 1_000;
 /// few such batches fit into memory beside each other.
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
 
-/// What a row costs besides its payload: keys, numbers, names. An estimate, which is enough to bound a batch.
-const ROW_BYTES: usize = 64;
-
-/// What an event costs besides its content: a row and its headers. An estimate too.
-const EVENT_BYTES: usize = 256;
+/// What a row costs besides its texts and payloads: ids, numbers, times. An estimate, which is enough to bound a batch.
+pub(crate) const ROW_BYTES: usize = 64;
 
 /// A turn and the mailbox that is told what became of it.
 pub(crate) struct Submission {
@@ -76,7 +75,7 @@ pub(crate) async fn run(
             return;
         }
         let sizes = gathered.iter().map(|submission| size(&submission.turn));
-        let rest = gathered.split_off(batch_len(sizes));
+        let rest = gathered.split_off(batch_len(sizes, BATCH_TURNS));
         let batch = std::mem::replace(&mut gathered, rest);
         let busy = commit(&mut Commit { committer: committer.as_mut(), life: &life, outage: &outage }, batch).await;
         if !busy.is_empty() {
@@ -89,22 +88,50 @@ pub(crate) async fn run(
     }
 }
 
-/// How many turns of these sizes, in order, fit into one batch. The first one always fits, or it would never commit.
-fn batch_len(sizes: impl Iterator<Item = usize>) -> usize {
+/// How many of these sizes, in order, fit into one batch of at most so many. The first one always fits, or it would never
+/// be sent.
+pub(crate) fn batch_len(sizes: impl Iterator<Item = usize>, most: usize) -> usize {
     let mut bytes = 0;
     let fits = |size: &usize| {
         let fits = bytes == 0 || bytes + size <= BATCH_BYTES;
         bytes += size;
         fits
     };
-    sizes.take(BATCH_TURNS).take_while(fits).count()
+    sizes.take(most).take_while(fits).count()
 }
 
+/// What a turn adds to its batch: every text and payload that a caller can make large.
 fn size(turn: &Turn) -> usize {
-    let entries: usize = turn.entries.iter().map(|(_, entry)| entry.payload.len() + ROW_BYTES).sum();
-    let inputs: usize = turn.invocations.iter().map(|invocation| invocation.input.len() + ROW_BYTES).sum();
-    let events: usize = turn.events.iter().map(|event| event.content.len() + EVENT_BYTES).sum();
-    entries + inputs + events + ROW_BYTES
+    let created = turn.created.as_ref().map_or(0, |tree| tree.function.len() + size_of_cause(&tree.cause) + ROW_BYTES);
+    let invocations = turn.invocations.iter().map(|invocation| {
+        invocation.input.len() + invocation.function.len() + size_of_state(&invocation.state) + ROW_BYTES
+    });
+    let changes = turn.changes.iter().map(|change| size_of_state(&change.state) + ROW_BYTES);
+    let entries = turn.entries.iter().map(|(_, entry)| entry.payload.len() + entry.name.len() + ROW_BYTES);
+    let timers = (turn.timers_set.len() + turn.timers_cleared.len()) * ROW_BYTES;
+    let events = turn.events.iter().map(size_of_event);
+    let rows: usize = invocations.chain(changes).chain(entries).chain(events).sum();
+    created + rows + timers + ROW_BYTES
+}
+
+fn size_of_state(state: &InvocationState) -> usize {
+    state.outcome.as_ref().map_or(0, Bytes::len) + state.parked.as_ref().map_or(0, Bytes::len)
+}
+
+fn size_of_event(event: &OutboxEvent) -> usize {
+    let texts = [&event.topic, &event.key, &event.cloud_type, &event.source, &event.correlation, &event.causation];
+    let texts: usize = texts.into_iter().map(String::len).sum();
+    event.content.len()
+        + texts
+        + event.id.as_str().len()
+        + event.traceparent.as_ref().map_or(0, String::len)
+        + ROW_BYTES
+}
+
+/// What led to a tree comes from a caller or from an event.
+pub(crate) fn size_of_cause(cause: &Cause) -> usize {
+    let others = [&cause.causation, &cause.traceparent].into_iter().flatten();
+    cause.correlation.len() + others.map(String::len).sum::<usize>()
 }
 
 /// Commits a batch and tells its trees the verdicts; returns the turns to be sent again.
@@ -217,9 +244,10 @@ mod tests {
     use std::collections::{HashSet, VecDeque};
 
     use async_trait::async_trait;
-    use sapwood_core::TreeId;
-    use sapwood_core::store::{Next, Ownership, StoreResult};
-    use sapwood_core::tree::TreeState;
+    use sapwood_core::journal::{Entry, EntryKind};
+    use sapwood_core::store::{InvocationChange, Next, Ownership, StoreResult};
+    use sapwood_core::tree::{Invocation, TreeState};
+    use sapwood_core::{Path, TreeId};
     use uuid::Uuid;
 
     use super::*;
@@ -254,9 +282,48 @@ mod tests {
         ];
         for (sizes, times, expected) in cases {
             let sizes = std::iter::repeat_n(sizes, times).flatten().copied();
-            assert_eq!(batch_len(sizes), expected);
+            assert_eq!(batch_len(sizes, BATCH_TURNS), expected);
         }
-        assert_eq!(batch_len([1, BATCH_BYTES * 2, 1].into_iter()), 1, "a large turn waits for a batch of its own");
+        assert_eq!(
+            batch_len([1, BATCH_BYTES * 2, 1].into_iter(), BATCH_TURNS),
+            1,
+            "a large turn waits for a batch of its own"
+        );
+    }
+
+    /// Whatever part of a turn is large, its batch is full.
+    #[test]
+    fn a_turn_counts_with_every_text_and_payload_that_it_carries() {
+        const LARGE: usize = 100_000;
+        let (text, bytes) = ("x".repeat(LARGE), Bytes::from(vec![b'x'; LARGE]));
+        let state = || InvocationState::fresh();
+        let invocation = |function: &str, input: &Bytes, state: InvocationState| {
+            let (path, function) = (Path::root(), function.to_owned());
+            vec![Invocation { path, function, version: 1, input: input.clone(), state }]
+        };
+        let change = |state: InvocationState| vec![InvocationChange { path: Path::root(), state }];
+        let entry = |name: &str, payload: &Bytes| {
+            let (name, payload) = (name.to_owned(), payload.clone());
+            let kind = EntryKind::StepResolved;
+            vec![(Path::root(), Entry { seq: 0, kind, position: 0, number: None, attempt: 1, name, payload })]
+        };
+        let with_outcome = || InvocationState { outcome: Some(bytes.clone()), ..state() };
+        let parked = || InvocationState { parked: Some(bytes.clone()), ..state() };
+        let small = Bytes::new();
+        let large = [
+            Turn { invocations: invocation(&text, &small, state()), ..turn(1) },
+            Turn { invocations: invocation("f", &bytes, state()), ..turn(1) },
+            Turn { invocations: invocation("f", &small, with_outcome()), ..turn(1) },
+            Turn { invocations: invocation("f", &small, parked()), ..turn(1) },
+            Turn { changes: change(with_outcome()), ..turn(1) },
+            Turn { changes: change(parked()), ..turn(1) },
+            Turn { entries: entry(&text, &small), ..turn(1) },
+            Turn { entries: entry("step", &bytes), ..turn(1) },
+        ];
+        for turn in large {
+            assert!(size(&turn) >= LARGE, "{:.200}", format!("{turn:?}"));
+        }
+        assert!(size(&turn(1)) < 1_000);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use sapwood_core::store::{Intake, Start, Started, Starter, StoreError, StoreErrorKind, StoreResult};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::committer::{ROW_BYTES, batch_len, size_of_cause};
 use crate::services::Services;
 use crate::starting::Request;
 use crate::trees::Trees;
@@ -22,14 +23,10 @@ pub(crate) async fn run(
 ) {
     let mut gathered = Vec::new();
     while requests.recv_many(&mut gathered, BATCH_STARTS).await > 0 {
-        let mut starts = Vec::new();
-        let mut replies = Vec::new();
+        let mut waiting = Vec::new();
         for request in gathered.drain(..) {
             match request {
-                Request::Start { start, reply } => {
-                    starts.push(start);
-                    replies.push(reply);
-                }
+                Request::Start { start, reply } => waiting.push(Waiting { start, reply }),
                 Request::Intake { batch, reply } => {
                     let result = intake(&services, &trees, starter.as_mut(), &batch).await;
                     for (start, started) in batch.starts.iter().zip(result.iter().flatten()) {
@@ -40,14 +37,37 @@ pub(crate) async fn run(
                 }
             }
         }
-        if services.life.has_ended() {
-            return;
-        }
-        if !starts.is_empty() {
+        while !waiting.is_empty() {
+            if services.life.has_ended() {
+                return;
+            }
+            let (starts, replies): (Vec<_>, Vec<_>) =
+                next_batch(&mut waiting).into_iter().map(|Waiting { start, reply }| (start, reply)).unzip();
             let results = start(&services, starter.as_mut(), &starts).await;
             answer(&trees, &starts, replies, results);
         }
+        if services.life.has_ended() {
+            return;
+        }
     }
+}
+
+/// A start, and the caller that waits for it.
+struct Waiting {
+    start: Start,
+    reply: oneshot::Sender<StoreResult<Started>>,
+}
+
+/// Takes the first batch: as many starts as one statement may carry.
+fn next_batch(waiting: &mut Vec<Waiting>) -> Vec<Waiting> {
+    let rest = waiting.split_off(batch_len(waiting.iter().map(|waiting| size(&waiting.start)), BATCH_STARTS));
+    std::mem::replace(waiting, rest)
+}
+
+/// What a start adds to its batch: its key, its tree and its root.
+fn size(Start { tree, key }: &Start) -> usize {
+    let scope = key.scope.stored().len();
+    tree.input.len() + 2 * tree.function.len() + size_of_cause(&tree.cause) + key.key.len() + scope + 3 * ROW_BYTES
 }
 
 /// Sends a batch of starts until its outcome is known: a start with a key happens once, however often it is sent. A
@@ -133,5 +153,47 @@ fn answer(
 fn adopt(trees: &Arc<Trees>, start: &Start, started: &Started) {
     if *started == Started::Created {
         trees.run_created(start.tree.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use sapwood_core::TreeId;
+    use sapwood_core::store::{KeyScope, NewTree, StartKey};
+    use sapwood_core::tree::Cause;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn waiting(count: usize, input: usize, key: usize) -> Vec<Waiting> {
+        let start = |n: usize| {
+            let tree = NewTree {
+                id: TreeId::from(Uuid::from_u128(n as u128)),
+                function: "place_order".to_owned(),
+                version: 1,
+                input: Bytes::from(vec![b'x'; input]),
+                cause: Cause { correlation: "c".to_owned(), causation: None, traceparent: None },
+            };
+            Start { tree, key: StartKey { scope: KeyScope::Caller, key: "k".repeat(key), digest: [0; 32] } }
+        };
+        (0..count).map(|n| Waiting { start: start(n), reply: oneshot::channel().0 }).collect()
+    }
+
+    /// However many large starts wait, a statement carries few of them, and all are sent, in order.
+    #[test]
+    fn a_batch_of_starts_is_bounded_in_rows_and_in_bytes() {
+        for (count, input, key, most) in [(1_200, 10, 10, BATCH_STARTS), (40, 700_000, 10, 11), (40, 10, 700_000, 11)] {
+            let mut rest = waiting(count, input, key);
+            let mut sent = Vec::new();
+            while !rest.is_empty() {
+                let batch = next_batch(&mut rest);
+                assert!((1..=most).contains(&batch.len()), "{} starts of {input} bytes", batch.len());
+                sent.extend(batch.iter().map(|waiting| waiting.start.tree.id));
+            }
+            assert!(sent.is_sorted() && sent.len() == count);
+        }
+        let mut one = waiting(1, 100_000_000, 1);
+        assert_eq!(next_batch(&mut one).len(), 1, "one that is too large for any batch is sent alone");
     }
 }

@@ -50,7 +50,7 @@ async fn outlasts(
     app.reached("before", TREES).await;
     begin().await;
     app.open("before", TREES);
-    let says = async || match engine.health().store_error {
+    let says = async || match engine.health().store_error() {
         Some(error) if error.contains(said) => Ok(()),
         other => Err(other),
     };
@@ -60,7 +60,7 @@ async fn outlasts(
         let result = within("a result", engine.attach::<meets_trouble>(tree.id()).result()).await;
         assert_eq!(result.expect("nothing is parked"), n);
     }
-    until_asked("a store that is well again", LOOK, async || engine.health().store_error.map_or(Ok(()), Err)).await;
+    until_asked("a store that is well again", LOOK, async || engine.health().store_error().map_or(Ok(()), Err)).await;
     assert!(!world.evicts());
 }
 

@@ -50,7 +50,7 @@ impl ContextApi {
             (false, true) => Some("draining: trees are no longer started or claimed".to_owned()),
             (false, false) => None,
         };
-        let own = [part("store", health.store_error), part("lease", lease), part("work", work)];
+        let own = [part("store", health.store_error()), part("lease", lease), part("work", work)];
         let warnings = self.engine.store().info().durability_warnings();
         let durability = (!warnings.is_empty()).then(|| HealthPart {
             name: "durability".to_owned(),

@@ -8,6 +8,7 @@ use futures::StreamExt;
 use jiff::Timestamp;
 
 use crate::due::Due;
+use crate::outage::User;
 use crate::services::Services;
 use crate::trees::Trees;
 
@@ -28,18 +29,12 @@ const PAUSE_MIN: Duration = Duration::from_millis(2);
 /// Claims until the engine drains. `poll` is the backstop.
 pub(crate) async fn run(services: Arc<Services>, trees: Arc<Trees>, due: Arc<Due>, poll: Duration) {
     let versions = services.registry.versions();
-    let mut answer_was_lost = false;
     while !services.life.is_draining() {
         let now = services.clock.now();
         let mut next = due.next_after(now);
         match services.store.tree_claim(services.worker, BATCH_TREES, &versions).await {
             Ok(claims) => {
-                if std::mem::take(&mut answer_was_lost)
-                    && let Err(error) = trees.reload_strays().await
-                {
-                    services.outage.failed(&error);
-                    answer_was_lost = true;
-                }
+                services.outage.of(User::Claims).answered();
                 let is_full = claims.trees.len() >= BATCH_TREES;
                 futures::stream::iter(claims.trees)
                     .for_each_concurrent(LOADS, |claimed| trees.run_claimed(claimed))
@@ -50,9 +45,8 @@ pub(crate) async fn run(services: Arc<Services>, trees: Arc<Trees>, due: Arc<Due
                 next = [next, claims.next_ready_at].into_iter().flatten().min();
             }
             Err(error) => {
-                services.outage.failed(&error);
-                // It may have been applied all the same: then this worker owns trees that it does not drive.
-                answer_was_lost = true;
+                // It may have been applied all the same: the search for strays finds those trees when the store answers.
+                services.outage.of(User::Claims).failed(&error);
                 next = now.checked_add(AGAIN_AFTER).ok();
             }
         }

@@ -5,14 +5,16 @@
 //! its verdict only after the commit, so what it then tells to others, such as a waiter, is durable.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use sapwood_core::store::{Committer, OutboxEvent, Recovered, StoreError, StoreErrorKind, Turn, Verdict};
 use sapwood_core::tree::{Cause, InvocationState};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::life::Life;
-use crate::outage::{Outage, Pause};
+use crate::outage::{Outage, Pause, Use, User};
 use crate::tree::{Mailbox, Signal};
 
 /// The most turns of one batch: with more, latency grows and throughput does not.
@@ -60,12 +62,22 @@ pub(crate) async fn run(
     mut submissions: mpsc::UnboundedReceiver<Submission>,
     life: Arc<Life>,
     outage: Arc<Outage>,
+    user: User,
 ) {
     let mut gathered: Vec<Submission> = Vec::new();
+    let mut busy = Busy::new();
     loop {
-        if gathered.is_empty() && submissions.recv_many(&mut gathered, BATCH_TURNS).await == 0 {
-            return;
+        if gathered.is_empty() {
+            tokio::select! {
+                received = submissions.recv_many(&mut gathered, BATCH_TURNS) => {
+                    if received == 0 {
+                        return;
+                    }
+                }
+                () = busy.is_due() => {}
+            }
         }
+        gathered.append(&mut busy.take_due());
         while gathered.len() < BATCH_TURNS
             && let Ok(submission) = submissions.try_recv()
         {
@@ -77,14 +89,56 @@ pub(crate) async fn run(
         let sizes = gathered.iter().map(|submission| size(&submission.turn));
         let rest = gathered.split_off(batch_len(sizes, BATCH_TURNS));
         let batch = std::mem::replace(&mut gathered, rest);
-        let busy = commit(&mut Commit { committer: committer.as_mut(), life: &life, outage: &outage }, batch).await;
-        if !busy.is_empty() {
-            // Another statement has these trees' rows locked for a moment; the next batch has their turns again.
-            if gathered.is_empty() {
-                tokio::task::yield_now().await;
+        let mut commit = Commit { committer: committer.as_mut(), life: &life, store: outage.of(user) };
+        busy.put(commit_and_tell(&mut commit, batch).await);
+    }
+}
+
+/// The first pause before a turn is sent again whose tree's row is locked: about the length of a commit.
+const BUSY_FIRST: Duration = Duration::from_millis(1);
+
+/// The longest such pause. A stranger may hold a row for minutes, and asking more often would not end that.
+const BUSY_LONGEST: Duration = Duration::from_millis(250);
+
+/// Turns whose trees' rows another statement has locked. They are sent again after a pause, which grows while they stay
+/// locked; other turns are not held up.
+struct Busy {
+    turns: Vec<Submission>,
+    due: Option<Instant>,
+    pause: Duration,
+}
+
+impl Busy {
+    const fn new() -> Self {
+        Self { turns: Vec::new(), due: None, pause: BUSY_FIRST }
+    }
+
+    fn put(&mut self, turns: Vec<Submission>) {
+        if turns.is_empty() {
+            if self.turns.is_empty() {
+                self.pause = BUSY_FIRST;
             }
-            gathered.extend(busy);
+            return;
         }
+        self.turns.extend(turns);
+        self.due = Some(Instant::now() + self.pause);
+        self.pause = BUSY_LONGEST.min(self.pause * 2);
+    }
+
+    /// Waits until there is something to be sent again; for ever if there is nothing.
+    async fn is_due(&self) {
+        match self.due {
+            Some(due) => tokio::time::sleep_until(due).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn take_due(&mut self) -> Vec<Submission> {
+        if self.due.is_none_or(|due| due > Instant::now()) {
+            return Vec::new();
+        }
+        self.due = None;
+        std::mem::take(&mut self.turns)
     }
 }
 
@@ -135,7 +189,7 @@ pub(crate) fn size_of_cause(cause: &Cause) -> usize {
 }
 
 /// Commits a batch and tells its trees the verdicts; returns the turns to be sent again.
-async fn commit(commit: &mut Commit<'_>, batch: Vec<Submission>) -> Vec<Submission> {
+async fn commit_and_tell(commit: &mut Commit<'_>, batch: Vec<Submission>) -> Vec<Submission> {
     let (turns, mailboxes): (Vec<Turn>, Vec<Arc<Mailbox>>) =
         batch.into_iter().map(|submission| (submission.turn, submission.mailbox)).unzip();
     let verdicts = commit.verdicts(&turns).await;
@@ -157,30 +211,50 @@ struct Commit<'c> {
     committer: &'c mut dyn Committer,
     /// Ended if the store refuses the fence.
     life: &'c Life,
-    /// The pauses between attempts.
-    outage: &'c Outage,
+    /// Told whether the store answers; gives the pauses between attempts.
+    store: Use<'c>,
 }
+
+/// How often a batch may cost the connection, while the store answers otherwise, before it is sent in halves: the batch
+/// itself may be what the server cannot take.
+const LOSSES_OF_A_BATCH: u32 = 3;
+
+/// How often a single turn may. By then it was paused for several seconds, and every other turn went through.
+const LOSSES_OF_A_TURN: u32 = 10;
 
 impl Commit<'_> {
     /// One verdict per turn, however long it takes. After a lost connection the store is asked what it applied; after a
     /// passing error the batch is sent again; a batch that the store refuses for good is halved until the culprit is
     /// alone.
     async fn verdicts(&mut self, turns: &[Turn]) -> Verdicts {
-        let outage = self.outage;
-        let mut pause = outage.pause();
+        let mut pause = self.store.pause();
+        let mut losses = 0;
         loop {
             let error = match self.committer.commit(turns).await {
-                Ok(verdicts) => return verdicts.into_iter().map(Ok).collect(),
+                Ok(verdicts) => {
+                    self.store.answered();
+                    return verdicts.into_iter().map(Ok).collect();
+                }
                 Err(error) => error,
             };
             match error.kind() {
-                StoreErrorKind::Permanent => return self.bisect(turns, &error).await,
+                StoreErrorKind::Permanent => {
+                    self.store.answered();
+                    return self.bisect(turns, &error.to_string()).await;
+                }
                 StoreErrorKind::Connection => {
                     if !pause.after(&error).await {
                         return refused(turns);
                     }
                     if let Some(verdicts) = self.recover(turns, &mut pause).await {
+                        self.store.answered();
                         return verdicts;
+                    }
+                    losses += 1;
+                    if losses >= if turns.len() > 1 { LOSSES_OF_A_BATCH } else { LOSSES_OF_A_TURN } {
+                        let bytes: usize = turns.iter().map(size).sum();
+                        let why = format!("the connection was lost {losses} times as {bytes} bytes were sent: {error}");
+                        return self.bisect(turns, &why).await;
                     }
                 }
                 StoreErrorKind::Transient => {
@@ -210,9 +284,9 @@ impl Commit<'_> {
         }
     }
 
-    async fn bisect(&mut self, turns: &[Turn], error: &StoreError) -> Verdicts {
+    async fn bisect(&mut self, turns: &[Turn], error: &str) -> Verdicts {
         if turns.len() <= 1 {
-            return turns.iter().map(|_| Err(error.to_string())).collect();
+            return turns.iter().map(|_| Err(error.to_owned())).collect();
         }
         let (left, right) = turns.split_at(turns.len() / 2);
         let mut verdicts = Box::pin(self.verdicts(left)).await;
@@ -356,6 +430,8 @@ mod tests {
         answers: VecDeque<StoreErrorKind>,
         recovered: Vec<Recovered>,
         bad: Option<TreeId>,
+        /// The tree whose turn costs the connection.
+        kills: Option<TreeId>,
         commits: Vec<usize>,
     }
 
@@ -369,23 +445,27 @@ mod tests {
             if turns.iter().any(|turn| Some(turn.tree) == self.bad) {
                 return Err(StoreError::new(StoreErrorKind::Permanent, "bad data"));
             }
+            if turns.iter().any(|turn| Some(turn.tree) == self.kills) {
+                return Err(StoreError::new(StoreErrorKind::Connection, "the server closed the connection"));
+            }
             Ok(vec![Verdict::Committed; turns.len()])
         }
 
-        async fn recover(&mut self, _: &[Turn]) -> StoreResult<Vec<Recovered>> {
-            Ok(self.recovered.clone())
+        async fn recover(&mut self, turns: &[Turn]) -> StoreResult<Vec<Recovered>> {
+            Ok(self.recovered[..turns.len()].to_vec())
         }
     }
 
     async fn verdicts(planned: &mut Planned, turns: &[Turn]) -> (Verdicts, bool) {
         let life = Arc::new(Life::default());
         let outage = Outage::new(Arc::clone(&life), Arc::new(SystemEnvironment::default()));
-        let verdicts = Commit { committer: planned, life: &life, outage: &outage }.verdicts(turns).await;
+        let store = outage.of(User::Commits(0));
+        let verdicts = Commit { committer: planned, life: &life, store }.verdicts(turns).await;
         (verdicts, life.has_ended())
     }
 
     fn planned(answers: &[StoreErrorKind]) -> Planned {
-        Planned { answers: answers.iter().copied().collect(), recovered: Vec::new(), bad: None, commits: Vec::new() }
+        Planned { answers: answers.iter().copied().collect(), recovered: Vec::new(), bad: None, kills: None, commits: Vec::new() }
     }
 
     /// W2: data that the store refuses for good halves the batch until the culprit is alone; the others commit.
@@ -415,6 +495,43 @@ mod tests {
         let mut passing = planned(&[StoreErrorKind::Transient; 3]);
         assert_eq!(verdicts(&mut passing, &turns).await.0, vec![Ok(Verdict::Committed); 2]);
         assert_eq!(passing.commits, [2; 4]);
+    }
+
+    /// A2: what costs the connection each time it is sent is found by halves, and sent no more; the others commit.
+    #[tokio::test(start_paused = true)]
+    async fn a_turn_that_kills_the_connection_is_found_and_not_sent_for_ever() {
+        let turns: Vec<Turn> = (0..4).map(turn).collect();
+        let mut planned = Planned { kills: Some(turns[2].tree), recovered: vec![Recovered::Lost; 4], ..planned(&[]) };
+        let (verdicts, has_ended) = verdicts(&mut planned, &turns).await;
+        for (place, verdict) in verdicts.iter().enumerate() {
+            match verdict {
+                Err(why) => assert!(place == 2 && why.contains("the connection was lost 10 times"), "{place}: {why}"),
+                verdict => assert!(place != 2 && *verdict == Ok(Verdict::Committed), "{place}: {verdict:?}"),
+            }
+        }
+        let [batch, half, turn] = [LOSSES_OF_A_BATCH, LOSSES_OF_A_BATCH, LOSSES_OF_A_TURN].map(|times| times as usize);
+        assert_eq!(planned.commits.len(), batch + 1 + half + turn + 1);
+        assert!(!has_ended);
+    }
+
+    /// A row that a stranger holds is asked for in growing pauses, and holds no other turn up.
+    #[tokio::test(start_paused = true)]
+    async fn turns_that_are_busy_come_again_after_growing_pauses() {
+        let mut busy = Busy::new();
+        let begun = Instant::now();
+        let mut waited = Vec::new();
+        for _ in 0..12 {
+            busy.put(vec![Submission { turn: turn(1), mailbox: Arc::default() }]);
+            assert!(busy.take_due().is_empty(), "not before its pause");
+            let before = Instant::now();
+            busy.is_due().await;
+            waited.push(before.elapsed());
+            assert_eq!(busy.take_due().len(), 1);
+        }
+        assert!(waited.is_sorted() && waited[0] <= 2 * BUSY_FIRST && waited[11] <= 2 * BUSY_LONGEST, "{waited:?}");
+        assert!(begun.elapsed() > BUSY_LONGEST * 3, "not a thousand times a second");
+        busy.put(Vec::new());
+        assert_eq!(busy.pause, BUSY_FIRST);
     }
 
     /// C1: a committer whose fence is refused ends its engine, and nothing of the batch counts.

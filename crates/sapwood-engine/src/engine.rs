@@ -19,7 +19,7 @@ use crate::hints::{self, Hinter, OutboxSignal};
 use crate::lease::{Heartbeat, LeaseWatch};
 use crate::life::Life;
 use crate::options::{CachePolicy, EngineOptions};
-use crate::outage::Outage;
+use crate::outage::{Outage, User};
 use crate::registry::Registry;
 use crate::services::Services;
 use crate::starting::{StartReply, Starts};
@@ -53,8 +53,9 @@ pub struct Engine {
 /// The condition of an engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Health {
-    /// The store's last error, until it answers again.
-    pub store_error: Option<String>,
+    /// The users of the store that it does not answer, such as `claims` or `commits 0`, each with its last error. Each has
+    /// connections of its own, so that the store may answer the others.
+    pub store_errors: Vec<(String, String)>,
     /// Whether this worker's lease is good: without one it starts no side effect.
     pub lease_is_good: bool,
     /// Whether it is shutting down.
@@ -63,6 +64,15 @@ pub struct Health {
     pub is_stopped: bool,
     /// Trees driven here now.
     pub trees: usize,
+}
+
+impl Health {
+    /// What the store does not answer, in words.
+    #[must_use]
+    pub fn store_error(&self) -> Option<String> {
+        let words: Vec<String> = self.store_errors.iter().map(|(user, error)| format!("{user}: {error}")).collect();
+        (!words.is_empty()).then(|| words.join("; "))
+    }
 }
 
 impl Engine {
@@ -132,7 +142,8 @@ impl Engine {
         engine.heartbeat(&options).begin().map_err(EngineError::Heartbeat)?;
         for (fence, submissions) in (0..count).zip(submissions) {
             let (life, outage) = (Arc::clone(&engine.services.life), Arc::clone(&engine.services.outage));
-            engine.tasks.spawn_until_end(committer::run(store.committer(worker, fence), submissions, life, outage));
+            let (committer, user) = (store.committer(worker, fence), User::Commits(fence));
+            engine.tasks.spawn_until_end(committer::run(committer, submissions, life, outage, user));
         }
         engine.spawn_services(store.starter(Some((worker, count))), requests, hinter, options.poll);
         Ok(engine)
@@ -345,7 +356,7 @@ impl Engine {
     #[must_use]
     pub fn health(&self) -> Health {
         Health {
-            store_error: self.services.outage.error(),
+            store_errors: self.services.outage.errors(),
             lease_is_good: self.services.lease.is_good(),
             is_draining: self.services.life.is_draining(),
             is_stopped: self.services.life.has_ended(),

@@ -37,7 +37,7 @@ use crate::clock::{StoreClock, Told};
 use crate::due::Due;
 use crate::environment::Environment;
 use crate::life::Life;
-use crate::outage::Outage;
+use crate::outage::{Outage, User};
 
 /// The part of a lease for which it is good. The rest is a margin, 0.6 s of the default lease: a side effect that began
 /// at the last moment gets under way before other workers may believe this one dead.
@@ -180,7 +180,7 @@ impl Heartbeat {
                 watch.forget();
                 match error.kind() {
                     StoreErrorKind::Fenced => self.life.end_fenced(&error),
-                    _ => self.outage.failed(&error),
+                    _ => self.outage.of(User::Lease).failed(&error),
                 }
                 return Vec::new();
             }
@@ -191,7 +191,7 @@ impl Heartbeat {
         };
         let answered = self.environment.monotonic();
         self.watch.renewed(sent);
-        self.outage.answered();
+        self.outage.of(User::Lease).answered();
         if self.clock.told(Told { now: renewal.now, sent, answered }) {
             tracing::info!("the store's clock was set");
             (self.on_clock_set)();
@@ -204,13 +204,15 @@ impl Heartbeat {
 
     async fn bury_all(&self, mut to_bury: mpsc::Receiver<Vec<Beat>>) {
         while let Some(silent) = to_bury.recv().await {
-            match self.store.worker_bury(self.worker, &silent).await {
+            let buried = self.store.worker_bury(self.worker, &silent).await;
+            self.outage.of(User::Burials).heard(&buried);
+            match buried {
                 Ok(dead) if dead.is_empty() => {}
                 Ok(dead) => {
                     tracing::warn!(?dead, "declared dead; their trees are taken over");
                     self.due.raise();
                 }
-                Err(error) => self.outage.failed(&error),
+                Err(error) => tracing::debug!("nobody was buried: {error}"),
             }
         }
     }

@@ -17,7 +17,7 @@ use crate::facts::Facts;
 use crate::hints::OutboxSignal;
 use crate::lease::LeaseWatch;
 use crate::life::Life;
-use crate::outage::Outage;
+use crate::outage::{Outage, User};
 use crate::registry::Registry;
 use crate::starting::Starts;
 
@@ -73,11 +73,11 @@ impl Services {
 
     /// [`Trees::tree_load`](sapwood_core::store::Trees::tree_load), repeated until the store answers.
     pub(crate) async fn tree_load(&self, tree: TreeId) -> StoreResult<Option<TreeImage>> {
-        self.outage.outlast(|| self.store.tree_load(tree)).await
+        self.outage.of(User::Loads).outlast(|| self.store.tree_load(tree)).await
     }
 
     /// [`Trees::invocation_load`](sapwood_core::store::Trees::invocation_load), repeated until the store answers.
     pub(crate) async fn invocation_load(&self, tree: TreeId, path: &Path) -> StoreResult<Option<InvocationImage>> {
-        self.outage.outlast(|| self.store.invocation_load(tree, path)).await
+        self.outage.of(User::Loads).outlast(|| self.store.invocation_load(tree, path)).await
     }
 }

@@ -7,6 +7,7 @@ use sapwood_core::store::{Intake, Start, Started, Starter, StoreError, StoreErro
 use tokio::sync::{mpsc, oneshot};
 
 use crate::committer::{ROW_BYTES, batch_len, size_of_cause};
+use crate::outage::User;
 use crate::services::Services;
 use crate::starting::Request;
 use crate::trees::Trees;
@@ -73,10 +74,13 @@ fn size(Start { tree, key }: &Start) -> usize {
 /// Sends a batch of starts until its outcome is known: a start with a key happens once, however often it is sent. A
 /// batch that the store refuses for good is sent one by one, so that only the culprit fails.
 async fn start(services: &Services, starter: &mut dyn Starter, starts: &[Start]) -> Vec<StoreResult<Started>> {
-    let mut pause = services.outage.pause();
+    let mut pause = services.outage.of(User::Starts).pause();
     let error = loop {
         match starter.start(starts).await {
-            Ok(started) => return started.into_iter().map(Ok).collect(),
+            Ok(started) => {
+                services.outage.of(User::Starts).answered();
+                return started.into_iter().map(Ok).collect();
+            }
             Err(error) if pause.after(&error).await => {}
             Err(error) => break error,
         }
@@ -101,7 +105,7 @@ async fn intake(
     starter: &mut dyn Starter,
     batch: &Intake,
 ) -> StoreResult<Vec<Started>> {
-    let mut pause = services.outage.pause();
+    let mut pause = services.outage.of(User::Starts).pause();
     let mut answer_was_lost = false;
     loop {
         match starter.intake(batch).await {
@@ -115,7 +119,10 @@ async fn intake(
                     return Err(error);
                 }
             }
-            started => return started,
+            started => {
+                services.outage.of(User::Starts).answered();
+                return started;
+            }
         }
     }
 }
@@ -124,7 +131,7 @@ async fn intake(
 /// same. Then this worker owns its trees and must drive them, because the other member passes over their events.
 async fn adopt_unanswered(services: &Services, trees: &Arc<Trees>, batch: &Intake) {
     for start in &batch.starts {
-        let row = services.outage.outlast(|| services.store.tree_row(start.tree.id)).await;
+        let row = services.outage.of(User::Starts).outlast(|| services.store.tree_row(start.tree.id)).await;
         if let Ok(Some(row)) = row
             && row.owner == Some(services.worker)
             && row.revision == 0

@@ -180,6 +180,10 @@ impl Trees for Front {
         Ok(claims)
     }
 
+    async fn tree_owned(&self, worker: WorkerId, after: Option<TreeId>, limit: usize) -> StoreResult<Vec<(TreeId, u64)>> {
+        self.store.tree_owned(worker, after, limit).await
+    }
+
     async fn tree_load(&self, tree: TreeId) -> StoreResult<Option<TreeImage>> {
         self.store.tree_load(tree).await
     }

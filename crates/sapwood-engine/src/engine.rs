@@ -22,6 +22,7 @@ use crate::options::{CachePolicy, EngineOptions};
 use crate::outage::{Outage, User};
 use crate::registry::Registry;
 use crate::services::Services;
+use crate::setbacks::Setbacks;
 use crate::starting::{StartReply, Starts};
 use crate::tasks::Tasks;
 use crate::tree::Signal;
@@ -30,6 +31,10 @@ use crate::trigger::Trigger;
 use crate::view::TreeView;
 use crate::waiters::Waiters;
 use crate::{claims, starter};
+
+/// How often, without an outage, a worker looks for trees that it owns and does not drive. There should be none, so this
+/// only bounds how long a tree stands still that a fault of any kind left behind.
+const STRAYS_EVERY: Duration = Duration::from_secs(60);
 
 /// One bounded context, running on its store. Cloning gives another handle of the same engine.
 #[derive(Clone)]
@@ -56,6 +61,8 @@ pub struct Health {
     /// The users of the store that it does not answer, such as `claims` or `commits 0`, each with its last error. Each has
     /// connections of its own, so that the store may answer the others.
     pub store_errors: Vec<(String, String)>,
+    /// Commits that were acknowledged and that the store has lost since: it went back.
+    pub lost_commits: u64,
     /// Whether this worker's lease is good: without one it starts no side effect.
     pub lease_is_good: bool,
     /// Whether it is shutting down.
@@ -121,6 +128,7 @@ impl Engine {
             clock,
             life,
             outage,
+            setbacks: Setbacks::default(),
             lease,
             slots: Arc::new(Semaphore::new(options.concurrency.clamp(1, Semaphore::MAX_PERMITS))),
             committers,
@@ -186,6 +194,7 @@ impl Engine {
         let tasks = &self.tasks;
         tasks.spawn_until_end(starter::run(services(), trees(), starter, requests));
         tasks.spawn_until_end(claims::run(services(), trees(), Arc::clone(&self.due), poll));
+        tasks.spawn_until_end(trees().find_strays(STRAYS_EVERY));
         let (store, outbox) = (Arc::clone(&self.services.store), self.outbox_signal());
         let look_again = {
             let trees = trees();
@@ -357,6 +366,7 @@ impl Engine {
     pub fn health(&self) -> Health {
         Health {
             store_errors: self.services.outage.errors(),
+            lost_commits: self.services.setbacks.commits(),
             lease_is_good: self.services.lease.is_good(),
             is_draining: self.services.life.is_draining(),
             is_stopped: self.services.life.has_ended(),

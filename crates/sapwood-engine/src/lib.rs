@@ -13,7 +13,7 @@
 //! | `trees`, `cache`, `services`, `facts` | the trees driven here, and those kept after their release; what their drivers use; what is true of one tree |
 //! | `committer`, `starting`, `starter` | group commit of turns; starts that others may contest |
 //! | `clock`, `lease`, `claims`, `due`, `hints` | the store's clock; live workers; claims of trees; what wakes them; hints between processes |
-//! | `life`, `outage`, `tasks` | how far the engine's life has come; a store that does not answer; its tasks |
+//! | `life`, `outage`, `setbacks`, `tasks` | how far the engine's life has come; a store that does not answer, or went back; its tasks |
 //! | [`environment`](Environment), [`options`](EngineOptions) | where time, chance and tasks come from; how an engine runs |
 //! | [`engine`](Engine), [`tree_handle`](TreeHandle), `waiters` | the handle: start, attach, read, drain |
 //! | [`view`](TreeView), `outcome`, `error` | a whole tree for a reader; a child's outcome for its caller; errors |
@@ -42,6 +42,7 @@ mod payload;
 mod registry;
 mod replay;
 mod services;
+mod setbacks;
 mod starter;
 mod starting;
 mod tasks;

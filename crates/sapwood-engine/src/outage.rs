@@ -82,6 +82,11 @@ impl Outage {
         Use { outage: self, user }
     }
 
+    /// Something of this worker's may be owned and not driven.
+    pub(crate) fn look_for_strays(&self) {
+        self.over.notify_one();
+    }
+
     /// Waits until the store answers a user again.
     pub(crate) async fn over(&self) {
         self.over.notified().await;

@@ -19,6 +19,7 @@ use crate::lease::LeaseWatch;
 use crate::life::Life;
 use crate::outage::{Outage, User};
 use crate::registry::Registry;
+use crate::setbacks::Setbacks;
 use crate::starting::Starts;
 
 /// The services of a worker for the drivers of its trees, the same for all of them.
@@ -36,6 +37,8 @@ pub(crate) struct Services {
     pub(crate) clock: Arc<StoreClock>,
     /// Whether to begin something new, and whether to go on at all.
     pub(crate) life: Arc<Life>,
+    /// Commits that the store has lost.
+    pub(crate) setbacks: Setbacks,
     /// The pauses of reads while the store does not answer.
     pub(crate) outage: Arc<Outage>,
     /// Whether a side effect may begin.

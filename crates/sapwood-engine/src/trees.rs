@@ -1,15 +1,17 @@
 //! The trees that this worker drives: it starts, claims, releases and reloads them, and caches those it has released.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
 use parking_lot::Mutex;
 use sapwood_core::TreeId;
-use sapwood_core::store::{Claimed, NewTree, StoreResult, TreeFilter};
-use sapwood_core::tree::{Cause, TreeState};
+use sapwood_core::store::{Claimed, NewTree, StoreResult};
+use sapwood_core::tree::Cause;
 use tokio::sync::{Notify, oneshot};
 
 use crate::cache::Cache;
@@ -18,14 +20,21 @@ use crate::due::Due;
 use crate::error::StartError;
 use crate::hints::Hinter;
 use crate::options::CachePolicy;
+use crate::outage::User;
 use crate::services::Services;
 use crate::starting::{StartReply, new_tree};
 use crate::tasks::Tasks;
 use crate::tree::{Driver, Ended, LiveTree, Mailbox, Signal, Tree};
 use crate::waiters::Waiters;
 
-/// Rows per read in the search for strays: a page of this size takes little memory, and a worker has few strays.
-const STRAYS_PAGE: usize = 500;
+/// Trees per read in the search for strays: a page of this size takes little memory.
+const STRAYS_PAGE: usize = 1_000;
+
+/// The pause before a tree is parked that could not even be parked, for each time that failed.
+const FAILURE_PAUSE: Duration = Duration::from_secs(1);
+
+/// The most of these pauses in one.
+const FAILURE_PAUSES: u32 = 60;
 
 /// The trees that this worker drives.
 pub(crate) struct Trees {
@@ -41,13 +50,16 @@ pub(crate) struct Trees {
     due: Arc<Due>,
     /// The trees driven here: from the moment a driver begins until its end has been handled.
     driven: Mutex<HashMap<TreeId, Driven>>,
+    /// How often in a row a tree failed for good, for the pauses in between.
+    failures: Mutex<HashMap<TreeId, u32>>,
     /// Notified when a tree is no longer driven here.
     left: Notify,
     /// Released trees with their bodies.
     cache: Cache,
 }
 
-/// A tree that is driven here.
+/// A tree that is driven here, or is about to be.
+#[derive(Default)]
 struct Driven {
     mailbox: Arc<Mailbox>,
     /// A claim of the tree that came before its driver heard of the release: a new driver follows this one.
@@ -64,7 +76,7 @@ impl Trees {
         cache: CachePolicy,
     ) -> Self {
         let cache = Cache::new(cache);
-        Self { services, tasks, waiters, hinter, due, driven: Mutex::default(), left: Notify::new(), cache }
+        Self { services, tasks, waiters, hinter, due, driven: Mutex::default(), failures: Mutex::default(), left: Notify::new(), cache }
     }
 
     /// Starts a tree that no other start contests: its first turn creates it. Returns once that turn is durable.
@@ -79,7 +91,10 @@ impl Trees {
         let facts = self.services.facts(id, &new.cause);
         let (created, is_created) = oneshot::channel();
         let tree = Tree::created(new, facts, &self.services.registry, true);
-        self.drive(LiveTree::new(tree), Some(created), false);
+        // Nobody else knows the new id.
+        if let Some(place) = self.reserve(id) {
+            place.drive(LiveTree::new(tree), Some(created), false);
+        }
         match is_created.await {
             Ok(()) => Ok(StartReply { tree: id, created: true }),
             Err(_) => Err(StartError::Draining),
@@ -88,116 +103,148 @@ impl Trees {
 
     /// Drives a tree that the starter has just inserted, owned by this worker.
     pub(crate) fn run_created(self: &Arc<Self>, new: NewTree) {
+        // The start may have been sent twice; then the tree is driven already.
+        let Some(place) = self.reserve(new.id) else { return };
         let facts = self.services.facts(new.id, &new.cause);
         let tree = Tree::created(new, facts, &self.services.registry, false);
-        self.drive(LiveTree::new(tree), None, false);
+        place.drive(LiveTree::new(tree), None, false);
     }
 
     /// Drives a tree that was claimed: from the cache, if nothing was committed since its release, else from its rows.
     pub(crate) async fn run_claimed(self: &Arc<Self>, claimed: Claimed) {
-        if let Some(driven) = self.driven.lock().get_mut(&claimed.row.id) {
-            driven.claimed_again = Some(claimed);
+        let id = claimed.row.id;
+        let Some(place) = self.reserve(id) else {
+            match self.driven.lock().get_mut(&id) {
+                Some(driven) => driven.claimed_again = Some(claimed),
+                // It has left meanwhile; the search for strays finds it.
+                None => self.services.outage.look_for_strays(),
+            }
             return;
-        }
+        };
         let Claimed { row, taken_over } = claimed;
-        match self.cache.take(row.id) {
+        match self.cache.take(id) {
             Some(mut live) if !taken_over && live.is_as(&row) => {
                 live.tree.refresh(&row);
-                return self.drive(*live, None, true);
+                return place.drive(*live, None, true);
             }
             stale => drop(stale),
         }
-        match self.services.tree_load(row.id).await {
+        match self.services.tree_load(id).await {
             Ok(Some(image)) => {
-                let facts = self.services.facts(row.id, &image.row.cause);
+                let facts = self.services.facts(id, &image.row.cause);
                 let tree = Tree::loaded(image, facts, &self.services.registry);
-                self.drive(LiveTree::new(tree), None, !taken_over);
+                place.drive(LiveTree::new(tree), None, !taken_over);
             }
-            Ok(None) => tracing::error!(tree = %row.id, "a claimed tree has no rows"),
-            Err(error) => tracing::error!(tree = %row.id, "a claimed tree could not be loaded: {error}"),
+            Ok(None) => tracing::error!(tree = %id, "a claimed tree has no rows"),
+            Err(error) => tracing::error!(tree = %id, "a claimed tree could not be loaded: {error}"),
         }
     }
 
-    fn drive(self: &Arc<Self>, live: LiveTree, created: Option<oneshot::Sender<()>>, is_due: bool) {
-        let id = live.tree.id();
-        {
-            let mut driven = self.driven.lock();
-            if driven.contains_key(&id) {
-                // The start was sent twice; the tree is driven already.
-                return;
+    /// Takes the place of a tree among those driven here, before it is loaded: from then on nobody else drives it here.
+    /// `None` if somebody has it.
+    fn reserve(self: &Arc<Self>, id: TreeId) -> Option<Place> {
+        match self.driven.lock().entry(id) {
+            Entry::Occupied(_) => None,
+            Entry::Vacant(vacant) => {
+                vacant.insert(Driven::default());
+                Some(Place { trees: Arc::clone(self), id })
             }
-            driven.insert(id, Driven { mailbox: Arc::clone(&live.mailbox), claimed_again: None });
         }
-        let mut driver = Driver::new(live, Arc::clone(&self.services), created);
-        if is_due {
-            driver = driver.claimed_when_due();
-        }
-        let trees = Arc::clone(self);
-        self.tasks.spawn(async move {
-            // A poll catches the panics of its body. Those of an author's `Drop` or decoder are caught here.
-            let drive = AssertUnwindSafe(driver.drive()).catch_unwind();
-            let ended = drive.await.unwrap_or_else(|_| Ended::Failed("a panic outside of a body's poll".to_owned()));
-            trees.ended(id, ended);
-        });
     }
 
-    fn ended(self: &Arc<Self>, id: TreeId, ended: Ended) {
-        let driven = self.driven.lock().remove(&id);
+    fn ended(self: &Arc<Self>, place: Place, ended: Ended) {
+        let id = place.id;
         match ended {
             Ended::Settled { tree, outcome } => {
+                self.failures.lock().remove(&id);
                 self.waiters.settled(tree, &outcome);
                 self.hinter.settled();
             }
             Ended::Released { tree, ready_at } => {
+                self.failures.lock().remove(&id);
                 self.cache.keep(id, tree);
                 if let Some(ready_at) = ready_at {
                     self.due.at(ready_at);
                 }
             }
-            Ended::Refused => self.reload(id, None),
-            Ended::Failed(error) => self.reload(id, Some(error)),
+            Ended::Refused { committed } => self.reload(place, Some(committed), None),
+            Ended::Failed(error) => self.reload(place, None, Some(error)),
             Ended::Stopped => {}
         }
-        if let Some(claimed) = driven.and_then(|driven| driven.claimed_again) {
-            let trees = Arc::clone(self);
-            self.tasks.spawn_until_end(async move { trees.run_claimed(claimed).await });
-        }
-        self.left.notify_waiters();
     }
 
     /// Loads a tree again after its commit was refused. If this worker still owns it, the tree was changed from outside
-    /// and goes on as its rows say. With `error` the store refused the commit for good: every invocation is parked.
-    fn reload(self: &Arc<Self>, id: TreeId, error: Option<String>) {
+    /// and goes on as its rows say. With `error` the store refused the commit for good: every invocation is parked; what
+    /// fails again and again does so in growing pauses. `committed` is the revision that this worker was told of.
+    fn reload(self: &Arc<Self>, place: Place, committed: Option<u64>, error: Option<String>) {
         let trees = Arc::clone(self);
         self.tasks.spawn_until_end(async move {
-            let services = &trees.services;
-            let Ok(Some(image)) = services.tree_load(id).await else { return };
-            if image.row.owner != Some(services.worker) {
-                return;
+            let (services, id) = (&trees.services, place.id);
+            if error.is_some() {
+                trees.pause_after_failure(id).await;
             }
+            let image = match services.tree_load(id).await {
+                Ok(image) => image,
+                Err(error) => return tracing::error!(tree = %id, "a tree could not be loaded: {error}"),
+            };
+            let found = image.as_ref().map_or(0, |image| image.row.revision);
+            if let Some(committed) = committed.filter(|committed| found < *committed) {
+                services.setbacks.found(id, committed, found);
+            }
+            let Some(image) = image.filter(|image| image.row.owner == Some(services.worker)) else { return };
             let facts = services.facts(id, &image.row.cause);
             let mut tree = Tree::loaded(image, facts, &services.registry);
             if let Some(error) = error {
                 tree.park_all(&error);
             }
-            trees.drive(LiveTree::new(tree), None, false);
+            place.drive(LiveTree::new(tree), None, false);
         });
     }
 
-    /// Loads the trees that this worker owns and does not drive: those of a claim whose answer was lost. A tree at
-    /// revision 0 is left to the starter, which is about to drive it.
-    pub(crate) async fn reload_strays(self: &Arc<Self>) -> StoreResult<()> {
-        let mut filter = TreeFilter { state: Some(TreeState::Running), limit: STRAYS_PAGE, ..TreeFilter::default() };
+    async fn pause_after_failure(&self, id: TreeId) {
+        let failures = {
+            let mut failures = self.failures.lock();
+            let failures = failures.entry(id).or_default();
+            *failures = failures.saturating_add(1);
+            *failures
+        };
+        if failures > 1 {
+            tokio::time::sleep(FAILURE_PAUSE * failures.min(FAILURE_PAUSES)).await;
+        }
+    }
+
+    /// Looks for trees that this worker owns and does not drive, until the engine has ended: after each outage, because an
+    /// answer may have been lost or the store gone back, and slowly always.
+    pub(crate) async fn find_strays(self: Arc<Self>, period: Duration) {
         loop {
-            let rows = self.services.store.tree_list(&filter).await?;
-            for row in &rows {
-                let is_stray = row.owner == Some(self.services.worker) && row.revision > 0;
-                if is_stray && !self.drives(&row.id) {
-                    self.reload(row.id, None);
+            let jittered = period.mul_f64(0.75 + 0.5 * self.services.environment.fraction());
+            tokio::select! {
+                () = self.services.outage.over() => {}
+                () = tokio::time::sleep(jittered) => {}
+            }
+            let found = self.services.outage.of(User::Claims).outlast(|| self.reload_strays()).await;
+            if let Err(error) = found {
+                tracing::error!("trees that are owned and not driven were not found: {error}");
+            }
+        }
+    }
+
+    /// Loads the trees that this worker owns and does not drive. A tree at revision 0 is left to the starter, which is
+    /// about to drive it.
+    async fn reload_strays(self: &Arc<Self>) -> StoreResult<()> {
+        let mut after = None;
+        loop {
+            let owned = self.services.store.tree_owned(self.services.worker, after, STRAYS_PAGE).await?;
+            for (id, revision) in &owned {
+                if *revision > 0
+                    && let Some(place) = self.reserve(*id)
+                {
+                    tracing::warn!(tree = %id, "the tree is owned by this worker and was not driven; it goes on");
+                    self.reload(place, None, None);
                 }
             }
-            match rows.last() {
-                Some(last) if rows.len() == STRAYS_PAGE => filter.before = Some(last.id),
+            match owned.last() {
+                Some((last, _)) if owned.len() == STRAYS_PAGE => after = Some(*last),
                 _ => return Ok(()),
             }
         }
@@ -242,5 +289,44 @@ impl Trees {
         self.services.life.ends().await;
         self.tell_all(|| Signal::Kill);
         self.waiters.look_again(|_| true);
+    }
+}
+
+/// The place of a tree among those driven here. Dropped, the tree is not driven here any longer; a claim that came
+/// meanwhile is taken up.
+struct Place {
+    trees: Arc<Trees>,
+    id: TreeId,
+}
+
+impl Place {
+    fn drive(self, live: LiveTree, created: Option<oneshot::Sender<()>>, is_due: bool) {
+        let trees = Arc::clone(&self.trees);
+        if let Some(driven) = trees.driven.lock().get_mut(&self.id) {
+            driven.mailbox = Arc::clone(&live.mailbox);
+        }
+        let services = Arc::clone(&trees.services);
+        trees.tasks.spawn(async move {
+            // A poll catches the panics of its body, and a body is dropped behind a guard. What is left is the engine's own.
+            let drive = async move {
+                let driver = Driver::new(live, services, created);
+                if is_due { driver.claimed_when_due().drive().await } else { driver.drive().await }
+            };
+            let ended = AssertUnwindSafe(drive).catch_unwind().await;
+            let ended = ended.unwrap_or_else(|_| Ended::Failed("a panic outside of a body's poll".to_owned()));
+            let trees = Arc::clone(&self.trees);
+            trees.ended(self, ended);
+        });
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let driven = self.trees.driven.lock().remove(&self.id);
+        if let Some(claimed) = driven.and_then(|driven| driven.claimed_again) {
+            let trees = Arc::clone(&self.trees);
+            self.trees.tasks.spawn_until_end(async move { trees.run_claimed(claimed).await });
+        }
+        self.trees.left.notify_waiters();
     }
 }

@@ -1,7 +1,8 @@
 //! Claiming trees.
 
 use sapwood_core::store::{Claimed, Claims, StoreResult};
-use sapwood_core::{FunctionVersion, WorkerId};
+use sapwood_core::{FunctionVersion, TreeId, WorkerId};
+use uuid::Uuid;
 
 use crate::error::fenced;
 use crate::fields::{Fields, row_limit};
@@ -34,4 +35,24 @@ pub(crate) async fn claim(
         }
     }
     Ok(claims)
+}
+
+/// The open trees of a worker.
+pub(crate) async fn owned(
+    pool: &Pool,
+    worker: WorkerId,
+    after: Option<TreeId>,
+    limit: usize,
+) -> StoreResult<Vec<(TreeId, u64)>> {
+    let doing = "list the trees of a worker";
+    let list = sqlx::query(pool.sql(include_str!("../queries/tree_list_owned.sql")))
+        .bind(worker.0)
+        .bind(after.map_or(Uuid::nil(), |tree| tree.uuid()))
+        .bind(row_limit(limit));
+    let found = pool.run(doing, async |connection| list.fetch_all(connection).await).await?;
+    let owned = found.iter().map(|row| {
+        let row = Fields::of(row, doing);
+        Ok((row.tree("id")?, row.plain::<i64>("revision")?.cast_unsigned()))
+    });
+    owned.collect()
 }

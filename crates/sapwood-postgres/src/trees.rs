@@ -24,6 +24,10 @@ impl Trees for PostgresStore {
         claims::claim(&self.workers, worker, limit, versions).await
     }
 
+    async fn tree_owned(&self, worker: WorkerId, after: Option<TreeId>, limit: usize) -> StoreResult<Vec<(TreeId, u64)>> {
+        claims::owned(&self.workers, worker, after, limit).await
+    }
+
     async fn tree_load(&self, tree: TreeId) -> StoreResult<Option<TreeImage>> {
         loading::tree(&self.workers, tree).await
     }

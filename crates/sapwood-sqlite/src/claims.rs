@@ -4,7 +4,8 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use sapwood_core::store::{Claimed, Claims, StoreResult};
 use sapwood_core::tree::{TreeRow, TreeState};
-use sapwood_core::{FunctionVersion, WorkerId};
+use sapwood_core::{FunctionVersion, TreeId, WorkerId};
+use uuid::Uuid;
 
 use crate::args::Args;
 use crate::bulk::Bulk;
@@ -84,5 +85,29 @@ impl Claim {
             ..found.row
         };
         Claimed { row, ..found }
+    }
+}
+
+/// The open trees of a worker.
+pub(crate) struct ListOwned {
+    pub(crate) worker: WorkerId,
+    pub(crate) after: Option<TreeId>,
+    pub(crate) limit: usize,
+}
+
+#[async_trait]
+impl Work for ListOwned {
+    type Answer = Vec<(TreeId, u64)>;
+    const SNAPSHOT: bool = false;
+
+    async fn run(&self, db: &mut Db<'_>) -> StoreResult<Vec<(TreeId, u64)>> {
+        let after = self.after.unwrap_or_else(|| TreeId::from(Uuid::nil()));
+        let args = Args::of(3).worker(self.worker).tree(after).count(self.limit);
+        let found = db.all(include_str!("../queries/tree_list_owned.sql"), args).await?;
+        let owned = found.iter().map(|row| {
+            let mut fields = Fields::of(row);
+            Ok((fields.tree()?, fields.int()?.cast_unsigned()))
+        });
+        owned.collect()
     }
 }

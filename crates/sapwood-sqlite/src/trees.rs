@@ -5,7 +5,7 @@ use sapwood_core::store::{Claims, Committer, Starter, StoreResult, Trees};
 use sapwood_core::tree::{InvocationImage, TreeImage};
 use sapwood_core::{FunctionVersion, Path, TreeId, WorkerId};
 
-use crate::claims::Claim;
+use crate::claims::{Claim, ListOwned};
 use crate::committer::SqliteCommitter;
 use crate::loading::{LoadInvocation, LoadTree};
 use crate::starter::SqliteStarter;
@@ -23,6 +23,10 @@ impl Trees for SqliteStore {
 
     async fn tree_claim(&self, worker: WorkerId, limit: usize, versions: &[FunctionVersion]) -> StoreResult<Claims> {
         self.writer().run(Claim::new(worker, limit, versions)).await
+    }
+
+    async fn tree_owned(&self, worker: WorkerId, after: Option<TreeId>, limit: usize) -> StoreResult<Vec<(TreeId, u64)>> {
+        self.read(ListOwned { worker, after, limit }).await
     }
 
     async fn tree_load(&self, tree: TreeId) -> StoreResult<Option<TreeImage>> {

@@ -80,7 +80,10 @@ pub(crate) enum Ended {
     /// The tree has its outcome.
     Settled { tree: TreeId, outcome: TreeOutcome },
     /// Its turn was refused: the tree was taken over, or changed from outside. What is in memory is out of date.
-    Refused,
+    Refused {
+        /// The last revision that is known to be durable.
+        committed: u64,
+    },
     /// The store refuses its turn for good.
     Failed(String),
     /// The engine has ended.
@@ -256,7 +259,7 @@ impl Driver {
             Ok(Verdict::Committed) => {}
             Ok(Verdict::Refused | Verdict::Busy) => {
                 tracing::info!(%tree, "the commit was refused; the tree is not as this worker knew it");
-                return Some(Ended::Refused);
+                return Some(Ended::Refused { committed: self.tree.revision() });
             }
             Err(error) => {
                 tracing::error!(%tree, error, "the store refuses the commit for good; the tree is parked");

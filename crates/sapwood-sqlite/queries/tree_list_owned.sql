@@ -1,0 +1,6 @@
+-- The open trees of a worker, by id.
+select id, revision
+from tree
+where owner = ?1 and id > ?2 and state < 3
+order by id
+limit ?3

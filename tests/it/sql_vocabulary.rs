@@ -88,7 +88,7 @@ const DIVIDED: &[(&str, &[&str])] = &[
     ("lane_claim", &["lane_list"]),
     ("log_append", &["log_record_insert", "log_topic_extend"]),
     ("worker_join", &["fence_insert"]),
-    ("worker_renew", &["worker_expired"]),
+    ("worker_renew", &["worker_list"]),
     ("worker_bury", &["fence_close"]),
 ];
 
@@ -153,6 +153,7 @@ const COLUMNS: &[&str] = &[
     "payload",
     "position",
     "published",
+    "renewals",
     "publisher",
     "ready_at",
     "recorded_at",
@@ -186,7 +187,6 @@ const PARTS: &[&str] = &[
     "emitted",
     "emptied",
     "entered",
-    "expired",
     "fenced",
     "fences",
     "free",
@@ -209,6 +209,7 @@ const PARTS: &[&str] = &[
     "permit",
     "renewed",
     "sent",
+    "silent",
     "started",
     "taken",
     "timers_cleared",

@@ -94,7 +94,8 @@ impl World {
     /// Moves the clock, and makes every engine look at it.
     pub async fn advance(&self, by: Duration) {
         self.store.advance(by).await;
-        self.engines.lock().iter().for_each(Engine::poke);
+        let engines = self.engines.lock().clone();
+        futures::future::join_all(engines.iter().map(Engine::poke)).await;
     }
 
     /// Kills an engine as if its process had died, and waits until it drives no tree.
@@ -109,7 +110,7 @@ impl World {
     /// If the store does not declare it dead.
     pub async fn bury(&self, dead: &Engine, survivor: &Engine) {
         within("a burial", bury(survivor.store().as_ref(), dead.worker(), survivor.worker())).await;
-        survivor.poke();
+        survivor.poke().await;
     }
 
     /// A process that takes over from one that crashed.

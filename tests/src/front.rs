@@ -180,7 +180,12 @@ impl Trees for Front {
         Ok(claims)
     }
 
-    async fn tree_owned(&self, worker: WorkerId, after: Option<TreeId>, limit: usize) -> StoreResult<Vec<(TreeId, u64)>> {
+    async fn tree_owned(
+        &self,
+        worker: WorkerId,
+        after: Option<TreeId>,
+        limit: usize,
+    ) -> StoreResult<Vec<(TreeId, u64)>> {
         self.store.tree_owned(worker, after, limit).await
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sapwood_core::store::{Committer, OutboxEvent, Recovered, StoreError, StoreErrorKind, Turn, Verdict};
+use sapwood_core::store::{Committer, OutboxEvent, Recovered, StoreErrorKind, Turn, Verdict};
 use sapwood_core::tree::{Cause, InvocationState};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -319,7 +319,7 @@ mod tests {
 
     use async_trait::async_trait;
     use sapwood_core::journal::{Entry, EntryKind};
-    use sapwood_core::store::{InvocationChange, Next, Ownership, StoreResult};
+    use sapwood_core::store::{InvocationChange, Next, Ownership, StoreError, StoreResult};
     use sapwood_core::tree::{Invocation, TreeState};
     use sapwood_core::{Path, TreeId};
     use uuid::Uuid;
@@ -465,7 +465,13 @@ mod tests {
     }
 
     fn planned(answers: &[StoreErrorKind]) -> Planned {
-        Planned { answers: answers.iter().copied().collect(), recovered: Vec::new(), bad: None, kills: None, commits: Vec::new() }
+        Planned {
+            answers: answers.iter().copied().collect(),
+            recovered: Vec::new(),
+            bad: None,
+            kills: None,
+            commits: Vec::new(),
+        }
     }
 
     /// W2: data that the store refuses for good halves the batch until the culprit is alone; the others commit.

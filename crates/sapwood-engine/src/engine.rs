@@ -16,10 +16,10 @@ use crate::due::Due;
 use crate::environment::Environment;
 use crate::error::{EngineError, ReadError, StartError};
 use crate::hints::{self, Hinter, OutboxSignal};
-use crate::lease::{Heartbeat, LeaseWatch};
+use crate::lease::{Asked, Heartbeat, LeaseWatch};
 use crate::life::Life;
 use crate::options::{CachePolicy, EngineOptions};
-use crate::outage::{Outage, User};
+use crate::outage::{Outage, Use, User};
 use crate::registry::Registry;
 use crate::services::Services;
 use crate::setbacks::Setbacks;
@@ -49,7 +49,7 @@ pub struct Engine {
     /// Wakes the claims.
     due: Arc<Due>,
     /// Makes the heartbeat renew at once.
-    renew: Arc<Notify>,
+    renewal: Arc<Asked>,
     /// How long a caller waits for the hint that a tree of another worker has settled, before it reads the store
     /// again: a hint may be lost.
     poll: Duration,
@@ -146,7 +146,7 @@ impl Engine {
             Arc::clone(&due),
             options.cache,
         ));
-        let engine = Self { services, trees, tasks, waiters, due, renew: Arc::default(), poll: options.poll };
+        let engine = Self { services, trees, tasks, waiters, due, renewal: Arc::default(), poll: options.poll };
         engine.heartbeat(&options).begin().map_err(EngineError::Heartbeat)?;
         for (fence, submissions) in (0..count).zip(submissions) {
             let (life, outage) = (Arc::clone(&engine.services.life), Arc::clone(&engine.services.outage));
@@ -172,7 +172,7 @@ impl Engine {
                     due.raise();
                 })
             },
-            now: Arc::clone(&self.renew),
+            asked: Arc::clone(&self.renewal),
             life: Arc::clone(&services.life),
             outage: Arc::clone(&services.outage),
             due: Arc::clone(&self.due),
@@ -303,12 +303,12 @@ impl Engine {
 
     // ---- reads ----------------------------------------------------------------------------------------------------
 
-    /// The tree that has this caller's id.
+    /// The tree that has this caller's id. While the store does not answer, this waits, as starts do.
     ///
     /// # Errors
     /// The store's error.
     pub async fn find(&self, id: &CallerId) -> StoreResult<Option<TreeId>> {
-        self.services.store.start_key_find(&KeyScope::Caller, id.as_str()).await
+        self.reads().outlast(|| self.services.store.start_key_find(&KeyScope::Caller, id.as_str())).await
     }
 
     /// The outcome of a tree, waiting for it at most `wait`; `None` if it is still pending.
@@ -332,7 +332,7 @@ impl Engine {
             // Register the waiter first, then read: a tree that settles in between finds it.
             let waiter = self.waiters.wait_for(tree);
             if !self.trees.drives(&tree) {
-                match self.services.store.outcome_read(tree).await? {
+                match self.reads().outlast(|| self.services.store.outcome_read(tree)).await? {
                     None => return Err(ReadError::Unknown(tree)),
                     Some(outcome) if outcome.state.is_settled() => return Ok(outcome),
                     Some(_) => {}
@@ -350,7 +350,9 @@ impl Engine {
     /// # Errors
     /// The store's error.
     pub async fn tree(&self, tree: TreeId) -> StoreResult<Option<TreeView>> {
-        Ok(self.services.store.tree_read(tree).await?.map(TreeView::of))
+        let read = self.services.store.tree_read(tree).await;
+        self.reads().heard(&read);
+        Ok(read?.map(TreeView::of))
     }
 
     /// Rows of trees, newest first.
@@ -358,7 +360,14 @@ impl Engine {
     /// # Errors
     /// The store's error.
     pub async fn list(&self, filter: &TreeFilter) -> StoreResult<Vec<TreeRow>> {
-        self.services.store.tree_list(filter).await
+        let list = self.services.store.tree_list(filter).await;
+        self.reads().heard(&list);
+        list
+    }
+
+    /// The store as callers find it.
+    fn reads(&self) -> Use<'_> {
+        self.services.outage.of(User::Reads)
     }
 
     /// The condition of this engine.
@@ -383,9 +392,12 @@ impl Engine {
     // ---- life -----------------------------------------------------------------------------------------------------
 
     /// Makes the worker ask for the store's time, every driver read it, and the worker claim trees that are due. For tests
-    /// that move time.
-    pub fn poke(&self) {
-        self.renew.notify_one();
+    /// that move time; returns once the time is known.
+    pub async fn poke(&self) {
+        tokio::select! {
+            () = self.renewal.renewal() => {}
+            () = self.services.life.ends() => {}
+        }
         self.due.raise();
         self.trees.tell_all(|| Signal::Poke);
     }

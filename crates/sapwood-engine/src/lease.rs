@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use sapwood_core::WorkerId;
 use sapwood_core::store::{Beat, Lease, Store, StoreErrorKind};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::clock::{StoreClock, Told};
 use crate::due::Due;
@@ -112,6 +112,32 @@ impl Watch {
     }
 }
 
+/// Asks a heartbeat to renew at once, and waits for that.
+pub(crate) struct Asked {
+    /// Wakes the heartbeat.
+    raised: Notify,
+    /// How often it was asked.
+    count: AtomicU64,
+    /// The count that the last renewal had read before it was sent.
+    served: watch::Sender<u64>,
+}
+
+impl Default for Asked {
+    fn default() -> Self {
+        Self { raised: Notify::new(), count: AtomicU64::new(0), served: watch::Sender::new(0) }
+    }
+}
+
+impl Asked {
+    /// Returns once a renewal has ended that began after this was called.
+    pub(crate) async fn renewal(&self) {
+        let own = self.count.fetch_add(1, Ordering::AcqRel) + 1;
+        self.raised.notify_one();
+        // The sender lives as long as this.
+        let _ = self.served.subscribe().wait_for(|served| *served >= own).await;
+    }
+}
+
 /// Renews the lease, and buries workers that have been silent for a lease.
 pub(crate) struct Heartbeat {
     pub(crate) store: Arc<dyn Store>,
@@ -123,8 +149,8 @@ pub(crate) struct Heartbeat {
     pub(crate) clock: Arc<StoreClock>,
     /// Called when the store's clock was set: waits for what is due are computed anew.
     pub(crate) on_clock_set: Box<dyn Fn() + Send + Sync>,
-    /// Renews at once.
-    pub(crate) now: Arc<Notify>,
+    /// Renews at once when it is asked to.
+    pub(crate) asked: Arc<Asked>,
     /// Ended if this worker was declared dead.
     pub(crate) life: Arc<Life>,
     /// Told whether the store answers: an idle worker asks it nothing else.
@@ -158,13 +184,15 @@ impl Heartbeat {
         let mut lease = self.store.lease(self.worker);
         let mut watch = Watch::default();
         loop {
+            let asked = self.asked.count.load(Ordering::Acquire);
             let found = self.renew(lease.as_mut(), &mut watch).await;
+            self.asked.served.send_replace(asked);
             if !found.is_empty() {
                 // Full while a burial is under way.
                 let _ = silent.try_send(found);
             }
             tokio::select! {
-                () = self.now.notified() => {}
+                () = self.asked.raised.notified() => {}
                 () = tokio::time::sleep(self.period) => {}
             }
         }

@@ -47,7 +47,7 @@ impl<F: Function> TreeHandle<F> {
         self.tree
     }
 
-    /// Waits for the root's result.
+    /// Waits for the root's result. An outage of the store is waited for too.
     ///
     /// # Errors
     /// [`ResultError::Call`] with the root's own error, or with how else it ended.

@@ -76,7 +76,17 @@ impl Trees {
         cache: CachePolicy,
     ) -> Self {
         let cache = Cache::new(cache);
-        Self { services, tasks, waiters, hinter, due, driven: Mutex::default(), failures: Mutex::default(), left: Notify::new(), cache }
+        Self {
+            services,
+            tasks,
+            waiters,
+            hinter,
+            due,
+            driven: Mutex::default(),
+            failures: Mutex::default(),
+            left: Notify::new(),
+            cache,
+        }
     }
 
     /// Starts a tree that no other start contests: its first turn creates it. Returns once that turn is durable.

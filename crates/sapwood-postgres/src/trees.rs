@@ -24,7 +24,12 @@ impl Trees for PostgresStore {
         claims::claim(&self.workers, worker, limit, versions).await
     }
 
-    async fn tree_owned(&self, worker: WorkerId, after: Option<TreeId>, limit: usize) -> StoreResult<Vec<(TreeId, u64)>> {
+    async fn tree_owned(
+        &self,
+        worker: WorkerId,
+        after: Option<TreeId>,
+        limit: usize,
+    ) -> StoreResult<Vec<(TreeId, u64)>> {
         claims::owned(&self.workers, worker, after, limit).await
     }
 

@@ -25,7 +25,12 @@ impl Trees for SqliteStore {
         self.writer().run(Claim::new(worker, limit, versions)).await
     }
 
-    async fn tree_owned(&self, worker: WorkerId, after: Option<TreeId>, limit: usize) -> StoreResult<Vec<(TreeId, u64)>> {
+    async fn tree_owned(
+        &self,
+        worker: WorkerId,
+        after: Option<TreeId>,
+        limit: usize,
+    ) -> StoreResult<Vec<(TreeId, u64)>> {
         self.read(ListOwned { worker, after, limit }).await
     }
 

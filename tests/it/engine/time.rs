@@ -93,7 +93,6 @@ async fn dozes_a_minute(cx: &mut Cx<Probe>) -> Result<(), Trouble> {
 #[sapwood::function(retry(attempts = 2, backoff = "1h..1h"))]
 async fn fails_once(cx: &mut Cx<Probe>) -> Result<(), Trouble> {
     let app = cx.dependencies();
-    app.mark("attempt");
     let tries = || async {
         app.mark("tries");
         if app.count("tries") == 2 { Ok(()) } else { Err(Trouble::busy("it")) }
@@ -101,7 +100,7 @@ async fn fails_once(cx: &mut Cx<Probe>) -> Result<(), Trouble> {
     let step = cx.step("try", tries).retry(RetryPolicy::new(2, HOUR, HOUR));
     step.await?;
     let _ = cx.random();
-    if app.count("attempt") > 1 { Ok(()) } else { Err(Trouble::busy("it")) }
+    if app.is_on("mended") { Ok(()) } else { Err(Trouble::busy("it")) }
 }
 
 /// F2: backoffs are lengths too. With full jitter each is at most its hour.
@@ -115,6 +114,7 @@ async fn a_retry_waits_as_long_as_it_says_whatever_day_its_worker_believes_it_is
         world.advance(HOUR).await;
         app.reached("tries", 2).await;
         world.tree_until(&engine, tree.id(), |view| view.nodes[0].attempt == 2 && view.row.owner.is_none()).await;
+        app.turn_on("mended");
         world.advance(HOUR).await;
         tree.result().await.expect("a result");
         world.crash(&engine).await;

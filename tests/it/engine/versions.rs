@@ -121,7 +121,7 @@ async fn a_tree_that_needs_a_missing_version_waits_visibly_for_a_worker_that_has
     assert_eq!(node(&view, "/0").promise, PromiseState::Pending);
     assert!(node(&view, "/0").waits_on.contains(&WaitsOn::Version { needs: FunctionVersion::new("answers", 1) }));
     // A worker that lacks it does not claim it again: a tree that is started now is claimed and settles, this one stays.
-    new.poke();
+    new.poke().await;
     new.start(asks_of_new(false)).await.expect("a tree").result().await.expect("a result");
     let still = new.tree(tree).await.expect("the store").expect("the tree");
     assert_eq!(still.row.revision, view.row.revision);

@@ -23,7 +23,12 @@ pub trait Trees {
     async fn tree_claim(&self, worker: WorkerId, limit: usize, versions: &[FunctionVersion]) -> StoreResult<Claims>;
 
     /// The open trees that `worker` owns, with their revisions, by id: at most `limit` of those after `after`.
-    async fn tree_owned(&self, worker: WorkerId, after: Option<TreeId>, limit: usize) -> StoreResult<Vec<(TreeId, u64)>>;
+    async fn tree_owned(
+        &self,
+        worker: WorkerId,
+        after: Option<TreeId>,
+        limit: usize,
+    ) -> StoreResult<Vec<(TreeId, u64)>>;
 
     /// What is needed to go on with a claimed tree.
     async fn tree_load(&self, tree: TreeId) -> StoreResult<Option<TreeImage>>;

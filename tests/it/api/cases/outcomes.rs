@@ -68,7 +68,7 @@ pub(crate) async fn who_waits_is_told_when_the_tree_settles(test: &TestStore) {
     let tree = started(&server, "keep", json!({"hours": 1})).await;
     let (outcome, ()) = tokio::join!(super::outcome(&server, &tree), async {
         test.advance(HOUR).await;
-        server.engine.poke();
+        server.engine.poke().await;
     });
     assert_eq!(outcome["value"], 1);
     server.end().await;

@@ -9,7 +9,7 @@ use sapwood_engine::Engine;
 /// One bounded context, as it is served.
 #[derive(Clone)]
 pub struct ContextApi {
-    engine: Engine,
+    engine: CurrentEngine,
     /// Sources besides the engine, asked at each request.
     health: Vec<HealthSource>,
 }
@@ -18,7 +18,14 @@ impl ContextApi {
     /// A context whose health is that of its engine.
     #[must_use]
     pub fn new(engine: Engine) -> Self {
-        Self { engine, health: Vec::new() }
+        Self::following(move || engine.clone())
+    }
+
+    /// A context whose engine may be another one later: a worker that was declared dead joins again as a new one. It is
+    /// asked for at each request.
+    #[must_use]
+    pub fn following(engine: impl Fn() -> Engine + Send + Sync + 'static) -> Self {
+        Self { engine: CurrentEngine(Arc::new(engine)), health: Vec::new() }
     }
 
     /// Adds a source of the context's health besides the engine, such as its relay and intakes.
@@ -28,17 +35,18 @@ impl ContextApi {
         self
     }
 
-    pub(crate) fn engine(&self) -> &Engine {
-        &self.engine
+    pub(crate) fn engine(&self) -> Engine {
+        (self.engine.0)()
     }
 
     pub(crate) fn name(&self) -> &'static str {
-        self.engine.context()
+        self.engine().context()
     }
 
     /// The parts of the context's health: the engine's own first, then those of the sources.
     pub(crate) fn parts(&self) -> Vec<HealthPart> {
-        let health = self.engine.health();
+        let engine = self.engine();
+        let health = engine.health();
         let part = |name: &str, trouble: Option<String>| HealthPart {
             name: name.to_owned(),
             state: if trouble.is_some() { HealthState::Down } else { HealthState::Up },
@@ -46,21 +54,33 @@ impl ContextApi {
         };
         let lease = (!health.lease_is_good).then(|| "the worker's lease is not renewed; it starts nothing".to_owned());
         let work = match (health.is_stopped, health.is_draining) {
-            (true, _) => Some("stopped".to_owned()),
+            (true, _) => Some(health.stopped.map_or_else(|| "stopped".to_owned(), |why| format!("stopped: {why}"))),
             (false, true) => Some("draining: trees are no longer started or claimed".to_owned()),
             (false, false) => None,
         };
+        let lost = (health.lost_commits > 0).then(|| HealthPart {
+            name: "history".to_owned(),
+            state: HealthState::Degraded,
+            detail: Some(format!(
+                "the store went back: {} commits that were acknowledged are lost; the log names their trees",
+                health.lost_commits
+            )),
+        });
         let own = [part("store", health.store_error()), part("lease", lease), part("work", work)];
-        let warnings = self.engine.store().info().durability_warnings();
+        let warnings = engine.store().info().durability_warnings();
         let durability = (!warnings.is_empty()).then(|| HealthPart {
             name: "durability".to_owned(),
             state: HealthState::Degraded,
             detail: Some(warnings.join("; ")),
         });
         let more = self.health.iter().flat_map(|source| (source.0)());
-        own.into_iter().chain(durability).chain(more).collect()
+        own.into_iter().chain(durability).chain(lost).chain(more).collect()
     }
 }
+
+/// Gives the engine that a context has now.
+#[derive(Clone)]
+struct CurrentEngine(Arc<dyn Fn() -> Engine + Send + Sync>);
 
 /// A source of a context's health. It is asked at each request, so it must answer from memory.
 #[derive(Clone)]

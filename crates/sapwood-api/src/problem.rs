@@ -54,6 +54,8 @@ pub enum Code {
     StoreUnavailable,
     /// The process is about to end and starts no more trees.
     Draining,
+    WorkerStopped,
+    StartRefused,
     /// A part of the process is not ready to serve.
     NotReady,
 }
@@ -88,6 +90,8 @@ impl Code {
         Self::Internal,
         Self::StoreUnavailable,
         Self::Draining,
+        Self::WorkerStopped,
+        Self::StartRefused,
         Self::NotReady,
     ];
 
@@ -258,6 +262,19 @@ impl Code {
                 "The process is about to end",
                 "Nothing was started. Send the request again; another process, or the next one, takes it.",
             ),
+            Self::WorkerStopped => row(
+                "worker_stopped",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The worker has stopped",
+                "Nothing was started. `detail` says why; the process joins its store again as a new worker, or ends. Send the \
+                 request again.",
+            ),
+            Self::StartRefused => row(
+                "start_refused",
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "The store refuses the start",
+                "The database refuses what the start would record, and would refuse it again; `detail` has its words.",
+            ),
             Self::NotReady => row(
                 "not_ready",
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -386,7 +403,7 @@ impl From<StoreError> for Problem {
                     error = &error as &dyn std::error::Error,
                     "a request met a worker that was declared dead"
                 );
-                Self::new(Code::Draining, "this worker has ended; send the request again").worth_retrying()
+                Self::new(Code::WorkerStopped, "this worker was declared dead; send the request again").worth_retrying()
             }
             StoreErrorKind::Permanent | StoreErrorKind::Refused => {
                 tracing::error!(error = &error as &dyn std::error::Error, "a request met an error of the store");
@@ -410,6 +427,8 @@ impl Problem {
                 .with("tree", json!(tree))
                 .with("url", json!(crate::model::state::tree_url(context, tree))),
             StartError::Draining => Self::new(Code::Draining, detail).worth_retrying(),
+            StartError::Stopped(_) => Self::new(Code::WorkerStopped, detail).worth_retrying(),
+            StartError::Refused { .. } => Self::new(Code::StartRefused, detail),
             StartError::Store(error) => error.into(),
         }
     }

@@ -24,6 +24,17 @@ pub trait Failure:
 {
     /// Whether another attempt may help. After a terminal error, no other attempt is made.
     fn is_transient(&self) -> bool;
+
+    /// The error as which this type takes what ended without an error of its own: a step whose last attempt timed out.
+    /// `None` if the type has none; then the function ends with it. `#[derive(Failure)]` gives the variant that is marked
+    /// `#[failure(call)]`.
+    fn of_call(failure: CallFailure) -> Option<Self>
+    where
+        Self: Sized,
+    {
+        drop(failure);
+        None
+    }
 }
 
 /// Why a call gave no result, besides the callee's own error: it says which child, after how many attempts, and how.
@@ -59,6 +70,11 @@ pub enum CallFailureKind {
         /// What is in conflict, in words.
         message: String,
     },
+    /// A step of it timed out at its last attempt, and its error type cannot say so.
+    StepTimedOut {
+        /// Which step, and after how long, in words.
+        message: String,
+    },
     /// This build cannot read its recorded error.
     Unreadable {
         /// What the decoder says.
@@ -72,6 +88,7 @@ impl fmt::Display for CallFailureKind {
             Self::TimedOut => f.write_str("timed out"),
             Self::Cancelled => f.write_str("was cancelled"),
             Self::Limit { message } => write!(f, "met a limit: {message}"),
+            Self::StepTimedOut { message } => f.write_str(message),
             Self::Conflict { message } => write!(f, "was not started: {message}"),
             Self::Unreadable { message } => write!(f, "failed with an error this build cannot read: {message}"),
         }
@@ -141,6 +158,10 @@ impl<E: std::error::Error + Send + Sync + 'static> From<E> for Error {
 impl Failure for Error {
     fn is_transient(&self) -> bool {
         self.transient
+    }
+
+    fn of_call(failure: CallFailure) -> Option<Self> {
+        Some(failure.into())
     }
 }
 

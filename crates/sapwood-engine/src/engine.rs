@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sapwood_core::limits::Limits;
-use sapwood_core::store::{Hint, Intake, Joined, KeyScope, Started, Store, StoreResult, TreeFilter, TreeOutcome};
+use sapwood_core::store::{Hint, Intake, Joined, KeyScope, Started, Store, StoreError, StoreErrorKind, StoreResult, TreeFilter, TreeOutcome};
 use sapwood_core::tree::{Cause, TreeRow};
 use sapwood_core::{BoundedContext, CallerId, Dependencies, TreeId, WorkerId};
 use tokio::sync::{Notify, Semaphore};
@@ -17,7 +17,7 @@ use crate::environment::Environment;
 use crate::error::{EngineError, ReadError, StartError};
 use crate::hints::{self, Hinter, OutboxSignal};
 use crate::lease::{Asked, Heartbeat, LeaseWatch};
-use crate::life::Life;
+use crate::life::{Life, Stopped};
 use crate::options::{CachePolicy, EngineOptions};
 use crate::outage::{Outage, Use, User};
 use crate::registry::Registry;
@@ -31,6 +31,15 @@ use crate::trigger::Trigger;
 use crate::view::TreeView;
 use crate::waiters::Waiters;
 use crate::{claims, starter};
+
+/// How long a drain takes at most, unless it is told otherwise.
+pub const DRAIN_WITHIN: Duration = Duration::from_secs(30);
+
+/// How long each step of leaving may take once nothing runs any longer.
+const LEAVE_WITHIN: Duration = Duration::from_secs(3);
+
+/// How often a drain says what it waits for.
+const SAY_EVERY: Duration = Duration::from_secs(5);
 
 /// How often, without an outage, a worker looks for trees that it owns and does not drive. There should be none, so this
 /// only bounds how long a tree stands still that a fault of any kind left behind.
@@ -69,6 +78,8 @@ pub struct Health {
     pub is_draining: bool,
     /// Whether it was declared dead, or killed: it does nothing more.
     pub is_stopped: bool,
+    /// Why it stopped, if it was not drained.
+    pub stopped: Option<Stopped>,
     /// Trees driven here now.
     pub trees: usize,
 }
@@ -136,6 +147,7 @@ impl Engine {
             outbox: OutboxSignal { here: Arc::default(), hinter: Arc::clone(&hinter) },
             lanes: store.info().lanes,
             limits: options.limits,
+            step_timeout: options.step_timeout,
             evicts: options.cache == CachePolicy::Evict,
         });
         let trees = Arc::new(Trees::new(
@@ -151,7 +163,7 @@ impl Engine {
         for (fence, submissions) in (0..count).zip(submissions) {
             let (life, outage) = (Arc::clone(&engine.services.life), Arc::clone(&engine.services.outage));
             let (committer, user) = (store.committer(worker, fence), User::Commits(fence));
-            engine.tasks.spawn_until_end(committer::run(committer, submissions, life, outage, user));
+            engine.tasks.spawn_vital(user.to_string(), committer::run(committer, submissions, life, outage, user));
         }
         engine.spawn_services(store.starter(Some((worker, count))), requests, hinter, options.poll);
         Ok(engine)
@@ -192,16 +204,18 @@ impl Engine {
         let services = || Arc::clone(&self.services);
         let trees = || Arc::clone(&self.trees);
         let tasks = &self.tasks;
-        tasks.spawn_until_end(starter::run(services(), trees(), starter, requests));
-        tasks.spawn_until_end(claims::run(services(), trees(), Arc::clone(&self.due), poll));
-        tasks.spawn_until_end(trees().find_strays(STRAYS_EVERY));
-        let (store, outbox) = (Arc::clone(&self.services.store), self.outbox_signal());
-        let look_again = {
-            let trees = trees();
-            move || trees.look_again()
-        };
-        tasks.spawn_until_end(hints::receive(Arc::clone(&store), Arc::clone(&self.due), outbox, look_again));
-        tasks.spawn_until_end(hinter.send(store));
+        tasks.spawn_vital("starts".to_owned(), starter::run(services(), trees(), starter, requests));
+        let (own, of, due) = (services(), trees(), Arc::clone(&self.due));
+        tasks.spawn_service("claims", move || claims::run(Arc::clone(&own), Arc::clone(&of), Arc::clone(&due), poll));
+        let of = trees();
+        tasks.spawn_service("strays", move || Arc::clone(&of).find_strays(STRAYS_EVERY));
+        let (store, due, outbox, of) = (self.services.store.clone(), self.due.clone(), self.outbox_signal(), trees());
+        tasks.spawn_service("hints", move || {
+            let of = Arc::clone(&of);
+            hints::receive(Arc::clone(&store), Arc::clone(&due), Arc::clone(&outbox), move || of.look_again())
+        });
+        let store = Arc::clone(&self.services.store);
+        tasks.spawn_service("hinter", move || Arc::clone(&hinter).send(Arc::clone(&store)));
         tasks.spawn(trees().follow_life());
     }
 
@@ -277,7 +291,7 @@ impl Engine {
             return Err(StartError::TooLarge { bytes: input.len(), limit });
         }
         if self.services.life.is_draining() {
-            return Err(StartError::Draining);
+            return Err(StartError::of_life(&self.services.life));
         }
         match id {
             Some(id) => self.services.starts.keyed(definition, input, KeyScope::Caller, id.into(), cause).await,
@@ -379,6 +393,7 @@ impl Engine {
             lease_is_good: self.services.lease.is_good(),
             is_draining: self.services.life.is_draining(),
             is_stopped: self.services.life.has_ended(),
+            stopped: self.services.life.reason(),
             trees: self.trees.count(),
         }
     }
@@ -402,30 +417,72 @@ impl Engine {
         self.trees.tell_all(|| Signal::Poke);
     }
 
-    /// Shuts down: starts nothing more, lets steps in flight end, releases every tree, and leaves.
+    /// Shuts down within [`DRAIN_WITHIN`], as [`Self::drain_within`] says.
+    ///
+    /// # Errors
+    /// As [`Self::drain_within`].
+    pub async fn drain(&self) -> StoreResult<()> {
+        self.drain_within(DRAIN_WITHIN).await
+    }
+
+    /// Shuts down: starts nothing more, lets steps in flight end, releases every tree, and leaves. What has not ended
+    /// within this time is left to the next worker, which runs again what is not recorded.
     ///
     /// # Errors
     /// The store's error; the trees are then taken over when this worker's lease ends.
-    pub async fn drain(&self) -> StoreResult<()> {
+    pub async fn drain_within(&self, within: Duration) -> StoreResult<()> {
         let Services { life, store, worker, .. } = self.services.as_ref();
         if life.has_ended() {
             return Ok(());
         }
         life.drain();
         self.due.raise();
-        self.trees.all_left().await;
-        let result = store.worker_leave(*worker).await;
+        tokio::select! {
+            () = self.all_done() => {}
+            () = self.say_what_is_waited_for() => {}
+            () = tokio::time::sleep(within) => {
+                let trees = self.trees.count();
+                tracing::warn!(trees, "trees were not released in time; the next worker goes on with them");
+            }
+        }
+        life.leave();
+        let left = tokio::time::timeout(LEAVE_WITHIN, store.worker_leave(*worker)).await;
+        let left = left.unwrap_or_else(|_| {
+            Err(StoreError::new(StoreErrorKind::Connection, "the store does not answer; its lease has to end"))
+        });
         // With the hint, other workers claim the released trees now, and not at their next poll.
-        let _ = store.hint(&[Hint::Ready]).await;
+        let _ = tokio::time::timeout(LEAVE_WITHIN, store.hint(&[Hint::Ready])).await;
         life.end();
-        self.tasks.join().await;
-        result
+        // A body that blocks its thread is left behind.
+        let _ = tokio::time::timeout(LEAVE_WITHIN, self.tasks.join()).await;
+        left
+    }
+
+    /// Waits until nothing is driven or started here.
+    async fn all_done(&self) {
+        loop {
+            self.services.starts.all_answered().await;
+            self.trees.all_left().await;
+            // A start that was answered meanwhile may have brought a tree.
+            self.services.starts.all_answered().await;
+            if self.trees.count() == 0 {
+                return;
+            }
+        }
+    }
+
+    async fn say_what_is_waited_for(&self) {
+        loop {
+            tokio::time::sleep(SAY_EVERY).await;
+            let trees = self.trees.count();
+            tracing::info!(trees, example = ?self.trees.any(), "draining; these trees have steps in flight");
+        }
     }
 
     /// Stops at once, as if the process had died: nothing more is committed, no other worker is told, the lease runs
     /// out.
     pub fn kill(&self) {
-        self.services.life.end();
+        self.services.life.end_because(Stopped::Killed);
     }
 
     /// Waits until no tree is driven here. For tests.
@@ -434,8 +491,9 @@ impl Engine {
         self.trees.all_left().await;
     }
 
-    /// Waits until the engine has stopped: it was killed, or declared dead by another worker.
-    pub async fn stopped(&self) {
+    /// Waits until the engine has ended. Says why, if it was not drained.
+    pub async fn stopped(&self) -> Option<Stopped> {
         self.services.life.ends().await;
+        self.services.life.reason()
     }
 }

@@ -4,6 +4,7 @@ use sapwood_core::TreeId;
 use sapwood_core::id::CallerIdError;
 use sapwood_core::store::StoreError;
 
+use crate::life::{Life, Stopped};
 use crate::registry::RegistryError;
 
 /// Why an engine did not launch.
@@ -67,12 +68,26 @@ pub enum StartError {
     /// The worker is shutting down.
     #[error("this worker is shutting down and starts nothing more")]
     Draining,
+    /// The worker has ended by itself.
+    #[error("this worker has stopped: {0}")]
+    Stopped(Stopped),
+    /// The store refuses the data of the start for good.
+    #[error("the store refuses the start: {message}")]
+    Refused {
+        /// What the store says.
+        message: String,
+    },
     /// The store failed.
     #[error("the store did not accept the start")]
     Store(#[source] StoreError),
 }
 
 impl StartError {
+    /// Why a worker starts nothing, whose life has come so far.
+    pub(crate) fn of_life(life: &Life) -> Self {
+        life.reason().map_or(Self::Draining, Self::Stopped)
+    }
+
     /// The stable code.
     #[must_use]
     pub const fn code(&self) -> &'static str {
@@ -84,6 +99,8 @@ impl StartError {
             Self::TooLarge { .. } => "payload_too_large",
             Self::InvalidId(_) => "invalid_id",
             Self::Draining => "draining",
+            Self::Stopped(_) => "worker_stopped",
+            Self::Refused { .. } => "start_refused",
             Self::Store(_) => "store_unavailable",
         }
     }

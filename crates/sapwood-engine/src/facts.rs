@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
+use std::time::Duration;
+
 use sapwood_core::limits::Limits;
 use sapwood_core::{Path, TreeId};
 
@@ -21,6 +23,8 @@ pub(crate) struct Facts {
     /// Lanes of the store's outbox, fixed when its schema was created.
     pub(crate) lanes: u16,
     pub(crate) limits: Limits,
+    /// How long an attempt of a step may take that says nothing else.
+    pub(crate) step_timeout: Option<Duration>,
     pub(crate) environment: Arc<dyn Environment>,
     /// What is due is due by it.
     pub(crate) clock: Arc<StoreClock>,

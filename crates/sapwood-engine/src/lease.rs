@@ -25,18 +25,21 @@
 //!   The lease only keeps the side effects of two owners apart in time.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures::FutureExt;
 use sapwood_core::WorkerId;
 use sapwood_core::store::{Beat, Lease, Store, StoreErrorKind};
 use tokio::sync::{Notify, mpsc, watch};
 
+use crate::activation::panic_message;
 use crate::clock::{StoreClock, Told};
 use crate::due::Due;
 use crate::environment::Environment;
-use crate::life::Life;
+use crate::life::{Life, Stopped};
 use crate::outage::{Outage, User};
 
 /// The part of a lease for which it is good. The rest is a margin, 0.6 s of the default lease: a side effect that began
@@ -167,7 +170,15 @@ impl Heartbeat {
     pub(crate) fn begin(self) -> std::io::Result<()> {
         let environment = Arc::clone(&self.environment);
         let name = format!("sapwood-lease-{}", self.worker.0);
-        environment.spawn_apart(name, Box::pin(self.beat()))
+        let life = Arc::clone(&self.life);
+        let beat = async move {
+            if let Err(panic) = AssertUnwindSafe(self.beat()).catch_unwind().await {
+                let why = panic_message(panic.as_ref());
+                tracing::error!("the heartbeat panicked and the engine ends: {why}");
+                life.end_because(Stopped::Broken { task: "heartbeat".to_owned(), why });
+            }
+        };
+        environment.spawn_apart(name, Box::pin(beat))
     }
 
     async fn beat(self) {

@@ -22,6 +22,8 @@ pub struct EngineOptions {
     pub heartbeat: Duration,
     /// Limits of a tree.
     pub limits: Limits,
+    /// How long an attempt of a step may take, unless the step says otherwise; `None`: as long as it takes.
+    pub step_timeout: Option<Duration>,
     /// Connections that commit turns; a tree always uses the same one.
     pub committers: u16,
     /// How long the worker waits for a hint before it claims without one: hints may be lost.
@@ -55,6 +57,7 @@ impl Default for EngineOptions {
             lease: Duration::from_secs(3),
             heartbeat: Duration::from_millis(500),
             limits: Limits::default(),
+            step_timeout: None,
             // While the database makes one commit durable, it executes the other.
             committers: 2,
             // Hints are seldom lost, so the backstop may be slow.

@@ -30,6 +30,7 @@ pub(crate) fn call_error<E: Failure>(
     };
     match (rejection.kind, rejection.error) {
         (RejectionKind::Limit, _) => ended(CallFailureKind::Limit { message: rejection.message }),
+        (RejectionKind::StepTimedOut, _) => ended(CallFailureKind::StepTimedOut { message: rejection.message }),
         (RejectionKind::Input, _) | (_, None) => unreadable(rejection.message),
         (RejectionKind::Failed | RejectionKind::Exhausted, Some(error)) => match serde_json::from_str(error.get()) {
             Ok(error) => {

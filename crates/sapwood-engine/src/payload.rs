@@ -11,7 +11,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use sapwood_core::json::{self, NotRecordable};
-use sapwood_core::{Failure, Position, TreeId};
+use sapwood_core::{CallFailure, Failure, Position, TreeId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -151,6 +151,8 @@ pub enum RejectionKind {
     Exhausted,
     /// A limit of the tree was met.
     Limit,
+    /// A step timed out at its last attempt, and the error type of the function cannot say so.
+    StepTimedOut,
     /// The function cannot read its recorded input.
     Input,
 }
@@ -163,6 +165,7 @@ impl RejectionKind {
             Self::Failed => "failed",
             Self::Exhausted => "exhausted",
             Self::Limit => "limit",
+            Self::StepTimedOut => "step_timed_out",
             Self::Input => "input",
         }
     }
@@ -176,7 +179,11 @@ impl Rejection {
     }
 
     pub(crate) fn of_body(error: &BodyError) -> Self {
-        let kind = if error.transient { RejectionKind::Exhausted } else { RejectionKind::Failed };
+        let kind = match error.transient {
+            _ if error.error.is_empty() => RejectionKind::StepTimedOut,
+            true => RejectionKind::Exhausted,
+            false => RejectionKind::Failed,
+        };
         let raw = String::from_utf8(error.error.to_vec()).ok().and_then(|text| RawValue::from_string(text).ok());
         Self { kind, message: error.message.clone(), error: raw }
     }
@@ -275,11 +282,17 @@ pub(crate) type BodyResult = Result<Bytes, BodyError>;
 pub(crate) struct BodyError {
     pub(crate) transient: bool,
     pub(crate) message: String,
-    /// The stored form of the error itself.
+    /// The stored form of the error itself; empty if a step timed out whose error type cannot say so.
     pub(crate) error: Bytes,
 }
 
 impl BodyError {
+    /// An attempt of a step that took too long: like a transient error, of the step's own type if that can say so.
+    pub(crate) fn timed_out<E: Failure>(message: String, failure: CallFailure) -> Result<Self, NotRecordable> {
+        let error = E::of_call(failure).map(|error| record(&error)).transpose()?;
+        Ok(Self { transient: true, message, error: error.unwrap_or_default() })
+    }
+
     fn of<E: Failure>(error: &E) -> Result<Self, NotRecordable> {
         Ok(Self { transient: error.is_transient(), message: error.to_string(), error: record(error)? })
     }
@@ -377,6 +390,7 @@ mod tests {
                     rejection(RejectionKind::Failed, "card declined: expired", Some(&error)),
                     rejection(RejectionKind::Exhausted, "payment gateway unavailable", Some(&json!("Unavailable"))),
                     rejection(RejectionKind::Limit, "call reserve: nodes would be 10001, the limit is 10000", None),
+                    rejection(RejectionKind::StepTimedOut, "step gateway timed out after 20s", None),
                     rejection(RejectionKind::Input, "missing field `order_id`", None),
                 ],
             ),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU16;
+use std::time::Duration;
 
 use sapwood_core::limits::Limits;
 use sapwood_core::store::{Store, StoreResult};
@@ -54,6 +55,8 @@ pub(crate) struct Services {
     /// Lanes of the store's outbox.
     pub(crate) lanes: u16,
     pub(crate) limits: Limits,
+    /// How long an attempt of a step may take that says nothing else.
+    pub(crate) step_timeout: Option<Duration>,
     /// Whether a body leaves memory whenever it waits: a test mode.
     pub(crate) evicts: bool,
 }
@@ -68,6 +71,7 @@ impl Services {
             traceparent: cause.traceparent.clone(),
             lanes: self.lanes,
             limits: self.limits,
+            step_timeout: self.step_timeout,
             environment: Arc::clone(&self.environment),
             clock: Arc::clone(&self.clock),
             warned: AtomicU16::new(0),

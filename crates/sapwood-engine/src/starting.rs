@@ -10,7 +10,7 @@ use sapwood_core::store::{
 };
 use sapwood_core::tree::Cause;
 use sapwood_core::{CallerId, Path, Position, TreeId};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{RwLock, mpsc, oneshot};
 
 use crate::activation::StartOrder;
 use crate::definition::Definition;
@@ -54,6 +54,8 @@ pub(crate) struct Starts {
     environment: Arc<dyn Environment>,
     /// A draining engine takes in no events.
     life: Arc<Life>,
+    /// Read while a start is under way.
+    open: RwLock<()>,
 }
 
 impl Starts {
@@ -65,7 +67,12 @@ impl Starts {
         life: Arc<Life>,
     ) -> (Self, mpsc::Receiver<Request>) {
         let (requests, received) = mpsc::channel(QUEUE);
-        (Self { requests, registry, store, environment, life }, received)
+        (Self { requests, registry, store, environment, life, open: RwLock::new(()) }, received)
+    }
+
+    /// Waits until no start is under way.
+    pub(crate) async fn all_answered(&self) {
+        drop(self.open.write().await);
     }
 
     /// Starts a root under a key, or finds the tree that has the key.
@@ -81,8 +88,14 @@ impl Starts {
         let id = new.id;
         let start = Start { tree: new, key: StartKey { scope, key, digest: canonical::digest(&input) } };
         let (reply, answer) = oneshot::channel();
-        self.requests.send(Request::Start { start, reply }).await.map_err(|_| StartError::Draining)?;
-        match answer.await.map_err(|_| StartError::Draining)?.map_err(StartError::Store)? {
+        let stopped = || StartError::of_life(&self.life);
+        // Until the answer is there, a drain waits: what is inserted by then is driven, or nobody's.
+        let _open = self.open.read().await;
+        if self.life.is_draining() {
+            return Err(stopped());
+        }
+        self.requests.send(Request::Start { start, reply }).await.map_err(|_| stopped())?;
+        match answer.await.map_err(|_| stopped())?.map_err(StartError::Store)? {
             Started::Created => Ok(StartReply { tree: id, created: true }),
             Started::Existing { tree, function, same_digest } => {
                 self.check_same(tree, &function, same_digest, definition, &input).await?;
@@ -140,7 +153,7 @@ impl Starts {
         match started {
             Ok(reply) => Some(StartOutcome::Tree(reply.tree)),
             Err(StartError::Store(error)) if error.is_passing() => not_started(facts.tree, &error).await,
-            Err(error @ StartError::Draining) => not_started(facts.tree, &error).await,
+            Err(error @ (StartError::Draining | StartError::Stopped(_))) => not_started(facts.tree, &error).await,
             Err(error) => Some(StartOutcome::Refused { message: error.to_string() }),
         }
     }
@@ -148,6 +161,7 @@ impl Starts {
     /// Takes in a batch of events.
     pub(crate) async fn intake(&self, batch: Intake) -> StoreResult<Vec<Started>> {
         let stopped = || StoreError::new(StoreErrorKind::Fenced, "this worker has stopped");
+        let _open = self.open.read().await;
         if self.life.is_draining() {
             return Err(stopped());
         }

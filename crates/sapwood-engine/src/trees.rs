@@ -24,7 +24,7 @@ use crate::outage::User;
 use crate::services::Services;
 use crate::starting::{StartReply, new_tree};
 use crate::tasks::Tasks;
-use crate::tree::{Driver, Ended, LiveTree, Mailbox, Signal, Tree};
+use crate::tree::{Created, Driver, Ended, LiveTree, Mailbox, Signal, Tree};
 use crate::waiters::Waiters;
 
 /// Trees per read in the search for strays: a page of this size takes little memory.
@@ -106,8 +106,9 @@ impl Trees {
             place.drive(LiveTree::new(tree), Some(created), false);
         }
         match is_created.await {
-            Ok(()) => Ok(StartReply { tree: id, created: true }),
-            Err(_) => Err(StartError::Draining),
+            Ok(Ok(())) => Ok(StartReply { tree: id, created: true }),
+            Ok(Err(message)) => Err(StartError::Refused { message }),
+            Err(_) => Err(StartError::of_life(&self.services.life)),
         }
     }
 
@@ -269,6 +270,11 @@ impl Trees {
         self.driven.lock().len()
     }
 
+    /// One of the trees driven here.
+    pub(crate) fn any(&self) -> Option<TreeId> {
+        self.driven.lock().keys().next().copied()
+    }
+
     /// Waits until no tree is driven here.
     pub(crate) async fn all_left(&self) {
         loop {
@@ -310,7 +316,7 @@ struct Place {
 }
 
 impl Place {
-    fn drive(self, live: LiveTree, created: Option<oneshot::Sender<()>>, is_due: bool) {
+    fn drive(self, live: LiveTree, created: Option<Created>, is_due: bool) {
         let trees = Arc::clone(&self.trees);
         if let Some(driven) = trees.driven.lock().get_mut(&self.id) {
             driven.mailbox = Arc::clone(&live.mailbox);

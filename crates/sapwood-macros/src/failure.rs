@@ -16,19 +16,27 @@ pub(crate) fn failure(input: &DeriveInput, home: Home) -> syn::Result<TokenStrea
         return Err(syn::Error::new_spanned(parameter, "a failure is recorded as one type: it takes no generics"));
     }
     let (ident, core) = (&input.ident, home.core());
-    let (is_transient, conversions) = match &input.data {
+    let (is_transient, conversions, call) = match &input.data {
         Data::Enum(data) => of_enum(input, data, &core)?,
-        Data::Struct(data) => (of_struct(input, &data.fields, &core)?, TokenStream::new()),
+        Data::Struct(data) => (of_struct(input, &data.fields, &core)?, TokenStream::new(), None),
         Data::Union(data) => {
             return Err(syn::Error::new_spanned(data.union_token, "a failure is an enum or a struct"));
         }
     };
+    let of_call = call.map(|variant| {
+        quote! {
+            fn of_call(failure: #core::failure::CallFailure) -> ::core::option::Option<Self> {
+                ::core::option::Option::Some(Self::#variant(failure))
+            }
+        }
+    });
     Ok(quote! {
         #[automatically_derived]
         impl #core::failure::Failure for #ident {
             fn is_transient(&self) -> bool {
                 #is_transient
             }
+            #of_call
         }
         #conversions
         #core::__private::inventory::submit! { #core::failure::FailureType::of::<#ident>() }
@@ -36,7 +44,10 @@ pub(crate) fn failure(input: &DeriveInput, home: Home) -> syn::Result<TokenStrea
     })
 }
 
-fn of_enum(input: &DeriveInput, data: &DataEnum, core: &TokenStream) -> syn::Result<(TokenStream, TokenStream)> {
+/// The class of an enum's value, the conversions into it, and the variant that takes what a call can end with.
+type OfEnum<'a> = (TokenStream, TokenStream, Option<&'a Ident>);
+
+fn of_enum<'a>(input: &DeriveInput, data: &'a DataEnum, core: &TokenStream) -> syn::Result<OfEnum<'a>> {
     if let Some(retry) = retry_attribute(&input.attrs)? {
         return Err(syn::Error::new_spanned(retry, "`#[retry]` marks the variants that are worth another attempt"));
     }
@@ -63,9 +74,9 @@ fn of_enum(input: &DeriveInput, data: &DataEnum, core: &TokenStream) -> syn::Res
     }
     let conversions = call.map(|variant| call_conversions(&input.ident, variant, core)).unwrap_or_default();
     if arms.is_empty() {
-        return Ok((quote!(match *self {}), conversions));
+        return Ok((quote!(match *self {}), conversions, call));
     }
-    Ok((quote!(match self { #(#arms,)* }), conversions))
+    Ok((quote!(match self { #(#arms,)* }), conversions, call))
 }
 
 fn of_struct(input: &DeriveInput, fields: &Fields, core: &TokenStream) -> syn::Result<TokenStream> {

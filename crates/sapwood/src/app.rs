@@ -4,28 +4,31 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sapwood_api::{ContextApi, HealthPart, HealthState};
 use sapwood_core::broker::Broker;
 use sapwood_core::store::Store;
-use sapwood_core::{BoundedContext, Dependencies};
-use sapwood_engine::{Engine, EngineError, EngineOptions, Registry, RegistryError};
-use sapwood_events::{Choreography, LaunchError, LogBroker};
+use sapwood_core::Dependencies;
+use sapwood_engine::{Engine, EngineOptions, Registry};
+use sapwood_events::{Choreography, LogBroker};
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::config::{BrokerUrl, Config};
 use crate::error::{Result, StartupError};
+use crate::hosted::{Host, Hosted, Launch, RunningContext, Worker, registry_error};
 use crate::stores;
 
 /// How long a broker may take to answer at the start. A wrong address should be reported soon, but a client's first
 /// connection takes a moment.
 const BROKER_ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 
+/// How long the connections to the stores may take to close.
+const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+
 /// One process: the contexts that it runs, usually one in production and several in development.
 #[derive(Default)]
 pub struct App {
-    contexts: Vec<Box<dyn Hosted>>,
+    contexts: Vec<Arc<dyn Hosted>>,
 }
 
 impl App {
@@ -38,7 +41,7 @@ impl App {
     /// Adds the context that the dependencies belong to.
     #[must_use]
     pub fn context<D: Dependencies>(mut self, dependencies: D) -> Self {
-        self.contexts.push(Box::new(Host { dependencies: Arc::new(dependencies) }));
+        self.contexts.push(Arc::new(Host { dependencies: Arc::new(dependencies) }));
         self
     }
 
@@ -63,19 +66,20 @@ impl App {
             stores.push((context.name().to_owned(), store));
         }
         let broker = broker(&config.broker, &stores).await?;
+        let (lose, lost) = watch::channel(None);
         let mut contexts = Vec::new();
         for (context, (_, store)) in self.contexts.iter().zip(stores) {
             let options = EngineOptions {
                 name: worker_name(),
                 concurrency: config.concurrency,
                 committers: config.committers,
+                step_timeout: config.step_timeout,
                 ..EngineOptions::default()
             };
-            let engine = context.launch(Arc::clone(&store), options).await.map_err(engine_error)?;
-            let choreography = Choreography::launch(&engine, Arc::clone(&broker)).await.map_err(launch_error)?;
-            contexts.push(RunningContext { engine, choreography: Arc::new(choreography), store });
+            let launch = Launch { host: Arc::clone(context), store, broker: Arc::clone(&broker), options };
+            contexts.push(launch.run(lose.clone()).await?);
         }
-        Running::begin(contexts, listener)
+        Running::begin(contexts, listener, lost, config.shutdown_timeout)
     }
 
     /// Migrates the stores of all contexts.
@@ -111,34 +115,6 @@ impl App {
     }
 }
 
-/// A context of a process, whatever the type of its dependencies.
-#[async_trait::async_trait]
-trait Hosted: Send + Sync {
-    fn name(&self) -> &'static str;
-    fn registry(&self) -> std::result::Result<Registry, RegistryError>;
-    async fn launch(&self, store: Arc<dyn Store>, options: EngineOptions) -> std::result::Result<Engine, EngineError>;
-}
-
-/// A context with its dependencies, before it is launched.
-struct Host<D> {
-    dependencies: Arc<D>,
-}
-
-#[async_trait::async_trait]
-impl<D: Dependencies> Hosted for Host<D> {
-    fn name(&self) -> &'static str {
-        D::Context::NAME
-    }
-
-    fn registry(&self) -> std::result::Result<Registry, RegistryError> {
-        Registry::of::<D>()
-    }
-
-    async fn launch(&self, store: Arc<dyn Store>, options: EngineOptions) -> std::result::Result<Engine, EngineError> {
-        Engine::launch(Arc::clone(&self.dependencies), store, options).await
-    }
-}
-
 /// A process that has started.
 pub struct Running {
     contexts: Vec<RunningContext>,
@@ -148,17 +124,19 @@ pub struct Running {
     hang_up: oneshot::Sender<()>,
     /// Awaited by the drain.
     server: JoinHandle<std::io::Result<()>>,
-}
-
-/// A context of a process that has started.
-struct RunningContext {
-    engine: Engine,
-    choreography: Arc<Choreography>,
-    store: Arc<dyn Store>,
+    /// Why a context cannot go on.
+    lost: watch::Receiver<Option<String>>,
+    /// How long a drain takes at most.
+    shutdown_timeout: Duration,
 }
 
 impl Running {
-    fn begin(contexts: Vec<RunningContext>, listener: TcpListener) -> Result<Self> {
+    fn begin(
+        contexts: Vec<RunningContext>,
+        listener: TcpListener,
+        lost: watch::Receiver<Option<String>>,
+        shutdown_timeout: Duration,
+    ) -> Result<Self> {
         let address = listener.local_addr().map_err(|error| {
             StartupError::new("invalid_setting", "SAPWOOD_LISTEN is not an address").caused_by(error)
         })?;
@@ -168,7 +146,7 @@ impl Running {
             // The server ends when it is told to, or when the sender is dropped.
             axum::serve(listener, router).with_graceful_shutdown(async { drop(hung_up.await) }).await
         });
-        Ok(Self { contexts, address, hang_up, server })
+        Ok(Self { contexts, address, hang_up, server, lost, shutdown_timeout })
     }
 
     /// Where REST listens.
@@ -177,51 +155,53 @@ impl Running {
         self.address
     }
 
-    /// The engine of a context of this process.
+    /// The engine of a context of this process, as it is now: one that was declared dead is replaced.
     #[must_use]
-    pub fn engine(&self, context: &str) -> Option<&Engine> {
-        self.contexts.iter().map(|running| &running.engine).find(|engine| engine.context() == context)
+    pub fn engine(&self, context: &str) -> Option<Engine> {
+        self.worker(context).map(|worker| worker.engine)
     }
 
-    /// The choreography of a context of this process.
+    /// The choreography of a context of this process, as it is now.
     #[must_use]
-    pub fn choreography(&self, context: &str) -> Option<&Choreography> {
-        let running = self.contexts.iter().find(|running| running.engine.context() == context)?;
-        Some(&running.choreography)
+    pub fn choreography(&self, context: &str) -> Option<Arc<Choreography>> {
+        self.worker(context).map(|worker| worker.choreography)
+    }
+
+    fn worker(&self, context: &str) -> Option<Worker> {
+        self.contexts.iter().map(RunningContext::worker).find(|worker| worker.engine.context() == context)
+    }
+
+    /// Waits until a context of this process cannot go on, and says why. The process should drain and end with
+    /// [`EXIT_LOST`](crate::shutdown::EXIT_LOST): something that starts it again helps.
+    pub async fn lost(&self) -> String {
+        let mut lost = self.lost.clone();
+        match lost.wait_for(Option::is_some).await {
+            Ok(why) => why.clone().unwrap_or_default(),
+            // Every watcher has ended without a loss: the process drains.
+            Err(_) => std::future::pending().await,
+        }
     }
 
     /// Shuts down: publishes what is under way, lets steps in flight end, releases every tree, so that the next process
-    /// goes on at once, and answers the requests under way.
+    /// goes on at once, and answers the requests under way. What has not ended within the `shutdown_timeout` of the
+    /// configuration is left to the next process.
     pub async fn drain(self) {
-        let Self { contexts, hang_up, server, .. } = self;
-        for context in &contexts {
-            context.choreography.drain().await;
+        let Self { mut contexts, hang_up, server, shutdown_timeout, .. } = self;
+        let until = tokio::time::Instant::now() + shutdown_timeout;
+        let events = futures::future::join_all(contexts.iter_mut().map(RunningContext::drain_events));
+        if tokio::time::timeout_at(until, events).await.is_err() {
+            tracing::warn!("events were not published in time; the next process goes on with them");
         }
-        for context in &contexts {
-            if let Err(error) = context.engine.drain().await {
-                tracing::warn!(
-                    "the store does not know that this worker has ended; its lease must expire first: {error}"
-                );
-            }
-        }
+        let rest = until.saturating_duration_since(tokio::time::Instant::now());
+        futures::future::join_all(contexts.iter().map(|context| context.drain_trees(rest))).await;
         // An error means that the server has already ended. Long polls may wait for a minute, so the drain does not
         // await them for longer than this.
         let _ = hang_up.send(());
         let _ = tokio::time::timeout(Duration::from_secs(2), server).await;
-        for context in contexts {
-            context.store.close().await;
+        let closing = futures::future::join_all(contexts.iter().map(RunningContext::close));
+        if tokio::time::timeout(CLOSE_WITHIN, closing).await.is_err() {
+            tracing::warn!("the connections to the stores were not closed in time");
         }
-    }
-}
-
-impl RunningContext {
-    fn api(&self) -> ContextApi {
-        let choreography = Arc::clone(&self.choreography);
-        ContextApi::new(self.engine.clone()).health(move || {
-            let trouble = choreography.health().check().err();
-            let state = if trouble.is_some() { HealthState::Degraded } else { HealthState::Up };
-            vec![HealthPart { name: "events".to_owned(), state, detail: trouble }]
-        })
     }
 }
 
@@ -272,21 +252,4 @@ fn kafka(_: &str) -> Result<Arc<dyn Broker>> {
 fn worker_name() -> String {
     let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "worker".to_owned());
     format!("{host}-{}", std::process::id())
-}
-
-fn registry_error(error: RegistryError) -> StartupError {
-    StartupError::new("invalid_functions", error.to_string())
-}
-
-fn engine_error(error: EngineError) -> StartupError {
-    match error {
-        EngineError::Registry(error) => registry_error(error),
-        error => {
-            StartupError::new("store_unavailable", "the store did not take this process as a worker").caused_by(error)
-        }
-    }
-}
-
-fn launch_error(error: LaunchError) -> StartupError {
-    StartupError::new("invalid_functions", "the context's events are not set up").caused_by(error)
 }

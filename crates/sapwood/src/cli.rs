@@ -13,7 +13,8 @@ use crate::{shutdown, telemetry};
 ///
 /// Settings come from `sapwood.toml` and from the environment, which wins: SAPWOOD_STORE (sqlite:DIRECTORY or
 /// postgres://…), SAPWOOD_STORE_<CONTEXT>, SAPWOOD_BROKER (log or kafka://HOST:PORT), SAPWOOD_LISTEN (ADDRESS:PORT),
-/// SAPWOOD_MIGRATE, SAPWOOD_CONCURRENCY, SAPWOOD_COMMITTERS. RUST_LOG selects what is logged.
+/// SAPWOOD_MIGRATE, SAPWOOD_CONCURRENCY, SAPWOOD_COMMITTERS, SAPWOOD_SHUTDOWN_TIMEOUT and SAPWOOD_STEP_TIMEOUT (30s, 2m).
+/// RUST_LOG selects what is logged.
 #[derive(Parser)]
 #[command(about, long_about)]
 struct Arguments {
@@ -42,9 +43,16 @@ pub(crate) async fn run(app: App) -> Result<()> {
             let running = app.launch(&Config::load(arguments.config.as_deref())?).await?;
             let address = running.address();
             println!("listening on http://{address}; REST is described at http://{address}/docs");
-            shutdown::asked().await;
+            let lost = tokio::select! {
+                () = shutdown::asked() => None,
+                why = running.lost() => Some(why),
+            };
             println!("draining; a second signal ends the process at once");
             running.drain().await;
+            if let Some(why) = lost {
+                eprintln!("{why} [worker_lost]");
+                std::process::exit(shutdown::EXIT_LOST);
+            }
         }
         Command::Migrate => app.migrate(&Config::load(arguments.config.as_deref())?).await?,
         Command::Openapi => println!("{}", app.openapi()?),

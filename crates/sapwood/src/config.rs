@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use sapwood_core::nearest::nearest;
+
+use sapwood_engine::DRAIN_WITHIN;
 
 use crate::error::{Result, StartupError};
 
@@ -24,6 +27,12 @@ pub struct Config {
     pub migrate: bool,
     /// Functions that may be active at once, per context. `SAPWOOD_CONCURRENCY`.
     pub concurrency: usize,
+    /// How long a shutdown takes at most; what has not ended by then is left to the next process.
+    /// `SAPWOOD_SHUTDOWN_TIMEOUT`.
+    pub shutdown_timeout: Duration,
+    /// How long an attempt of a step may take, unless the step says otherwise; `None`: as long as it takes.
+    /// `SAPWOOD_STEP_TIMEOUT`.
+    pub step_timeout: Option<Duration>,
     /// Connections that commit turns, per context on PostgreSQL. `SAPWOOD_COMMITTERS`.
     pub committers: u16,
     /// Connections for readers, per context on PostgreSQL. `SAPWOOD_READER_CONNECTIONS`.
@@ -51,7 +60,7 @@ pub enum BrokerUrl {
 }
 
 /// The names of the settings in the file; in the environment they are in upper case, after `SAPWOOD_`.
-const SETTINGS: [&str; 10] = [
+const SETTINGS: [&str; 12] = [
     "store",
     "stores",
     "direct_store",
@@ -59,6 +68,8 @@ const SETTINGS: [&str; 10] = [
     "listen",
     "migrate",
     "concurrency",
+    "shutdown_timeout",
+    "step_timeout",
     "committers",
     "reader_connections",
     "worker_connections",
@@ -74,6 +85,8 @@ impl Default for Config {
             listen: "127.0.0.1:8080".to_owned(),
             migrate: true,
             concurrency: 10_000,
+            shutdown_timeout: DRAIN_WITHIN,
+            step_timeout: None,
             committers: 2,
             reader_connections: 4,
             worker_connections: 4,
@@ -161,6 +174,8 @@ impl Config {
             "listen" => self.listen = checked_address(value)?,
             "migrate" => self.migrate = value.parse().map_err(|_| "must be true or false".to_owned())?,
             "concurrency" => self.concurrency = at_least_one(value)?,
+            "shutdown_timeout" => self.shutdown_timeout = length(value)?,
+            "step_timeout" => self.step_timeout = Some(length(value)?),
             "committers" => self.committers = at_least_one(value)?,
             "reader_connections" => self.reader_connections = at_least_one(value)?,
             "worker_connections" => self.worker_connections = at_least_one(value)?,
@@ -221,6 +236,14 @@ fn checked_address(text: &str) -> std::result::Result<String, String> {
         Some(Ok(_)) => Ok(text.to_owned()),
         _ => Err(format!("`{text}` is not an address and a port, such as 127.0.0.1:8080")),
     }
+}
+
+/// A length of time with its unit, such as `30s` or `2m`.
+fn length(text: &str) -> std::result::Result<Duration, String> {
+    let length = text.parse::<jiff::SignedDuration>().ok().and_then(|length| Duration::try_from(length).ok());
+    length
+        .filter(|length| !length.is_zero())
+        .ok_or_else(|| format!("`{text}` is not a length of time, such as 30s, 2m or 500ms"))
 }
 
 fn at_least_one<N: std::str::FromStr + PartialOrd + From<u8>>(text: &str) -> std::result::Result<N, String> {
@@ -287,6 +310,17 @@ mod tests {
         assert!(config.stores.is_empty());
         let text = read("direct_store = \"sqlite:there\"").expect_err("no pooler").to_string();
         assert!(text.contains("PostgreSQL"), "{text}");
+    }
+
+    #[test]
+    fn a_length_of_time_has_a_unit() {
+        let config = read("shutdown_timeout = \"2m\"\nstep_timeout = \"500ms\"").expect("a file");
+        assert_eq!(config.shutdown_timeout, Duration::from_secs(120));
+        assert_eq!(config.step_timeout, Some(Duration::from_millis(500)));
+        for wrong in ["shutdown_timeout = 30", "step_timeout = \"-1s\"", "step_timeout = \"0s\"", "step_timeout = \"soon\""] {
+            let text = read(wrong).expect_err(wrong).to_string();
+            assert!(text.contains("such as 30s"), "{wrong}: {text}");
+        }
     }
 
     #[test]

@@ -35,6 +35,7 @@ mod app;
 mod cli;
 mod config;
 mod error;
+mod hosted;
 pub mod shutdown;
 mod stores;
 pub mod telemetry;

@@ -40,7 +40,7 @@ async fn main() -> sapwood::Result<()> {
     sapwood::telemetry::init();
     let config = sapwood::Config { listen: "127.0.0.1:0".to_owned(), ..sapwood::Config::load(None)? };
     let running = App::new().context(HelloDependencies).launch(&config).await?;
-    let engine = running.engine("hello").expect("the context was added above").clone();
+    let engine = running.engine("hello").expect("the context was added above");
     tokio::select! {
         said = hello(&engine) => println!("{said}"),
         () = sapwood::shutdown::asked() => println!("draining; start me again"),

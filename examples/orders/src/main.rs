@@ -72,7 +72,7 @@ async fn work(
 ) -> Result<bool, String> {
     let mut summary = Summary::default();
     if let Some(engine) = running.engine("orders") {
-        feed::feed(engine, orders, &mut summary).await?;
+        feed::feed(&engine, orders, &mut summary).await?;
     }
     let settled = summary::await_consumers(running, &mut summary).await?;
     summary.print(running, config, arguments);

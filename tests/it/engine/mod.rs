@@ -5,6 +5,7 @@ mod boundaries;
 mod claims;
 mod completions;
 mod concurrency;
+mod drains;
 mod endings;
 mod foreign;
 mod grants;

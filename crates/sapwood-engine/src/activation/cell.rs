@@ -386,6 +386,17 @@ impl Cell {
         self.stop(state, Stop::Parked(parked))
     }
 
+    /// Stops the body because a step of it timed out and its error type cannot say so.
+    pub(crate) fn step_timed_out(&self, message: String) -> ! {
+        self.stop(self.state.lock(), Stop::StepTimedOut(message))
+    }
+
+    /// The name of a step, and how many attempts it has made before this one.
+    pub(crate) fn step(&self, position: Position) -> (String, u32) {
+        let state = self.state.lock();
+        (state.script.name(position).to_owned(), state.attempts.get(&position).copied().unwrap_or(0))
+    }
+
     /// Stops the body because this build cannot read the stored form of a value.
     pub(crate) fn unreadable(
         &self,

@@ -58,6 +58,7 @@ impl Activation {
         let polled = match (after.how, polled) {
             (How::Stopped(Stop::Parked(parked)), _) => Polled::Finished(Finish::Parked(parked)),
             (How::Stopped(Stop::Limit(limit)), _) => Polled::Finished(Finish::Limited(limit)),
+            (How::Stopped(Stop::StepTimedOut(message)), _) => Polled::Finished(Finish::StepTimedOut(message)),
             (How::Waits(stand, work), _) => Polled::Pending(stand, work),
             (How::Ended { retry, .. }, Err(payload)) if payload.is::<StopMarker>() => {
                 let message = "it polled a handle of another function's body: handles stay in the body that made them";

@@ -66,6 +66,8 @@ pub(crate) enum Stop {
     Parked(Parked),
     /// It met a limit.
     Limit(LimitError),
+    /// A step of it timed out, and its error type cannot say so.
+    StepTimedOut(String),
 }
 
 /// What one poll did.
@@ -95,6 +97,8 @@ pub(crate) enum Finish {
     Parked(Parked),
     /// It met a limit.
     Limited(LimitError),
+    /// A step of it timed out at its last attempt, and its error type cannot say so.
+    StepTimedOut(String),
 }
 
 /// What decides about a retry of a function, besides its policy (F5).

@@ -4,16 +4,20 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use sapwood_core::json::NotRecordable;
+use sapwood_core::failure::CallFailureKind;
 use sapwood_core::retry::RetryPolicy;
-use sapwood_core::{Dependencies, Failure, Position};
+use sapwood_core::{CallFailure, Dependencies, Failure, Position};
+
+use tokio::time::Sleep;
 
 use super::Cx;
 use crate::activation::{Cell, StepPoll, StepWaker};
 use crate::function::Recordable;
-use crate::payload::{BodyResult, Rejection, body_result, decode};
+use crate::payload::{BodyError, BodyResult, Rejection, RejectionKind, body_result, decode};
 use crate::replay::{Asked, Completion, OpKind};
 
 impl<D: Dependencies> Cx<D> {
@@ -42,8 +46,16 @@ impl<D: Dependencies> Cx<D> {
         let (position, _) = self.cell.ask(&asked);
         let cell = Arc::clone(&self.cell);
         let run = Box::new(move || Box::pin(run()) as Attempt<'a, T, E>);
-        StepHandle { cell, position, location, policy: RetryPolicy::STEP, run, attempt: None, waker: None }
+        let timeout = cell.facts().step_timeout;
+        StepHandle { cell, position, location, policy: RetryPolicy::STEP, timeout, run, attempt: None, waker: None }
     }
+}
+
+/// An attempt under way.
+struct Running<'a, T, E> {
+    attempt: Attempt<'a, T, E>,
+    /// Ends it.
+    timer: Option<(Duration, Pin<Box<Sleep>>)>,
 }
 
 /// An attempt of a step.
@@ -59,9 +71,11 @@ pub struct StepHandle<'a, T, E> {
     position: Position,
     location: &'static Location<'static>,
     policy: RetryPolicy,
+    /// How long an attempt may take.
+    timeout: Option<Duration>,
     run: Box<dyn FnMut() -> Attempt<'a, T, E> + Send + 'a>,
     /// The attempt under way; `None` between two attempts.
-    attempt: Option<Attempt<'a, T, E>>,
+    attempt: Option<Running<'a, T, E>>,
     /// What the attempt was last polled with.
     waker: Option<StepWaker>,
 }
@@ -70,6 +84,16 @@ impl<T, E> StepHandle<'_, T, E> {
     /// Gives the step a retry policy of its own instead of [`RetryPolicy::STEP`].
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
         self.policy = policy;
+        self
+    }
+
+    /// Gives each attempt this time. One that takes longer is dropped, and counts like a transient error; so what it began
+    /// in the outside world may still come about.
+    ///
+    /// If the last attempt times out, the handle gives the error's variant that is marked `#[failure(call)]`, with
+    /// [`CallFailureKind::TimedOut`]. If the type has none, the function ends, and its caller is told.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
         self
     }
 }
@@ -96,10 +120,21 @@ impl<T: Recordable, E: Failure> StepHandle<'_, T, E> {
     fn run_on(&mut self, task: &mut Context<'_>) -> Option<Result<BodyResult, NotRecordable>> {
         let this = &mut *self;
         let waker = StepWaker::of(task.waker(), &mut this.waker);
-        let attempt = this.attempt.get_or_insert_with(&mut this.run);
-        let Poll::Ready(result) = attempt.as_mut().poll(&mut Context::from_waker(&waker)) else { return None };
+        let task = &mut Context::from_waker(&waker);
+        let (run, timeout) = (&mut this.run, this.timeout);
+        let running = this.attempt.get_or_insert_with(|| Running {
+            attempt: run(),
+            timer: timeout.map(|timeout| (timeout, Box::pin(tokio::time::sleep(timeout)))),
+        });
+        let ended = match running.attempt.as_mut().poll(task) {
+            Poll::Ready(result) => body_result(result),
+            Poll::Pending => match &mut running.timer {
+                Some((timeout, timer)) if timer.as_mut().poll(task).is_ready() => timed_out::<E>(&this.cell, this.position, *timeout),
+                _ => return None,
+            },
+        };
         this.attempt = None;
-        Some(body_result(result))
+        Some(ended)
     }
 
     fn read(&self, completion: Completion) -> Result<T, E> {
@@ -120,6 +155,9 @@ impl<T: Recordable, E: Failure> StepHandle<'_, T, E> {
             Ok(rejection) => rejection,
             Err(error) => self.unreadable::<E>(&error),
         };
+        if rejection.kind == RejectionKind::StepTimedOut {
+            self.cell.step_timed_out(rejection.message);
+        }
         let error = rejection.error.as_ref().map_or("null", |error| error.get());
         match serde_json::from_str(error) {
             Ok(error) => error,
@@ -130,6 +168,22 @@ impl<T: Recordable, E: Failure> StepHandle<'_, T, E> {
     fn unreadable<V>(&self, error: &dyn std::fmt::Display) -> ! {
         self.cell.unreadable(self.position, self.location, std::any::type_name::<V>(), error)
     }
+}
+
+/// What an attempt ends with that took too long.
+fn timed_out<E: Failure>(
+    cell: &Cell,
+    position: Position,
+    timeout: Duration,
+) -> Result<BodyResult, NotRecordable> {
+    let (name, attempts) = cell.step(position);
+    let failure = CallFailure {
+        function: format!("step {name}"),
+        path: cell.path().child(position).to_string(),
+        attempts: attempts + 1,
+        kind: CallFailureKind::TimedOut,
+    };
+    BodyError::timed_out::<E>(format!("step {name} timed out after {timeout:?}"), failure).map(Err)
 }
 
 impl<T, E> Drop for StepHandle<'_, T, E> {

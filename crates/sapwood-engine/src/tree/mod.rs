@@ -29,7 +29,7 @@ mod settle;
 mod tests;
 mod timers;
 
-pub(crate) use driver::{Driver, Ended};
+pub(crate) use driver::{Created, Driver, Ended};
 pub(crate) use live::LiveTree;
 pub(crate) use mailbox::{Mailbox, Signal};
 pub(crate) use model::Tree;

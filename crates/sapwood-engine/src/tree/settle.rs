@@ -53,6 +53,10 @@ impl Tree {
                 Vec::new()
             }
             Finish::Limited(limit) => self.limited(id, &limit),
+            Finish::StepTimedOut(message) => {
+                let rejection = Rejection::of(RejectionKind::StepTimedOut, message);
+                self.decided(id, PromiseState::ReturnedErr, rejection.to_bytes())
+            }
         }
     }
 
@@ -67,7 +71,7 @@ impl Tree {
                 (error.message.clone(), basis)
             }
             Finish::Panicked(message, basis) => (format!("panicked: {message}"), basis),
-            Finish::Returned(..) | Finish::Parked(_) | Finish::Limited(_) => return None,
+            Finish::Returned(..) | Finish::Parked(_) | Finish::Limited(_) | Finish::StepTimedOut(_) => return None,
         };
         let (policy, attempt) = self.policy(id)?;
         let wait = policy.backoff(attempt, basis.fraction)?;

@@ -115,6 +115,7 @@ impl Play {
             traceparent: None,
             lanes: 16,
             limits,
+            step_timeout: None,
             environment: Arc::new(Unasked),
             clock: Arc::new(StoreClock::new(Arc::new(Unasked), told)),
             warned: AtomicU16::new(0),

@@ -73,6 +73,9 @@ const POLLS_IN_A_ROW: u32 = 64;
 /// The pause before a tree checks its worker's lease again: short compared with a lease, long compared with the check.
 const LEASE_PAUSE: Duration = Duration::from_millis(100);
 
+/// The way to the caller of a start: told when the tree is durable, or that the store refuses it for good.
+pub(crate) type Created = oneshot::Sender<Result<(), String>>;
+
 /// How a driver ended.
 pub(crate) enum Ended {
     /// No worker owns the tree now; it may be kept as a cache of its bodies.
@@ -123,7 +126,7 @@ pub(crate) struct Driver {
     /// Wakes the loop when the next timer is due.
     alarm: Option<Pin<Box<Sleep>>>,
     /// The caller of a start, told when the tree's first turn is durable.
-    created: Option<oneshot::Sender<()>>,
+    created: Option<Created>,
     /// The engine drains: no step begins, and the tree is released once nothing is in flight.
     is_draining: bool,
     /// The lease was not good when a step wanted to start; it is checked again after a pause.
@@ -145,7 +148,7 @@ enum Worked {
 
 impl Driver {
     /// The driver of a tree that this worker owns; `created` is told when the tree's first turn is durable.
-    pub(crate) fn new(live: LiveTree, services: Arc<Services>, created: Option<oneshot::Sender<()>>) -> Self {
+    pub(crate) fn new(live: LiveTree, services: Arc<Services>, created: Option<Created>) -> Self {
         let LiveTree { mut tree, bodies, mailbox } = live;
         let ready = tree.requeue().into();
         Self {
@@ -263,6 +266,9 @@ impl Driver {
             }
             Err(error) => {
                 tracing::error!(%tree, error, "the store refuses the commit for good; the tree is parked");
+                if let Some(created) = self.created.take() {
+                    let _ = created.send(Err(error.clone()));
+                }
                 return Some(Ended::Failed(error));
             }
         }
@@ -270,7 +276,7 @@ impl Driver {
         self.tree.committed();
         if let Some(created) = self.created.take() {
             // The caller may have stopped waiting.
-            let _ = created.send(());
+            let _ = created.send(Ok(()));
         }
         if sent.has_events {
             self.services.outbox.emitted();

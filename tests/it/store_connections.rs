@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use sapwood_core::WorkerId;
 use sapwood_core::broker::TopicPartition;
 use sapwood_core::store::{
@@ -99,6 +100,8 @@ async fn a_silent_network_ends_every_call_and_none_of_its_connections_is_used_ag
         result.unwrap_or_else(|error| panic!("{call}: {error}"));
     }
 
+    let mut hints = store.hints();
+    within("hints that arrive", hints.next()).await.expect("the store is open");
     proxy.fall_silent();
     let turn = full(trees[0], 1);
     let all = within("an end of every call", async {
@@ -127,8 +130,10 @@ async fn a_silent_network_ends_every_call_and_none_of_its_connections_is_used_ag
         within("an end of the recovery", worker.committer.recover(std::slice::from_ref(&turn))).await,
     );
 
+    let mut hints = store.hints();
     proxy.heal();
     let before = proxy.opened();
+    within("hints that arrive again", hints.next()).await.expect("the store is open");
     for (call, result) in within("an answer", calls(&store, worker.id)).await {
         result.unwrap_or_else(|error| panic!("{call} after the silence: {error}"));
     }

@@ -139,7 +139,8 @@ fn parse_url(url: &str) -> StoreResult<PgConnectOptions> {
     // The cause is left out: it may quote a part of the URL, and so a password.
     let parsed = PgConnectOptions::from_str(url)
         .map_err(|_| permanent("not a PostgreSQL URL: expected postgres://user:password@host:port/database"))?;
-    Ok(parsed.disable_statement_logging())
+    // Poolers refuse settings at the start that they do not know, and no float goes over the wire as text.
+    Ok(parsed.extra_float_digits(None).disable_statement_logging())
 }
 
 async fn configure(connection: &mut PgConnection) -> sqlx::Result<()> {

@@ -112,3 +112,28 @@ pub enum Hint {
     /// A tree has settled.
     Settled,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_setting_that_a_crash_may_make_one_pay_for_is_said() {
+        let info = |durability: &[(&str, &str)]| StoreInfo {
+            kind: "postgres",
+            location: String::new(),
+            lanes: 16,
+            committers: 1,
+            durability: durability.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        };
+        let sound =
+            [("fsync", "on"), ("full_page_writes", "on"), ("synchronous_commit", "local"), ("synchronous", "full")];
+        assert!(info(&sound).durability_warnings().is_empty());
+        for (name, value) in
+            [("fsync", "off"), ("full_page_writes", "off"), ("synchronous_commit", "off"), ("synchronous", "normal")]
+        {
+            let warnings = info(&[sound[0], (name, value)]).durability_warnings();
+            assert!(matches!(&warnings[..], [one] if one.starts_with(&format!("{name} is {value}: "))), "{warnings:?}");
+        }
+    }
+}

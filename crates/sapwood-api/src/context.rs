@@ -54,7 +54,9 @@ impl ContextApi {
         };
         let lease = (!health.lease_is_good).then(|| "the worker's lease is not renewed; it starts nothing".to_owned());
         let work = match (health.is_stopped, health.is_draining) {
-            (true, _) => Some(health.stopped.map_or_else(|| "stopped".to_owned(), |why| format!("stopped: {why}"))),
+            (true, _) => {
+                Some(health.stopped.as_ref().map_or_else(|| "stopped".to_owned(), |why| format!("stopped: {why}")))
+            }
             (false, true) => Some("draining: trees are no longer started or claimed".to_owned()),
             (false, false) => None,
         };

@@ -54,7 +54,9 @@ pub enum Code {
     StoreUnavailable,
     /// The process is about to end and starts no more trees.
     Draining,
+    /// The worker of the context has stopped by itself.
     WorkerStopped,
+    /// The store refuses what a start would record.
     StartRefused,
     /// A part of the process is not ready to serve.
     NotReady,
@@ -70,7 +72,7 @@ struct Meaning {
 
 impl Code {
     /// All codes, by status.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::MalformedJson,
         Self::MalformedRequest,
         Self::InvalidQuery,

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sapwood_core::limits::Limits;
-use sapwood_core::store::{Hint, Intake, Joined, KeyScope, Started, Store, StoreError, StoreErrorKind, StoreResult, TreeFilter, TreeOutcome};
+use sapwood_core::store::{
+    Hint, Intake, Joined, KeyScope, Started, Store, StoreError, StoreErrorKind, StoreResult, TreeFilter, TreeOutcome,
+};
 use sapwood_core::tree::{Cause, TreeRow};
 use sapwood_core::{BoundedContext, CallerId, Dependencies, TreeId, WorkerId};
 use tokio::sync::{Notify, Semaphore};

@@ -152,7 +152,7 @@ impl Trees {
     }
 
     /// Takes the place of a tree among those driven here, before it is loaded: from then on nobody else drives it here.
-    /// `None` if somebody has it.
+    /// `None` if another driver has it.
     fn reserve(self: &Arc<Self>, id: TreeId) -> Option<Place> {
         match self.driven.lock().entry(id) {
             Entry::Occupied(_) => None,

@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sapwood_core::Dependencies;
 use sapwood_core::broker::Broker;
 use sapwood_core::store::Store;
-use sapwood_core::Dependencies;
 use sapwood_engine::{Engine, EngineOptions, Registry};
 use sapwood_events::{Choreography, LogBroker};
 use tokio::net::TcpListener;

@@ -317,7 +317,9 @@ mod tests {
         let config = read("shutdown_timeout = \"2m\"\nstep_timeout = \"500ms\"").expect("a file");
         assert_eq!(config.shutdown_timeout, Duration::from_secs(120));
         assert_eq!(config.step_timeout, Some(Duration::from_millis(500)));
-        for wrong in ["shutdown_timeout = 30", "step_timeout = \"-1s\"", "step_timeout = \"0s\"", "step_timeout = \"soon\""] {
+        for wrong in
+            ["shutdown_timeout = 30", "step_timeout = \"-1s\"", "step_timeout = \"0s\"", "step_timeout = \"soon\""]
+        {
             let text = read(wrong).expect_err(wrong).to_string();
             assert!(text.contains("such as 30s"), "{wrong}: {text}");
         }

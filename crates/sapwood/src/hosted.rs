@@ -198,9 +198,7 @@ impl LaunchTrouble {
     /// Whether trying again may help.
     fn passes(&self) -> bool {
         match self {
-            Self::Engine(EngineError::Store(error)) => {
-                error.is_passing() || error.kind() == StoreErrorKind::Fenced
-            }
+            Self::Engine(EngineError::Store(error)) => error.is_passing() || error.kind() == StoreErrorKind::Fenced,
             Self::Engine(_) => false,
             Self::Events(_) => true,
         }

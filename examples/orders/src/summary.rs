@@ -115,18 +115,18 @@ pub(crate) async fn look(running: &Running, summary: &mut Summary) -> Result<See
     let mut seen = Seen::default();
     for (context, consumer, starts) in CONSUMERS {
         let Some(engine) = running.engine(context) else { continue };
-        let handled = Counts::of(engine, consumer).await?;
+        let handled = Counts::of(&engine, consumer).await?;
         seen.failed += handled.failed;
         seen.waits |= handled.open > 0 || (feeds && handled.resolved + handled.failed < summary.completed);
         if let Some(starts) = starts {
-            let started = Counts::of(engine, starts).await?;
+            let started = Counts::of(&engine, starts).await?;
             seen.failed += started.failed;
             seen.waits |= started.open > 0 || started.resolved + started.failed < handled.resolved;
         }
         summary.handled.insert(consumer, handled.resolved);
     }
     if let Some((engine, choreography)) = running.engine("orders").zip(running.choreography("orders")) {
-        summary.published = published(engine, &choreography.health().relay.lanes).await?;
+        summary.published = published(&engine, &choreography.health().relay.lanes).await?;
         seen.waits |= summary.published < summary.completed;
     }
     Ok(seen)

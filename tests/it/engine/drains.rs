@@ -78,7 +78,8 @@ async fn a_clean_drain_logs_no_error_and_leaves_nothing_owned(world: &World) {
     }
     let owned = second.store().tree_owned(worker, None, 1_000).await.expect("the store");
     assert_eq!(owned, [], "owned by the one that left");
-    let errors: Vec<_> = logs::of("declared dead").into_iter().filter(|line| line.contains(&worker.to_string())).collect();
+    let errors: Vec<_> =
+        logs::of("declared dead").into_iter().filter(|line| line.contains(&worker.to_string())).collect();
     assert_eq!(errors, [] as [String; 0]);
 }
 

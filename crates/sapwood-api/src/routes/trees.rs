@@ -87,7 +87,7 @@ pub(super) async fn list(Within(context): Within, Params(query): Params<ListQuer
 
     let filter = TreeFilter { function: function.map(str::to_owned), state, before, limit: limit + 1 };
     let mut rows = match &id {
-        Some(id) => request::answered(of_id(context.engine(), id, &filter)).await??,
+        Some(id) => request::answered(of_id(&context.engine(), id, &filter)).await??,
         None => request::answered(context.engine().list(&filter)).await??,
     };
     // One row more than requested was read, to know whether there is a next page.
@@ -185,7 +185,7 @@ pub(super) async fn result(
     let outcome = tokio::select! {
         outcome = engine.outcome(id, wait) => outcome.map_err(|error| Problem::of_read(context.name(), id, error))?,
         // A waiting client must not delay the end of the process; it can ask the next one.
-        () = draining(engine), if !wait.is_zero() => None,
+        () = draining(&engine), if !wait.is_zero() => None,
     };
     match outcome {
         Some(outcome) => Ok(Json(Outcome::of(id, outcome)).into_response()),

@@ -7,8 +7,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use sapwood_core::json::NotRecordable;
 use sapwood_core::failure::CallFailureKind;
+use sapwood_core::json::NotRecordable;
 use sapwood_core::retry::RetryPolicy;
 use sapwood_core::{CallFailure, Dependencies, Failure, Position};
 
@@ -128,10 +128,13 @@ impl<T: Recordable, E: Failure> StepHandle<'_, T, E> {
         });
         let ended = match running.attempt.as_mut().poll(task) {
             Poll::Ready(result) => body_result(result),
-            Poll::Pending => match &mut running.timer {
-                Some((timeout, timer)) if timer.as_mut().poll(task).is_ready() => timed_out::<E>(&this.cell, this.position, *timeout),
-                _ => return None,
-            },
+            Poll::Pending => {
+                let (timeout, timer) = running.timer.as_mut()?;
+                if timer.as_mut().poll(task).is_pending() {
+                    return None;
+                }
+                timed_out::<E>(&this.cell, this.position, *timeout)
+            }
         };
         this.attempt = None;
         Some(ended)
@@ -171,11 +174,7 @@ impl<T: Recordable, E: Failure> StepHandle<'_, T, E> {
 }
 
 /// What an attempt ends with that took too long.
-fn timed_out<E: Failure>(
-    cell: &Cell,
-    position: Position,
-    timeout: Duration,
-) -> Result<BodyResult, NotRecordable> {
+fn timed_out<E: Failure>(cell: &Cell, position: Position, timeout: Duration) -> Result<BodyResult, NotRecordable> {
     let (name, attempts) = cell.step(position);
     let failure = CallFailure {
         function: format!("step {name}"),

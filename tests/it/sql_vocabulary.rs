@@ -58,6 +58,7 @@ const VERBS: &[&str] = &[
     "revision",
     "row",
     "set",
+    "set_aside",
     "thin",
 ];
 
@@ -108,6 +109,7 @@ const SQLITE_ALONE: &[(&str, &str)] = &[
 
 /// Every column of both stores.
 const COLUMNS: &[&str] = &[
+    "aside",
     "attempt",
     "causation",
     "closing",

@@ -8,8 +8,9 @@ use futures::stream::BoxStream;
 use sapwood_core::broker::TopicPartition;
 use sapwood_core::store::{
     AssignedPartition, Claims, Committer, EventLog, GroupOffsets, Hint, Intake, KeyScope, LaneAdvance, LaneLease,
-    Lease, LogRecord, LoggedRecord, Membership, Outbox, OutboxRow, Reading, Recovered, Start, Started, Starter, Store,
-    StoreError, StoreErrorKind, StoreInfo, StoreResult, TreeFilter, TreeOutcome, Trees, Turn, Verdict,
+    Lease, ListedTree, LogRecord, LoggedRecord, Membership, OrderedRows, Outbox, OutboxRow, Reading, Recovered, Start,
+    Started, Starter, Store, StoreError, StoreErrorKind, StoreInfo, StoreResult, TreeFilter, TreeOutcome, Trees, Turn,
+    Verdict,
 };
 use sapwood_core::tree::{InvocationImage, TreeImage, TreeRecord, TreeRow};
 use sapwood_core::{FunctionVersion, Path, TreeId, WorkerId};
@@ -174,6 +175,11 @@ impl Trees for Front {
         Ok(claims)
     }
 
+    async fn tree_set_aside(&self, worker: WorkerId, tree: TreeId, reason: &str) -> StoreResult<bool> {
+        let _tell = self.changes.tell_at_the_end();
+        self.store.tree_set_aside(worker, tree, reason).await
+    }
+
     async fn tree_load(&self, tree: TreeId) -> StoreResult<Option<TreeImage>> {
         self.store.tree_load(tree).await
     }
@@ -196,7 +202,7 @@ impl Reading for Front {
         self.store.tree_read(tree).await
     }
 
-    async fn tree_list(&self, filter: &TreeFilter) -> StoreResult<Vec<TreeRow>> {
+    async fn tree_list(&self, filter: &TreeFilter) -> StoreResult<Vec<ListedTree>> {
         self.store.tree_list(filter).await
     }
 
@@ -216,7 +222,7 @@ impl Outbox for Front {
         self.store.lane_claim(worker, limit).await
     }
 
-    async fn outbox_read(&self, lane: u16, after: i64, limit: usize) -> StoreResult<Vec<OutboxRow>> {
+    async fn outbox_read(&self, lane: u16, after: i64, limit: usize) -> StoreResult<OrderedRows<OutboxRow>> {
         self.store.outbox_read(lane, after, limit).await
     }
 
@@ -250,7 +256,7 @@ impl EventLog for Front {
         self.store.log_append(records).await
     }
 
-    async fn log_read(&self, topic: &str, offset: i64, limit: usize) -> StoreResult<Vec<LoggedRecord>> {
+    async fn log_read(&self, topic: &str, offset: i64, limit: usize) -> StoreResult<OrderedRows<LoggedRecord>> {
         self.store.log_read(topic, offset, limit).await
     }
 }

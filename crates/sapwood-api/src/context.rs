@@ -50,7 +50,19 @@ impl ContextApi {
             (false, true) => Some("draining: trees are no longer started or claimed".to_owned()),
             (false, false) => None,
         };
-        let own = [part("store", health.store_error), part("lease", lease), part("work", work)];
+        let trees = health.set_aside.first().map(|(tree, reason)| {
+            let more = match health.set_aside.len() - 1 {
+                0 => String::new(),
+                more => format!(" (and {more} more)"),
+            };
+            format!("tree {tree} is set aside{more}: {reason}")
+        });
+        let trees = HealthPart {
+            name: "trees".to_owned(),
+            state: if trees.is_some() { HealthState::Degraded } else { HealthState::Up },
+            detail: trees,
+        };
+        let own = [part("store", health.store_error), part("lease", lease), part("work", work), trees];
         let more = self.health.iter().flat_map(|source| (source.0)());
         own.into_iter().chain(more).collect()
     }

@@ -147,7 +147,7 @@ impl Commit<'_> {
                 Err(error) => error,
             };
             match error.kind() {
-                StoreErrorKind::Permanent => return self.bisect(turns, &error).await,
+                StoreErrorKind::Permanent | StoreErrorKind::Unreadable => return self.bisect(turns, &error).await,
                 StoreErrorKind::Connection => {
                     if !pause.after(&error).await {
                         return refused(turns);

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sapwood_core::limits::Limits;
-use sapwood_core::store::{Hint, Intake, KeyScope, Started, Store, StoreResult, TreeFilter, TreeOutcome};
-use sapwood_core::tree::{Cause, TreeRow};
+use sapwood_core::store::{Hint, Intake, KeyScope, ListedTree, Started, Store, StoreResult, TreeFilter, TreeOutcome};
+use sapwood_core::tree::Cause;
 use sapwood_core::{BoundedContext, CallerId, Dependencies, TreeId, WorkerId};
 use tokio::sync::{Notify, Semaphore};
 
@@ -60,6 +60,9 @@ pub struct Health {
     pub is_stopped: bool,
     /// Trees driven here now.
     pub trees: usize,
+    /// Trees that this worker set aside because it could not drive them, with the reason, the last ones first; until it
+    /// claims them again.
+    pub set_aside: Vec<(TreeId, String)>,
 }
 
 impl Engine {
@@ -318,11 +321,11 @@ impl Engine {
         Ok(self.services.store.tree_read(tree).await?.map(TreeView::of))
     }
 
-    /// Rows of trees, newest first.
+    /// Rows of trees, newest first; one that cannot be read is named.
     ///
     /// # Errors
     /// The store's error.
-    pub async fn list(&self, filter: &TreeFilter) -> StoreResult<Vec<TreeRow>> {
+    pub async fn list(&self, filter: &TreeFilter) -> StoreResult<Vec<ListedTree>> {
         self.services.store.tree_list(filter).await
     }
 
@@ -335,6 +338,7 @@ impl Engine {
             is_draining: self.services.life.is_draining(),
             is_stopped: self.services.life.has_ended(),
             trees: self.trees.count(),
+            set_aside: self.trees.all_set_aside(),
         }
     }
 

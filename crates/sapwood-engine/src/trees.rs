@@ -1,6 +1,6 @@
 //! The trees that this worker drives: it starts, claims, releases and reloads them, and caches those it has released.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use futures::FutureExt;
 use lru::LruCache;
 use parking_lot::Mutex;
 use sapwood_core::TreeId;
-use sapwood_core::store::{Claimed, NewTree, StoreResult, TreeFilter};
-use sapwood_core::tree::{Cause, TreeState};
+use sapwood_core::store::{Claimed, ListedTree, NewTree, StoreResult, TreeFilter};
+use sapwood_core::tree::{Cause, TreeImage, TreeState};
 use tokio::sync::{Notify, oneshot};
 
 use crate::definition::Definition;
@@ -27,6 +27,9 @@ use crate::waiters::Waiters;
 
 /// Rows per read in the search for strays: a page of this size takes little memory, and a worker has few strays.
 const STRAYS_PAGE: usize = 500;
+
+/// The most trees set aside that health names: one is reason enough to look, and the lists have them all.
+const SET_ASIDE: usize = 20;
 
 /// The trees that this worker drives.
 pub(crate) struct Trees {
@@ -46,13 +49,26 @@ pub(crate) struct Trees {
     left: Notify,
     /// Released trees with their bodies; `None` if every body leaves memory when it waits.
     cache: Option<Mutex<LruCache<TreeId, Box<LiveTree>>>>,
+    /// The last trees that were set aside here, and why.
+    set_aside: Mutex<VecDeque<(TreeId, String)>>,
 }
 
 /// A tree that is driven here.
 struct Driven {
     mailbox: Arc<Mailbox>,
+    /// Whether it was loaded to be parked, because the store refused its last commit for good.
+    parks: bool,
     /// A claim of the tree that came before its driver heard of the release: a new driver follows this one.
     claimed_again: Option<Claimed>,
+}
+
+/// How a driver begins.
+#[derive(Default)]
+struct Manner {
+    /// The tree was claimed because it was due.
+    is_due: bool,
+    /// It was loaded to be parked.
+    parks: bool,
 }
 
 impl Trees {
@@ -68,7 +84,17 @@ impl Trees {
             CachePolicy::Trees(trees) => NonZeroUsize::new(trees).map(|trees| Mutex::new(LruCache::new(trees))),
             CachePolicy::Evict => None,
         };
-        Self { services, tasks, waiters, hinter, due, driven: Mutex::default(), left: Notify::new(), cache }
+        Self {
+            services,
+            tasks,
+            waiters,
+            hinter,
+            due,
+            driven: Mutex::default(),
+            left: Notify::new(),
+            cache,
+            set_aside: Mutex::default(),
+        }
     }
 
     /// Starts a tree that no other start contests: its first turn creates it. Returns once that turn is durable.
@@ -83,7 +109,7 @@ impl Trees {
         let facts = self.services.facts(id, &new.cause);
         let (created, is_created) = oneshot::channel();
         let tree = Tree::created(new, facts, &self.services.registry, true);
-        self.drive(LiveTree::new(tree), Some(created), false);
+        self.drive(LiveTree::new(tree), Some(created), Manner::default());
         match is_created.await {
             Ok(()) => Ok(StartReply { tree: id, created: true }),
             Err(_) => Err(StartError::Draining),
@@ -94,36 +120,69 @@ impl Trees {
     pub(crate) fn run_created(self: &Arc<Self>, new: NewTree) {
         let facts = self.services.facts(new.id, &new.cause);
         let tree = Tree::created(new, facts, &self.services.registry, false);
-        self.drive(LiveTree::new(tree), None, false);
+        self.drive(LiveTree::new(tree), None, Manner::default());
     }
 
     /// Drives a tree that was claimed: from the cache, if nothing was committed since its release, else from its rows.
+    /// One that cannot be loaded is set aside: no worker could drive it, and it must not stay with one that does not.
     pub(crate) async fn run_claimed(self: &Arc<Self>, claimed: Claimed) {
         if let Some(driven) = self.driven.lock().get_mut(&claimed.row.id) {
             driven.claimed_again = Some(claimed);
             return;
         }
         let Claimed { row, taken_over } = claimed;
+        // An operator has mended it, or thinks so.
+        self.set_aside.lock().retain(|(tree, _)| *tree != row.id);
         let cached = self.cache.as_ref().and_then(|cache| cache.lock().pop(&row.id));
         match cached {
             Some(mut live) if !taken_over && live.is_as(&row) => {
                 live.tree.refresh(&row);
-                return self.drive(*live, None, true);
+                return self.drive(*live, None, Manner { is_due: true, parks: false });
             }
             stale => drop_guarded(stale),
         }
         match self.services.tree_load(row.id).await {
-            Ok(Some(image)) => {
-                let facts = self.services.facts(row.id, &image.row.cause);
-                let tree = Tree::loaded(image, facts, &self.services.registry);
-                self.drive(LiveTree::new(tree), None, !taken_over);
-            }
+            Ok(Some(image)) => match self.loaded(row.id, image) {
+                Ok(tree) => self.drive(LiveTree::new(tree), None, Manner { is_due: !taken_over, parks: false }),
+                Err(reason) => self.set_aside(row.id, &reason).await,
+            },
             Ok(None) => tracing::error!(tree = %row.id, "a claimed tree has no rows"),
-            Err(error) => tracing::error!(tree = %row.id, "a claimed tree could not be loaded: {error}"),
+            // It was repeated until the store answered: this error does not pass, or the engine has ended.
+            Err(error) if error.is_passing() => tracing::warn!(tree = %row.id, "a claimed tree is not driven: {error}"),
+            Err(error) => self.set_aside(row.id, &error.to_string()).await,
         }
     }
 
-    fn drive(self: &Arc<Self>, live: LiveTree, created: Option<oneshot::Sender<()>>, is_due: bool) {
+    /// A tree from its rows. They may be readable one by one, and yet be no tree.
+    fn loaded(&self, id: TreeId, image: TreeImage) -> Result<Tree, String> {
+        let facts = self.services.facts(id, &image.row.cause);
+        let load = AssertUnwindSafe(|| Tree::loaded(image, facts, &self.services.registry));
+        std::panic::catch_unwind(load).map_err(|_| "its rows do not fit together".to_owned())
+    }
+
+    /// Sets a tree aside that this worker owns and cannot drive. It is parked then, and no claim meets it any longer.
+    pub(crate) async fn set_aside(&self, id: TreeId, reason: &str) {
+        let Services { store, worker, outage, .. } = self.services.as_ref();
+        match outage.outlast(|| store.tree_set_aside(*worker, id, reason)).await {
+            Ok(true) => {
+                tracing::error!(tree = %id, reason, "a tree is set aside: it cannot be driven");
+                let mut set_aside = self.set_aside.lock();
+                set_aside.retain(|(tree, _)| *tree != id);
+                set_aside.push_front((id, reason.to_owned()));
+                set_aside.truncate(SET_ASIDE);
+            }
+            // Another worker has it, or it was set aside by a call whose answer was lost.
+            Ok(false) => {}
+            Err(error) => tracing::error!(tree = %id, reason, "a tree that cannot be driven is not set aside: {error}"),
+        }
+    }
+
+    /// The trees that were set aside here, and why.
+    pub(crate) fn all_set_aside(&self) -> Vec<(TreeId, String)> {
+        self.set_aside.lock().iter().cloned().collect()
+    }
+
+    fn drive(self: &Arc<Self>, live: LiveTree, created: Option<oneshot::Sender<()>>, manner: Manner) {
         let id = live.tree.id();
         {
             let mut driven = self.driven.lock();
@@ -131,10 +190,11 @@ impl Trees {
                 // The start was sent twice; the tree is driven already.
                 return;
             }
-            driven.insert(id, Driven { mailbox: Arc::clone(&live.mailbox), claimed_again: None });
+            let mailbox = Arc::clone(&live.mailbox);
+            driven.insert(id, Driven { mailbox, parks: manner.parks, claimed_again: None });
         }
         let mut driver = Driver::new(live, Arc::clone(&self.services), created);
-        if is_due {
+        if manner.is_due {
             driver = driver.claimed_when_due();
         }
         let trees = Arc::clone(self);
@@ -160,6 +220,11 @@ impl Trees {
                 }
             }
             Ended::Refused => self.reload(id, None),
+            // The store refuses even the turn that parks it.
+            Ended::Failed(error) if driven.as_ref().is_some_and(|driven| driven.parks) => {
+                let trees = Arc::clone(self);
+                self.tasks.spawn_until_end(async move { trees.set_aside(id, &error).await });
+            }
             Ended::Failed(error) => self.reload(id, Some(error)),
             Ended::Stopped => {}
         }
@@ -184,16 +249,21 @@ impl Trees {
         let trees = Arc::clone(self);
         self.tasks.spawn_until_end(async move {
             let services = &trees.services;
-            let Ok(Some(image)) = services.tree_load(id).await else { return };
-            if image.row.owner != Some(services.worker) {
-                return;
-            }
-            let facts = services.facts(id, &image.row.cause);
-            let mut tree = Tree::loaded(image, facts, &services.registry);
+            let image = match services.tree_load(id).await {
+                Ok(Some(image)) if image.row.owner == Some(services.worker) => image,
+                Ok(_) => return,
+                Err(error) if error.is_passing() => return,
+                Err(error) => return trees.set_aside(id, &error.to_string()).await,
+            };
+            let mut tree = match trees.loaded(id, image) {
+                Ok(tree) => tree,
+                Err(reason) => return trees.set_aside(id, &reason).await,
+            };
+            let manner = Manner { is_due: false, parks: error.is_some() };
             if let Some(error) = error {
                 tree.park_all(&error);
             }
-            trees.drive(LiveTree::new(tree), None, false);
+            trees.drive(LiveTree::new(tree), None, manner);
         });
     }
 
@@ -203,14 +273,22 @@ impl Trees {
         let mut filter = TreeFilter { state: Some(TreeState::Running), limit: STRAYS_PAGE, ..TreeFilter::default() };
         loop {
             let rows = self.services.store.tree_list(&filter).await?;
-            for row in &rows {
+            for listed in &rows {
+                let row = match listed {
+                    ListedTree::Row(row) => row,
+                    // Only what this worker owns is set aside.
+                    ListedTree::Unreadable(tree) => {
+                        self.set_aside(tree.id, &tree.reason).await;
+                        continue;
+                    }
+                };
                 let is_stray = row.owner == Some(self.services.worker) && row.revision > 0;
                 if is_stray && !self.drives(&row.id) {
                     self.reload(row.id, None);
                 }
             }
             match rows.last() {
-                Some(last) if rows.len() == STRAYS_PAGE => filter.before = Some(last.id),
+                Some(last) if rows.len() == STRAYS_PAGE => filter.before = Some(last.id()),
                 _ => return Ok(()),
             }
         }

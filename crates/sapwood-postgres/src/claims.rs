@@ -1,7 +1,7 @@
 //! Claiming trees.
 
 use sapwood_core::store::{Claimed, Claims, StoreResult};
-use sapwood_core::{FunctionVersion, WorkerId};
+use sapwood_core::{FunctionVersion, TreeId, WorkerId};
 use sqlx::PgPool;
 
 use crate::error::{failed, fenced};
@@ -30,10 +30,25 @@ pub(crate) async fn claim(
         if !row.plain::<bool>("alive")? {
             return Err(fenced(worker));
         }
-        claims.next_ready_at = row.opt_time("next_ready_at")?;
+        // A time that cannot be read is not due before the next poll, which looks again.
+        claims.next_ready_at = row.opt_time("next_ready_at").ok().flatten();
         if let Some(taken_over) = row.plain("taken_over")? {
-            claims.trees.push(Claimed { row: rows::tree_row(&row)?, taken_over });
+            match rows::tree_row_or_id(&row)? {
+                Ok(row) => claims.trees.push(Claimed { row, taken_over }),
+                Err(unreadable) => claims.unreadable.push(unreadable),
+            }
         }
     }
     Ok(claims)
+}
+
+pub(crate) async fn set_aside(pool: &PgPool, worker: WorkerId, tree: TreeId, reason: &str) -> StoreResult<bool> {
+    let owned: Option<bool> = sqlx::query_scalar(include_str!("../queries/tree_set_aside.sql"))
+        .bind(worker.0)
+        .bind(tree.uuid())
+        .bind(reason)
+        .fetch_optional(pool)
+        .await
+        .map_err(|error| failed("set a tree aside", error))?;
+    Ok(owned.is_some())
 }

@@ -1,11 +1,11 @@
 //! The store's own log, the broker of a context that has no other.
 
 use async_trait::async_trait;
-use sapwood_core::store::{EventLog, LogRecord, LoggedRecord, StoreResult};
+use sapwood_core::store::{EventLog, LogRecord, LoggedRecord, OrderedRows, StoreResult};
 use sqlx::postgres::PgBindIterExt;
 
 use crate::error::failed;
-use crate::fields::{Fields, row_limit};
+use crate::fields::row_limit;
 use crate::rows;
 use crate::store::PostgresStore;
 
@@ -26,7 +26,7 @@ impl EventLog for PostgresStore {
             .map_err(|error| failed("append to the log", error))
     }
 
-    async fn log_read(&self, topic: &str, offset: i64, limit: usize) -> StoreResult<Vec<LoggedRecord>> {
+    async fn log_read(&self, topic: &str, offset: i64, limit: usize) -> StoreResult<OrderedRows<LoggedRecord>> {
         let doing = "read the log";
         let found = sqlx::query(include_str!("../queries/log_read.sql"))
             .bind(topic)
@@ -35,6 +35,6 @@ impl EventLog for PostgresStore {
             .fetch_all(&self.pool)
             .await
             .map_err(|error| failed(doing, error))?;
-        found.iter().map(|row| rows::logged_record(&Fields::of(row, doing))).collect()
+        rows::ordered(&found, doing, "log_offset", rows::logged_record)
     }
 }

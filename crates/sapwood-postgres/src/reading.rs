@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use sapwood_core::TreeId;
-use sapwood_core::store::{KeyScope, Reading, StoreResult, TreeFilter, TreeOutcome};
+use sapwood_core::store::{KeyScope, ListedTree, Reading, StoreResult, TreeFilter, TreeOutcome};
 use sapwood_core::tree::{TreeRecord, TreeRow, TreeState};
 use sqlx::postgres::PgRow;
 use sqlx::{Executor, Postgres};
@@ -35,7 +35,7 @@ impl Reading for PostgresStore {
         record(row, &found, doing).map(Some)
     }
 
-    async fn tree_list(&self, filter: &TreeFilter) -> StoreResult<Vec<TreeRow>> {
+    async fn tree_list(&self, filter: &TreeFilter) -> StoreResult<Vec<ListedTree>> {
         let doing = "list trees";
         let statement = match filter.function {
             None => include_str!("../queries/tree_list.sql"),
@@ -51,7 +51,10 @@ impl Reading for PostgresStore {
             Some(function) => statement.bind(function),
         };
         let found = statement.fetch_all(&self.pool).await.map_err(|error| failed(doing, error))?;
-        found.iter().map(|row| rows::tree_row(&Fields::of(row, doing))).collect()
+        let listed = |row| {
+            Ok(rows::tree_row_or_id(&Fields::of(row, doing))?.map_or_else(ListedTree::Unreadable, ListedTree::Row))
+        };
+        found.iter().map(listed).collect()
     }
 
     async fn start_key_find(&self, scope: &KeyScope, key: &str) -> StoreResult<Option<TreeId>> {

@@ -24,6 +24,10 @@ impl Trees for PostgresStore {
         claims::claim(&self.pool, worker, limit, versions).await
     }
 
+    async fn tree_set_aside(&self, worker: WorkerId, tree: TreeId, reason: &str) -> StoreResult<bool> {
+        claims::set_aside(&self.pool, worker, tree, reason).await
+    }
+
     async fn tree_load(&self, tree: TreeId) -> StoreResult<Option<TreeImage>> {
         loading::tree(&self.pool, tree).await
     }

@@ -12,6 +12,7 @@ mod replay;
 mod seeded;
 mod suspension;
 mod tree;
+mod unreadable;
 mod versions;
 mod violations;
 

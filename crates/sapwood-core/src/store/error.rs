@@ -19,6 +19,9 @@ pub enum StoreErrorKind {
     Transient,
     /// Not applied, and the same again will fail: data the database refuses, or a bug.
     Permanent,
+    /// A row holds what this build cannot read. Only what asked for that row fails; a newer build, or an operator who
+    /// mends the row, may read it.
+    Unreadable,
     /// This worker was declared dead; it must stop.
     Fenced,
     /// Not applied: the store is no longer as the call expected it.

@@ -144,13 +144,23 @@ impl IntakeTask {
     ) -> Flow {
         match delivery {
             Delivery::Assigned(partitions) => {
+                self.goes_on(&partitions);
                 let assigned = self.assign(&partitions).await?;
                 assignments.assigned(&assigned);
                 let from: Vec<_> = assigned.into_iter().map(|at| (at.partition, at.next_offset)).collect();
                 self.begin(&from, subscription).await?;
             }
-            Delivery::Revoked(partitions) => assignments.revoked(&partitions),
-            Delivery::Batch(records) => self.take_in(records, assignments, subscription).await?,
+            Delivery::Revoked(partitions) => {
+                self.goes_on(&partitions);
+                assignments.revoked(&partitions);
+            }
+            Delivery::Batch(records) => {
+                self.health.send_modify(|health| {
+                    health.stopped.retain(|name, _| !records.iter().any(|of| *name == named(&of.topic, of.partition)));
+                });
+                self.take_in(records, assignments, subscription).await?;
+            }
+            Delivery::Stopped { partition, reason } => self.stopped(&partition, reason),
         }
         self.health.send_modify(|health| health.partitions = assignments.count());
         Ok(())
@@ -217,13 +227,13 @@ impl IntakeTask {
                             _ => parts.drain(..).rev().for_each(|part| commits.push_front(part)),
                         }
                     }
-                    StoreErrorKind::Permanent if items.len() > 1 => {
+                    StoreErrorKind::Permanent | StoreErrorKind::Unreadable if items.len() > 1 => {
                         let mut first = items;
                         let second = first.split_off(first.len() / 2);
                         commits.push_front(second);
                         commits.push_front(first);
                     }
-                    StoreErrorKind::Permanent => {
+                    StoreErrorKind::Permanent | StoreErrorKind::Unreadable => {
                         self.stuck(&items, &error);
                         commits.push_front(items);
                         self.rest(&mut refusal).await?;
@@ -276,6 +286,25 @@ impl IntakeTask {
         self.health.send_modify(|health| health.stuck = Some(format!("{topic}/{partition}/{offset}: {error}")));
     }
 
+    /// The broker gives no more of a partition.
+    fn stopped(&self, partition: &TopicPartition, reason: String) {
+        let name = named(&partition.topic, partition.partition);
+        self.health.send_if_modified(|health| {
+            if health.stopped.get(&name) == Some(&reason) {
+                return false;
+            }
+            tracing::error!(group = self.group.name, partition = name, reason, "a record cannot be read");
+            health.stopped.insert(name, reason);
+            true
+        });
+    }
+
+    fn goes_on(&self, partitions: &[TopicPartition]) {
+        self.health.send_modify(|health| {
+            partitions.iter().for_each(|at| drop(health.stopped.remove(&named(&at.topic, at.partition))));
+        });
+    }
+
     async fn wait_for_store(&mut self, error: &StoreError, backoff: &mut Backoff) -> Flow {
         if error.kind() == StoreErrorKind::Fenced {
             return Err(self.fenced(error));
@@ -326,6 +355,10 @@ impl IntakeTask {
 /// contexts may use one name.
 pub(crate) fn broker_group(context: &str, group: &str) -> String {
     format!("{context}.{group}")
+}
+
+fn named(topic: &str, partition: i32) -> String {
+    format!("{topic}/{partition}")
 }
 
 fn lost() -> BrokerError {

@@ -11,7 +11,7 @@ use futures::future::select_all;
 use futures::stream::BoxStream;
 use sapwood_core::broker::{BrokerError, BrokerErrorKind, Consumed, Delivery, Subscription, TopicPartition};
 use sapwood_core::retry::jittered;
-use sapwood_core::store::{Hint, LogRecord, LoggedRecord, Store};
+use sapwood_core::store::{Hint, LogRecord, LoggedRecord, OrderedRows, Store};
 use sapwood_engine::Environment;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::sleep;
@@ -120,21 +120,29 @@ impl Seat {
         Consumed { topic, partition: PARTITION, offset, key: Some(Bytes::from(key)), headers, content }
     }
 
-    /// Reads the next records; `None` if there are none. Cancel safe: it changes nothing before the store has answered.
-    async fn read(&mut self) -> Result<Option<Vec<Consumed>>, BrokerError> {
+    /// Reads what comes next; `None` if there is nothing. Cancel safe: it changes nothing before the store has answered.
+    async fn read(&mut self) -> Result<Option<Delivery>, BrokerError> {
         let State::Reading { offset, look: true, .. } = self.state else { return Ok(None) };
         // Marked as seen before the read, so that an append after it wakes the reader again.
         self.appended.borrow_and_update();
-        let logged = self.store.log_read(&self.topic, offset, ROWS).await.map_err(broker_error)?;
+        let read = self.store.log_read(&self.topic, offset, ROWS).await.map_err(broker_error)?;
+        let OrderedRows { rows: logged, unreadable } = read;
         let last = logged.last().map(|logged| logged.offset);
         if let State::Reading { offset, look, .. } = &mut self.state {
             *look = logged.len() == ROWS;
             *offset = last.map_or(*offset, |last| last + 1);
         }
-        if logged.is_empty() {
-            return Ok(None);
+        if !logged.is_empty() {
+            if let State::Reading { look, .. } = &mut self.state {
+                // The next read tells of a record that cannot be read.
+                *look |= unreadable.is_some();
+            }
+            return Ok(Some(Delivery::Batch(logged.into_iter().map(|logged| self.consumed(logged)).collect())));
         }
-        Ok(Some(logged.into_iter().map(|logged| self.consumed(logged)).collect()))
+        Ok(unreadable.map(|row| Delivery::Stopped {
+            partition: self.partition(),
+            reason: format!("the record at offset {} of its log: {}", row.at, row.reason),
+        }))
     }
 }
 
@@ -143,11 +151,11 @@ impl LogSubscription {
         Self { seats: seats.into(), period, environment }
     }
 
-    async fn read(&mut self) -> Result<Option<Vec<Consumed>>, BrokerError> {
+    async fn read(&mut self) -> Result<Option<Delivery>, BrokerError> {
         for at in 0..self.seats.len() {
-            if let Some(records) = self.seats[at].read().await? {
+            if let Some(delivery) = self.seats[at].read().await? {
                 self.seats.rotate_left(at + 1);
-                return Ok(Some(records));
+                return Ok(Some(delivery));
             }
         }
         Ok(None)
@@ -185,7 +193,7 @@ impl LogSubscription {
 async fn check(store: &dyn Store, topic: &str, offset: i64) -> Result<(), BrokerError> {
     let before = offset.saturating_sub(1).max(0);
     let first = store.log_read(topic, before, 1).await.map_err(broker_error)?;
-    let oldest = first.first().map(|logged| logged.offset);
+    let oldest = first.rows.first().map(|logged| logged.offset).or(first.unreadable.map(|row| row.at));
     // The record before `offset` was read; if it still exists, none after it is missing.
     if offset == 0 || oldest.is_some_and(|oldest| oldest <= offset) {
         return Ok(());
@@ -215,8 +223,8 @@ impl Subscription for LogSubscription {
             return Ok(Delivery::Assigned(free));
         }
         loop {
-            if let Some(records) = self.read().await? {
-                return Ok(Delivery::Batch(records));
+            if let Some(delivery) = self.read().await? {
+                return Ok(delivery);
             }
             let woken = self.woken().await;
             if let Some(partition) = self.wake(woken) {

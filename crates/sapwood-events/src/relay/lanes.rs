@@ -20,11 +20,11 @@ use std::collections::{BTreeMap, VecDeque};
 
 use sapwood_core::broker::{BrokerError, BrokerErrorKind, Record};
 use sapwood_core::retry::Backoff;
-use sapwood_core::store::{LaneAdvance, LaneLease, OutboxRow};
+use sapwood_core::store::{LaneAdvance, LaneLease, OrderedRows, OutboxRow, UnreadableRow};
 use tokio::time::Instant;
 
 use crate::cloud;
-use crate::health::RefusedEvent;
+use crate::health::{RefusedEvent, UnreadableEvent};
 use crate::pace;
 
 /// The most rows of a lane in one read, and in one flight. A lane reads one flight ahead, so twice this number bounds
@@ -58,6 +58,8 @@ struct Lane {
     flying: bool,
     /// Rows that are read and not counted as published yet, by `seq`.
     rows: VecDeque<Waiting>,
+    /// The row after those, if it cannot be read. None behind it is published, because it may be of the same key.
+    unreadable: Option<UnreadableRow>,
     /// Set from a failed flight until one succeeds.
     trouble: Option<Trouble>,
     /// How long the lane rests after an outage.
@@ -136,13 +138,14 @@ impl Lanes {
     }
 
     /// Takes the rows of a read; `None` if it failed and must be repeated.
-    pub(super) fn read(&mut self, read: Read, rows: Option<Vec<OutboxRow>>) {
+    pub(super) fn read(&mut self, read: Read, rows: Option<OrderedRows<OutboxRow>>) {
         let Some(lane) = self.lane(read.lane, read.epoch) else { return };
         lane.reading = false;
-        let Some(rows) = rows else {
+        let Some(OrderedRows { rows, unreadable }) = rows else {
             lane.look = true;
             return;
         };
+        lane.unreadable = unreadable;
         lane.look |= rows.len() >= read.limit;
         lane.read_to = rows.last().map_or(lane.read_to, |row| row.seq);
         lane.rows.extend(rows.into_iter().map(|row| Waiting { row, acknowledged: false }));
@@ -218,6 +221,12 @@ impl Lanes {
         self.lanes.iter().map(|(number, lane)| (*number, lane.published)).collect()
     }
 
+    /// Rows before which a lane is stopped.
+    pub(super) fn unreadable(&self) -> Vec<UnreadableEvent> {
+        let stopped = self.lanes.iter().filter_map(|(lane, at)| Some((*lane, at.unreadable.as_ref()?)));
+        stopped.map(|(lane, row)| UnreadableEvent { lane, seq: row.at, why: row.reason.clone() }).collect()
+    }
+
     /// Events at which a lane is stopped.
     pub(super) fn refused(&self) -> Vec<RefusedEvent> {
         self.lanes.values().filter_map(Lane::refusal_of).cloned().collect()
@@ -239,6 +248,7 @@ impl Lane {
             reading: false,
             flying: false,
             rows: VecDeque::new(),
+            unreadable: None,
             trouble: None,
             outage: pace::outage(),
             refusal: pace::refusal(),
@@ -343,12 +353,16 @@ mod tests {
         OutboxRow { seq, event }
     }
 
+    fn whole(rows: Vec<OutboxRow>) -> Option<OrderedRows<OutboxRow>> {
+        Some(OrderedRows { rows, unreadable: None })
+    }
+
     /// Reads what the plan wants from an outbox with the given sequences in each lane.
     fn fill(lanes: &mut Lanes, seqs: &[i64]) {
         for read in lanes.reads() {
             let rows = seqs.iter().filter(|seq| **seq > read.after).take(read.limit);
             let rows = rows.map(|seq| row(read.lane, *seq)).collect();
-            lanes.read(read, Some(rows));
+            lanes.read(read, whole(rows));
         }
     }
 
@@ -439,7 +453,7 @@ mod tests {
 
         lanes.leased(&[lease(0, 3, 1)]);
         lanes.landed(&flight.manifest, all_well(&flight), now, 0.5);
-        lanes.read(reads[0], Some(vec![row(0, 9)]));
+        lanes.read(reads[0], whole(vec![row(0, 9)]));
         assert_eq!(lanes.advances(), []);
         assert!(lanes.flight(now).is_none());
         assert_eq!(lanes.reads().iter().map(|read| read.after).collect::<Vec<_>>(), [1]);
@@ -455,6 +469,26 @@ mod tests {
             fill(&mut lanes, &seqs);
         }
         assert_eq!(lanes.lanes[&0].rows.len(), 2 * ROWS);
+    }
+
+    /// E4: nothing is lost, and the order of a key is kept: nothing behind a row that cannot be read is published.
+    #[test]
+    fn a_lane_stops_before_a_row_that_cannot_be_read_and_goes_on_once_it_can() {
+        let now = Instant::now();
+        let mut lanes = Lanes::default();
+        lanes.leased(&[lease(0, 1, 0)]);
+        let unreadable = UnreadableRow { at: 2, reason: "no time".to_owned() };
+        let read = lanes.reads()[0];
+        lanes.read(read, Some(OrderedRows { rows: vec![row(0, 1)], unreadable: Some(unreadable) }));
+        assert_eq!(lanes.unreadable(), [UnreadableEvent { lane: 0, seq: 2, why: "no time".to_owned() }]);
+        assert_eq!(lanes.reads(), [], "it does not spin");
+        let flight = lanes.flight(now).expect("the row before it");
+        assert_eq!(ids(&flight), ["event-0-1"]);
+        lanes.landed(&flight.manifest, all_well(&flight), now, 0.5);
+        lanes.look();
+        fill(&mut lanes, &[1, 2, 3]);
+        assert!(lanes.unreadable().is_empty());
+        assert_eq!(ids(&lanes.flight(now).expect("the rest")), ["event-0-2", "event-0-3"]);
     }
 
     #[test]

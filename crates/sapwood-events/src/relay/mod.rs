@@ -9,6 +9,7 @@
 //!   pinged, so that the health shows the outage.
 //! - **A record is refused permanently**: its lane stops there, visibly, and publishes it again at growing intervals.
 //!   The other lanes go on. Nothing is skipped, but later events of the same flight may already be published.
+//! - **A row cannot be read** by this build: its lane stops before it, visibly, and reads it again in each period.
 //! - **Stop**: nothing new begins; flights may land within a grace period, then how far the lanes are published is
 //!   recorded, and the lanes are released. The rest stays in the outbox, for the next publisher.
 
@@ -23,12 +24,14 @@ use futures::stream::FuturesUnordered;
 use sapwood_core::WorkerId;
 use sapwood_core::broker::{Broker, BrokerError, BrokerErrorKind};
 use sapwood_core::retry::{Backoff, jittered};
-use sapwood_core::store::{LaneAdvance, LaneLease, OutboxRow, Store, StoreError, StoreErrorKind, StoreResult};
+use sapwood_core::store::{
+    LaneAdvance, LaneLease, OrderedRows, OutboxRow, Store, StoreError, StoreErrorKind, StoreResult,
+};
 use sapwood_engine::Environment;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::health::{RefusedEvent, RelayHealth};
+use crate::health::{RefusedEvent, RelayHealth, UnreadableEvent};
 use crate::pace;
 use crate::topics::{self, Ready};
 use lanes::{Flight, FlownRow, Lanes, Read};
@@ -65,7 +68,7 @@ pub(crate) struct Relay {
 /// The result of a call that was begun.
 enum Done {
     Claimed(StoreResult<Vec<LaneLease>>),
-    Read(Vec<(Read, StoreResult<Vec<OutboxRow>>)>),
+    Read(Vec<(Read, StoreResult<OrderedRows<OutboxRow>>)>),
     Advanced(Vec<LaneAdvance>, StoreResult<Vec<u16>>),
     Landed(Vec<FlownRow>, Vec<Result<(), BrokerError>>),
     Pinged(Result<(), BrokerError>),
@@ -351,15 +354,19 @@ impl Run {
     }
 
     fn tell(&self) {
-        let (lanes, refused) = (self.lanes.published_to(), self.lanes.refused());
+        let (lanes, refused, unreadable) = (self.lanes.published_to(), self.lanes.refused(), self.lanes.unreadable());
         let (published, in_flight) = (self.lanes.published(), self.in_flight);
         self.relay.health.send_if_modified(|health| {
             for event in refused.iter().filter(|event| !health.refused.contains(event)) {
                 let RefusedEvent { lane, id, cloud_type, topic, why } = event;
                 tracing::error!(lane, id, cloud_type, topic, why, "the broker refuses an event; its lane is stopped");
             }
+            for event in unreadable.iter().filter(|event| !health.unreadable.contains(event)) {
+                let UnreadableEvent { lane, seq, why } = event;
+                tracing::error!(lane, seq, why, "a row of the outbox cannot be read; its lane is stopped");
+            }
             let before = health.clone();
-            *health = RelayHealth { lanes, refused, published, in_flight, ..before.clone() };
+            *health = RelayHealth { lanes, refused, unreadable, published, in_flight, ..before.clone() };
             *health != before
         });
     }

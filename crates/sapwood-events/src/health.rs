@@ -41,10 +41,24 @@ pub struct RelayHealth {
     pub refused: Vec<RefusedEvent>,
     /// Rows of the outbox that this build cannot read; the lane of each is stopped there.
     pub unreadable: Vec<UnreadableEvent>,
+    /// Lanes in which the store went back since the start: the last time of each.
+    pub setbacks: Vec<Setback>,
     /// Whether the broker takes events; if not, why.
     pub broker: Result<(), String>,
     /// Whether the store answers; if not, why.
     pub store: Result<(), String>,
+}
+
+/// A lane in which the store went back behind what it had confirmed: it was restored, or failed over to a replica that
+/// lagged. Events between the two were published; those of them that the store lost are known to their consumers alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Setback {
+    /// The lane.
+    pub lane: u16,
+    /// The last row that was published before.
+    pub published: i64,
+    /// The last row that is published as the store has it now; from there the lane goes on.
+    pub stored: i64,
 }
 
 /// A row of the outbox that this build cannot read. Its lane is stopped there; the other lanes go on.
@@ -82,6 +96,7 @@ impl RelayHealth {
             in_flight: 0,
             refused: Vec::new(),
             unreadable: Vec::new(),
+            setbacks: Vec::new(),
             broker,
             store: Ok(()),
         }
@@ -93,6 +108,11 @@ impl RelayHealth {
         }
         self.broker.as_ref().map_err(|why| format!("events cannot be published: {why}"))?;
         self.store.as_ref().map_err(|why| format!("the outbox cannot be read: {why}"))?;
+        self.setbacks.first().map_or(Ok(()), |Setback { lane, published, stored }| {
+            Err(format!(
+                "the store went back: lane {lane} of the outbox was published to row {published}, the store has {stored}"
+            ))
+        })?;
         self.unreadable.first().map_or(Ok(()), |UnreadableEvent { lane, seq, why }| {
             Err(format!("row {seq} of lane {lane} of the outbox cannot be read: {why}"))
         })?;

@@ -7,6 +7,7 @@
 mod apart;
 mod cases;
 mod kafka;
+mod setback;
 mod unreadable;
 mod world;
 
@@ -38,5 +39,14 @@ mod rows {
         a_row_of_the_outbox_that_cannot_be_read_stops_its_own_lane_in_sight,
         a_record_of_the_log_that_cannot_be_read_stops_its_partition_in_sight,
         damaged_rows_beside_the_trees_hold_nobody_else_up,
+    });
+}
+
+/// As above.
+mod back {
+    sapwood_tests::on_both_stores!(crate::events::setback {
+        events_after_a_setback_are_published_by_a_living_relay,
+        a_setback_is_noticed_by_a_relay_that_is_idle,
+        events_after_a_setback_of_the_log_are_taken_in,
     });
 }

@@ -10,11 +10,14 @@
 //! - **A record is refused permanently**: its lane stops there, visibly, and publishes it again at growing intervals.
 //!   The other lanes go on. Nothing is skipped, but later events of the same flight may already be published.
 //! - **A row cannot be read** by this build: its lane stops before it, visibly, and reads it again in each period.
+//! - **The store went back**, after a failover or a restore: the lanes begin again at its cursors, and health says so
+//!   until the process ends, because an operator has to look at what consumers know and the store does not.
 //! - **Stop**: nothing new begins; flights may land within a grace period, then how far the lanes are published is
 //!   recorded, and the lanes are released. The rest stays in the outbox, for the next publisher.
 
 mod lanes;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,7 +34,7 @@ use sapwood_engine::Environment;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::health::{RefusedEvent, RelayHealth, UnreadableEvent};
+use crate::health::{RefusedEvent, RelayHealth, Setback, UnreadableEvent};
 use crate::pace;
 use crate::topics::{self, Ready};
 use lanes::{Flight, FlownRow, Lanes, Read};
@@ -67,7 +70,8 @@ pub(crate) struct Relay {
 
 /// The result of a call that was begun.
 enum Done {
-    Claimed(StoreResult<Vec<LaneLease>>),
+    /// With what the store had confirmed when it was asked.
+    Claimed(BTreeMap<u16, i64>, StoreResult<Vec<LaneLease>>),
     Read(Vec<(Read, StoreResult<OrderedRows<OutboxRow>>)>),
     Advanced(Vec<LaneAdvance>, StoreResult<Vec<u16>>),
     Landed(Vec<FlownRow>, Vec<Result<(), BrokerError>>),
@@ -208,7 +212,8 @@ impl Run {
         let (store, worker) = (Arc::clone(&self.relay.store), self.relay.worker);
         // All free lanes: a worker that joins later takes over those that this one releases, or leaves when it dies.
         let limit = store.info().lanes;
-        self.work.push(async move { Done::Claimed(store.lane_claim(worker, limit).await) }.boxed());
+        let confirmed = self.lanes.confirmed();
+        self.work.push(async move { Done::Claimed(confirmed, store.lane_claim(worker, limit).await) }.boxed());
     }
 
     fn begin_read(&mut self) {
@@ -264,11 +269,12 @@ impl Run {
 
     fn take(&mut self, done: Done) -> Result<(), Fenced> {
         match done {
-            Done::Claimed(leases) => {
+            Done::Claimed(confirmed, leases) => {
                 self.claiming = false;
                 match leases {
                     Ok(leases) => {
-                        self.lanes.leased(&leases);
+                        let setbacks = self.lanes.leased(&leases, &confirmed);
+                        self.tell_setbacks(setbacks);
                         self.store_answers();
                     }
                     Err(error) => {
@@ -288,6 +294,7 @@ impl Run {
                         }
                     }
                 }
+                self.claim |= self.lanes.has_doubts();
             }
             Done::Advanced(advances, lost) => {
                 self.advancing = false;
@@ -331,6 +338,9 @@ impl Run {
             self.relay.health.send_modify(|health| health.store = Err(error.to_string()));
             return Err(Fenced);
         }
+        // It may be another server now, and may have gone back.
+        self.lanes.store_failed();
+        self.claim = true;
         if self.store_rests.is_none() {
             let wait = self.store_backoff.failed(self.relay.environment.fraction());
             self.store_rests = Some(Instant::now() + wait);
@@ -338,6 +348,23 @@ impl Run {
         }
         self.relay.health.send_modify(|health| health.store = Err(error.to_string()));
         Ok(())
+    }
+
+    fn tell_setbacks(&self, setbacks: Vec<Setback>) {
+        for Setback { lane, published, stored } in &setbacks {
+            tracing::error!(
+                lane,
+                published,
+                stored,
+                "the store went back: events beyond its cursor were published already, and those that it lost are known to consumers alone; the lane goes on from the cursor"
+            );
+        }
+        self.relay.health.send_if_modified(|health| {
+            health.setbacks.retain(|before| !setbacks.iter().any(|setback| setback.lane == before.lane));
+            let told = !setbacks.is_empty();
+            health.setbacks.extend(setbacks);
+            told
+        });
     }
 
     fn broker_is(&self, error: Option<&BrokerError>) {

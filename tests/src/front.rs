@@ -48,6 +48,15 @@ struct FrontCommitter {
 struct FrontStarter {
     starter: Box<dyn Starter>,
     changes: Changes,
+    faults: Option<Arc<StoreFaults>>,
+}
+
+impl Front {
+    async fn pass(&self) {
+        if let Some(faults) = &self.faults {
+            faults.pass().await;
+        }
+    }
 }
 
 fn lost() -> StoreError {
@@ -105,6 +114,9 @@ impl Starter for FrontStarter {
 
     async fn intake(&mut self, batch: &Intake) -> StoreResult<Vec<Started>> {
         let _tell = self.changes.tell_at_the_end();
+        if let Some(faults) = self.faults.clone() {
+            faults.pass().await;
+        }
         self.starter.intake(batch).await
     }
 }
@@ -162,7 +174,8 @@ impl Trees for Front {
     }
 
     fn starter(&self, owner: Option<(WorkerId, u16)>) -> Box<dyn Starter> {
-        Box::new(FrontStarter { starter: self.store.starter(owner), changes: self.changes.clone() })
+        let starter = self.store.starter(owner);
+        Box::new(FrontStarter { starter, changes: self.changes.clone(), faults: self.faults.clone() })
     }
 
     async fn tree_claim(&self, worker: WorkerId, limit: usize, versions: &[FunctionVersion]) -> StoreResult<Claims> {
@@ -219,20 +232,24 @@ impl Reading for Front {
 impl Outbox for Front {
     async fn lane_claim(&self, worker: WorkerId, limit: u16) -> StoreResult<Vec<LaneLease>> {
         let _tell = self.changes.tell_at_the_end();
+        self.pass().await;
         self.store.lane_claim(worker, limit).await
     }
 
     async fn outbox_read(&self, lane: u16, after: i64, limit: usize) -> StoreResult<OrderedRows<OutboxRow>> {
+        self.pass().await;
         self.store.outbox_read(lane, after, limit).await
     }
 
     async fn lane_advance(&self, worker: WorkerId, advances: &[LaneAdvance]) -> StoreResult<Vec<u16>> {
         let _tell = self.changes.tell_at_the_end();
+        self.pass().await;
         self.store.lane_advance(worker, advances).await
     }
 
     async fn lane_release(&self, worker: WorkerId) -> StoreResult<()> {
         let _tell = self.changes.tell_at_the_end();
+        self.pass().await;
         self.store.lane_release(worker).await
     }
 }
@@ -245,6 +262,7 @@ impl GroupOffsets for Front {
         partitions: &[TopicPartition],
     ) -> StoreResult<Vec<AssignedPartition>> {
         let _tell = self.changes.tell_at_the_end();
+        self.pass().await;
         self.store.partition_assign(group, partitions).await
     }
 }
@@ -253,10 +271,12 @@ impl GroupOffsets for Front {
 impl EventLog for Front {
     async fn log_append(&self, records: &[LogRecord]) -> StoreResult<()> {
         let _tell = self.changes.tell_at_the_end();
+        self.pass().await;
         self.store.log_append(records).await
     }
 
     async fn log_read(&self, topic: &str, offset: i64, limit: usize) -> StoreResult<OrderedRows<LoggedRecord>> {
+        self.pass().await;
         self.store.log_read(topic, offset, limit).await
     }
 }

@@ -8,6 +8,7 @@ mod apart;
 mod cases;
 mod kafka;
 mod setback;
+mod silence;
 mod unreadable;
 mod world;
 
@@ -48,5 +49,13 @@ mod back {
         events_after_a_setback_are_published_by_a_living_relay,
         a_setback_is_noticed_by_a_relay_that_is_idle,
         events_after_a_setback_of_the_log_are_taken_in,
+    });
+}
+
+/// As above.
+mod quiet {
+    sapwood_tests::on_both_stores!(crate::events::silence {
+        a_relay_gives_up_what_is_never_answered_and_goes_on,
+        a_drain_does_not_wait_for_what_is_never_answered,
     });
 }

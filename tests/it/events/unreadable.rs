@@ -34,7 +34,7 @@ async fn orders_engine(test: &TestStore) -> Engine {
 }
 
 async fn choreography(engine: &Engine, broker: &Arc<dyn Broker>) -> Choreography {
-    let options = ChoreographyOptions { period: SOON };
+    let options = ChoreographyOptions { period: SOON, ..ChoreographyOptions::default() };
     Choreography::launch_with(engine, Arc::clone(broker), options).await.expect("it starts")
 }
 

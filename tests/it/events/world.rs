@@ -168,7 +168,7 @@ impl Running {
             ..Default::default()
         };
         let engine = Engine::launch(Arc::new(app), store, options).await.expect("the engine starts");
-        let options = ChoreographyOptions { period };
+        let options = ChoreographyOptions { period, ..ChoreographyOptions::default() };
         let choreography = Choreography::launch_with(&engine, Arc::clone(broker), options).await.expect("it starts");
         Self { engine, choreography }
     }

@@ -49,6 +49,8 @@ pub(crate) struct IntakeTask {
     pub(crate) topics: watch::Receiver<Ready>,
     /// Becomes true when the choreography drains.
     pub(crate) stop: watch::Receiver<bool>,
+    /// How long a call may take, except the wait for the next delivery.
+    pub(crate) answer_within: Duration,
 }
 
 /// Why a membership ended.
@@ -132,7 +134,9 @@ impl IntakeTask {
         tokio::select! {
             biased;
             () = pace::stopped(&mut self.stop) => Err(End::Stopped),
-            subscription = self.broker.subscribe(&group, &topics) => subscription.map_err(End::Rejoin),
+            subscription = pace::answered_by_broker(self.answer_within, self.broker.subscribe(&group, &topics)) => {
+                subscription.map_err(End::Rejoin)
+            }
         }
     }
 
@@ -170,7 +174,13 @@ impl IntakeTask {
     async fn assign(&mut self, partitions: &[TopicPartition]) -> Result<Vec<AssignedPartition>, End> {
         let mut backoff = pace::outage();
         loop {
-            match self.engine.store().partition_assign(self.group.name, partitions).await {
+            let assign = self.engine.store().partition_assign(self.group.name, partitions);
+            let assigned = tokio::select! {
+                biased;
+                () = pace::stopped(&mut self.stop) => return Err(End::Stopped),
+                assigned = pace::answered(self.answer_within, assign) => assigned,
+            };
+            match assigned {
                 Ok(assigned) => {
                     self.store_is(None);
                     return Ok(assigned);
@@ -183,7 +193,12 @@ impl IntakeTask {
     async fn begin(&mut self, from: &[(TopicPartition, Option<i64>)], subscription: &mut dyn Subscription) -> Flow {
         let mut backoff = pace::outage();
         loop {
-            match subscription.begin(from).await {
+            let begun = tokio::select! {
+                biased;
+                () = pace::stopped(&mut self.stop) => return Err(End::Stopped),
+                begun = pace::answered_by_broker(self.answer_within, subscription.begin(from)) => begun,
+            };
+            match begun {
                 Ok(()) => return Ok(()),
                 Err(error) if error.kind() == BrokerErrorKind::Passing => {
                     self.broker_is(Some(&error));
@@ -207,7 +222,14 @@ impl IntakeTask {
             let offsets =
                 intake.offsets.iter().map(|advance| (advance.partition.clone(), advance.next_offset)).collect();
             let starts = intake.starts.clone();
-            match self.engine.intake(intake).await {
+            // The engine repeats a batch until the store answers. A stop does not wait for that: the batch is durable or
+            // comes again.
+            let taken = tokio::select! {
+                biased;
+                () = pace::stopped(&mut self.stop) => return Err(End::Stopped),
+                taken = self.engine.intake(intake) => taken,
+            };
+            match taken {
                 Ok(started) => {
                     (outage, refusal) = (pace::outage(), pace::refusal());
                     self.taken(items.len(), &starts, &started);
@@ -269,7 +291,8 @@ impl IntakeTask {
 
     /// Reports the offsets to the broker, for its own tools only: the offsets that count are in the store.
     async fn advise(&self, offsets: Vec<(TopicPartition, i64)>, subscription: &mut dyn Subscription) {
-        if let Err(error) = subscription.advise(&offsets).await {
+        let advised = pace::answered_by_broker(self.answer_within, subscription.advise(&offsets)).await;
+        if let Err(error) = advised {
             tracing::debug!(group = self.group.name, %error, "the group's offsets were not reported to the broker");
         }
     }

@@ -17,7 +17,9 @@ use sapwood_engine::Environment;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::sleep;
 
+use super::ANSWER;
 use super::error::broker_error;
+use crate::pace;
 
 /// The most records of one read; it bounds the memory of a reader.
 const ROWS: usize = 250;
@@ -133,7 +135,8 @@ impl Seat {
         // Marked as seen before the read, so that an append after it wakes the reader again.
         self.appended.borrow_and_update();
         let read = self.store.log_read(&self.topic, offset - i64::from(again), ROWS + usize::from(again));
-        let OrderedRows { rows: mut logged, unreadable } = read.await.map_err(broker_error)?;
+        let read = pace::answered(ANSWER, read).await.map_err(broker_error)?;
+        let OrderedRows { rows: mut logged, unreadable } = read;
         let is_full = logged.len() > ROWS - usize::from(!again);
         if again && unreadable.as_ref().is_none_or(|row| row.at >= offset) {
             self.require_last(&logged)?;

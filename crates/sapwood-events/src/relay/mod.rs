@@ -5,6 +5,7 @@
 //!
 //! - **Wake-ups** come from the engine, after its own commits and for the hints of others, and from a slow period that
 //!   finds what both missed.
+//! - **No answer comes**: each call but a flight is given up after a while and repeated. A flight waits for the broker.
 //! - **The broker is down**: only flights wait; no tree is affected (SEMANTICS E4). After a few seconds the broker is
 //!   pinged, so that the health shows the outage.
 //! - **A record is refused permanently**: its lane stops there, visibly, and publishes it again at growing intervals.
@@ -62,6 +63,8 @@ pub(crate) struct Relay {
     pub(crate) signal: Arc<Notify>,
     /// How often lanes are claimed and read without a wake-up.
     pub(crate) period: Duration,
+    /// How long a call may take, except a flight.
+    pub(crate) answer_within: Duration,
     /// Whether the topics exist; nothing is published before.
     pub(crate) topics: watch::Receiver<Ready>,
     /// Read by the choreography.
@@ -199,8 +202,8 @@ impl Run {
         }
         if self.in_flight > 0 && !self.pinging && self.heard + PATIENCE <= now {
             self.pinging = true;
-            let broker = Arc::clone(&self.relay.broker);
-            self.work.push(async move { Done::Pinged(broker.ping().await) }.boxed());
+            let (broker, within) = (Arc::clone(&self.relay.broker), self.relay.answer_within);
+            self.work.push(async move { Done::Pinged(pace::answered_by_broker(within, broker.ping()).await) }.boxed());
         }
     }
 
@@ -213,7 +216,9 @@ impl Run {
         // All free lanes: a worker that joins later takes over those that this one releases, or leaves when it dies.
         let limit = store.info().lanes;
         let confirmed = self.lanes.confirmed();
-        self.work.push(async move { Done::Claimed(confirmed, store.lane_claim(worker, limit).await) }.boxed());
+        let within = self.relay.answer_within;
+        let claim = async move { pace::answered(within, store.lane_claim(worker, limit)).await };
+        self.work.push(async move { Done::Claimed(confirmed, claim.await) }.boxed());
     }
 
     fn begin_read(&mut self) {
@@ -225,11 +230,14 @@ impl Run {
             return;
         }
         self.reading = true;
-        let store = Arc::clone(&self.relay.store);
+        let (store, within) = (Arc::clone(&self.relay.store), self.relay.answer_within);
         let all = async move {
             let read = |read: Read| {
                 let store = &store;
-                async move { (read, store.outbox_read(read.lane, read.after, read.limit).await) }
+                async move {
+                    let rows = pace::answered(within, store.outbox_read(read.lane, read.after, read.limit)).await;
+                    (read, rows)
+                }
             };
             Done::Read(join_all(reads.into_iter().map(read)).await)
         };
@@ -244,9 +252,10 @@ impl Run {
         self.advancing = true;
         self.next_advance = now + ROUND;
         let (store, worker) = (Arc::clone(&self.relay.store), self.relay.worker);
+        let within = self.relay.answer_within;
         self.work.push(
             async move {
-                let lost = store.lane_advance(worker, &advances).await;
+                let lost = pace::answered(within, store.lane_advance(worker, &advances)).await;
                 Done::Advanced(advances, lost)
             }
             .boxed(),

@@ -1,5 +1,6 @@
 //! Opens the store of a context; if that fails, the error names the setting to correct.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use sapwood_core::clock::SystemClock;
@@ -30,6 +31,22 @@ pub(crate) async fn open(url: &StoreUrl, context: &str, migrate: bool) -> Result
             }
             store.schema_check().await.map_err(failed)?;
             Ok(Arc::new(store))
+        }
+    }
+}
+
+/// Copies the SQLite database of a context.
+pub(crate) async fn backup(url: &StoreUrl, context: &str, to: &Path) -> Result<()> {
+    match url {
+        StoreUrl::Sqlite(directory) => {
+            let from = directory.join(format!("{context}.db"));
+            sapwood_sqlite::backup(from, to).await.map_err(|error| {
+                StartupError::new("backup_failed", format!("the store of `{context}` is not copied")).caused_by(error)
+            })
+        }
+        StoreUrl::Postgres(_) => {
+            let message = format!("the store of `{context}` is on PostgreSQL, which has `pg_dump` for that");
+            Err(StartupError::new("backup_failed", message))
         }
     }
 }

@@ -21,7 +21,9 @@ create table tree (
     needs text collate "C",
     correlation text not null,
     causation text,
-    traceparent text
+    traceparent text,
+    -- Why no worker could drive it, if one had claimed it: it is parked then.
+    aside text
 ) with (fillfactor = 60);
 
 -- tree_claim: trees without an owner that any worker may go on with, in the order in which they are due.

@@ -2,7 +2,8 @@
 
 -- A worker lives as long as its process; its id is never used again (autoincrement).
 create table worker (
-    id integer primary key autoincrement,
+    -- Bounded, because after the greatest integer SQLite no longer gives one.
+    id integer primary key autoincrement check (id < 9000000000000000000),
     name text not null,
     -- 'dead' was declared by another worker or at an opening, 'left' by the worker itself. Both are final.
     state text not null default 'alive' check (state in ('alive', 'dead', 'left')),

@@ -2,7 +2,7 @@
 
 -- The unit of ownership. Its key is a UUID of version 7, so new rows come at the end, where the hot pages are.
 create table tree (
-    id blob not null primary key,
+    id blob not null primary key check (length(id) = 16),
     revision integer not null,
     owner integer,
     created_at integer not null,
@@ -19,7 +19,9 @@ create table tree (
     needs text,
     correlation text not null,
     causation text,
-    traceparent text
+    traceparent text,
+    -- Why no worker could drive it, if one had claimed it: it is parked then.
+    aside text
 ) strict, without rowid;
 
 -- tree_ready_find, tree_ready_next: trees without an owner that any worker may go on with, in the order in which they

@@ -10,7 +10,7 @@ insert into store_setting (lanes) values (16);
 
 -- The publisher of each lane, and how far it has published.
 create table lane (
-    lane integer primary key,
+    lane integer primary key check (lane between 0 and 32767),
     publisher integer,
     -- Counts the leases of the lane, so that a stale publisher is refused.
     epoch integer not null default 0,

@@ -11,6 +11,7 @@ mod migrations;
 mod orders;
 mod plans;
 mod sql_vocabulary;
+mod sqlite_file;
 mod store;
 mod store_connections;
 mod store_locks;

@@ -29,6 +29,7 @@ const VERBS: &[&str] = &[
     "close",
     "commit",
     "configure",
+    "copy",
     "count",
     "describe",
     "epoch",
@@ -58,6 +59,7 @@ const VERBS: &[&str] = &[
     "revision",
     "row",
     "set",
+    "set_aside",
     "thin",
 ];
 
@@ -103,12 +105,14 @@ const POSTGRES_ALONE: &[(&str, &str)] = &[
 /// Statements of jobs that only SQLite has, and why.
 const SQLITE_ALONE: &[(&str, &str)] = &[
     ("fence_thin", "goes with `worker_thin`"),
+    ("store_copy", "PostgreSQL has `pg_dump`"),
     ("worker_bury_all", "the lock on the file proves at an opening that no earlier worker lives"),
     ("worker_thin", "PostgreSQL keeps its workers and marks those that own nothing as emptied"),
 ];
 
 /// Every column of both stores.
 const COLUMNS: &[&str] = &[
+    "aside",
     "attempt",
     "causation",
     "closing",

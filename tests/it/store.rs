@@ -24,6 +24,7 @@ mod commit {
         an_empty_batch_has_no_verdicts,
         verdicts_keep_the_order_of_a_mixed_batch,
         a_permanent_error_applies_nothing_and_the_others_commit_without_the_culprit,
+        a_change_of_an_invocation_that_is_not_there_is_refused_by_name,
         two_full_turns_leave_exactly_what_they_say,
         a_released_tree_has_no_owner_and_says_when_and_what_it_needs,
         what_settles_is_stamped_by_the_clock_of_the_database,

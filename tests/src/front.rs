@@ -8,8 +8,9 @@ use futures::stream::BoxStream;
 use sapwood_core::broker::TopicPartition;
 use sapwood_core::store::{
     AssignedPartition, Beat, Claims, Committer, EventLog, GroupOffsets, Hint, Intake, Joined, KeyScope, LaneAdvance,
-    LaneLease, Lease, LogRecord, LoggedRecord, Membership, Outbox, OutboxRow, Reading, Recovered, Start, Started,
-    Starter, Store, StoreError, StoreErrorKind, StoreInfo, StoreResult, TreeFilter, TreeOutcome, Trees, Turn, Verdict,
+    LaneLease, Lease, ListedTree, LogRecord, LoggedRecord, Membership, OrderedRows, Outbox, OutboxRow, Reading,
+    Recovered, Start, Started, Starter, Store, StoreError, StoreErrorKind, StoreInfo, StoreResult, TreeFilter,
+    TreeOutcome, Trees, Turn, Verdict,
 };
 use sapwood_core::tree::{InvocationImage, TreeImage, TreeRecord, TreeRow};
 use sapwood_core::{FunctionVersion, Path, TreeId, WorkerId};
@@ -47,6 +48,15 @@ struct FrontCommitter {
 struct FrontStarter {
     starter: Box<dyn Starter>,
     changes: Changes,
+    faults: Option<Arc<StoreFaults>>,
+}
+
+impl Front {
+    async fn pass(&self) {
+        if let Some(faults) = &self.faults {
+            faults.pass().await;
+        }
+    }
 }
 
 fn lost() -> StoreError {
@@ -107,6 +117,9 @@ impl Starter for FrontStarter {
 
     async fn intake(&mut self, batch: &Intake) -> StoreResult<Vec<Started>> {
         let _tell = self.changes.tell_at_the_end();
+        if let Some(faults) = self.faults.clone() {
+            faults.pass().await;
+        }
         self.starter.intake(batch).await
     }
 }
@@ -167,7 +180,8 @@ impl Trees for Front {
     }
 
     fn starter(&self, owner: Option<(WorkerId, u16)>) -> Box<dyn Starter> {
-        Box::new(FrontStarter { starter: self.store.starter(owner), changes: self.changes.clone() })
+        let starter = self.store.starter(owner);
+        Box::new(FrontStarter { starter, changes: self.changes.clone(), faults: self.faults.clone() })
     }
 
     async fn tree_claim(&self, worker: WorkerId, limit: usize, versions: &[FunctionVersion]) -> StoreResult<Claims> {
@@ -187,6 +201,11 @@ impl Trees for Front {
         limit: usize,
     ) -> StoreResult<Vec<(TreeId, u64)>> {
         self.store.tree_owned(worker, after, limit).await
+    }
+
+    async fn tree_set_aside(&self, worker: WorkerId, tree: TreeId, reason: &str) -> StoreResult<bool> {
+        let _tell = self.changes.tell_at_the_end();
+        self.store.tree_set_aside(worker, tree, reason).await
     }
 
     async fn tree_load(&self, tree: TreeId) -> StoreResult<Option<TreeImage>> {
@@ -211,7 +230,7 @@ impl Reading for Front {
         self.store.tree_read(tree).await
     }
 
-    async fn tree_list(&self, filter: &TreeFilter) -> StoreResult<Vec<TreeRow>> {
+    async fn tree_list(&self, filter: &TreeFilter) -> StoreResult<Vec<ListedTree>> {
         self.store.tree_list(filter).await
     }
 
@@ -228,20 +247,24 @@ impl Reading for Front {
 impl Outbox for Front {
     async fn lane_claim(&self, worker: WorkerId, limit: u16) -> StoreResult<Vec<LaneLease>> {
         let _tell = self.changes.tell_at_the_end();
+        self.pass().await;
         self.store.lane_claim(worker, limit).await
     }
 
-    async fn outbox_read(&self, lane: u16, after: i64, limit: usize) -> StoreResult<Vec<OutboxRow>> {
+    async fn outbox_read(&self, lane: u16, after: i64, limit: usize) -> StoreResult<OrderedRows<OutboxRow>> {
+        self.pass().await;
         self.store.outbox_read(lane, after, limit).await
     }
 
     async fn lane_advance(&self, worker: WorkerId, advances: &[LaneAdvance]) -> StoreResult<Vec<u16>> {
         let _tell = self.changes.tell_at_the_end();
+        self.pass().await;
         self.store.lane_advance(worker, advances).await
     }
 
     async fn lane_release(&self, worker: WorkerId) -> StoreResult<()> {
         let _tell = self.changes.tell_at_the_end();
+        self.pass().await;
         self.store.lane_release(worker).await
     }
 }
@@ -254,6 +277,7 @@ impl GroupOffsets for Front {
         partitions: &[TopicPartition],
     ) -> StoreResult<Vec<AssignedPartition>> {
         let _tell = self.changes.tell_at_the_end();
+        self.pass().await;
         self.store.partition_assign(group, partitions).await
     }
 }
@@ -262,10 +286,12 @@ impl GroupOffsets for Front {
 impl EventLog for Front {
     async fn log_append(&self, records: &[LogRecord]) -> StoreResult<()> {
         let _tell = self.changes.tell_at_the_end();
+        self.pass().await;
         self.store.log_append(records).await
     }
 
-    async fn log_read(&self, topic: &str, offset: i64, limit: usize) -> StoreResult<Vec<LoggedRecord>> {
+    async fn log_read(&self, topic: &str, offset: i64, limit: usize) -> StoreResult<OrderedRows<LoggedRecord>> {
+        self.pass().await;
         self.store.log_read(topic, offset, limit).await
     }
 }

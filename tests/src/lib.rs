@@ -27,6 +27,7 @@ pub mod cases;
 pub mod changes;
 pub mod clock;
 pub mod conformance;
+pub mod damage;
 pub mod engine;
 pub mod environment;
 pub mod faults;

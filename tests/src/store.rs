@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sapwood_core::WorkerId;
+use sapwood_core::{TreeId, WorkerId};
 use sapwood_core::clock::Clock;
 use sapwood_core::store::{OutboxRow, Store};
 use sapwood_postgres::PostgresStore;
@@ -154,6 +154,28 @@ impl TestStore {
         }
     }
 
+    /// A tree's id as SQL of the test's own names it.
+    #[must_use]
+    pub fn literal(&self, tree: TreeId) -> String {
+        match self.place {
+            Place::Postgres(_) => format!("'{tree}'"),
+            Place::Sqlite(_) => format!("x'{}'", tree.uuid().simple()),
+        }
+    }
+
+    /// How many rows SQL of the test's own selects.
+    ///
+    /// # Panics
+    /// If the database refuses it.
+    pub async fn count(&self, from_where: &str) -> i64 {
+        let sql = AssertSqlSafe(format!("select count(*) from {from_where}"));
+        match &self.place {
+            Place::Postgres(schema) => sqlx::query_scalar(sql).fetch_one(&mut schema.connect().await).await,
+            Place::Sqlite(file) => sqlx::query_scalar(sql).fetch_one(&mut file.connect().await).await,
+        }
+        .expect("the rows are counted")
+    }
+
     /// The schema, if the store is on PostgreSQL.
     #[must_use]
     pub fn schema(&self) -> Option<&TestSchema> {
@@ -184,7 +206,7 @@ async fn postgres_store(schema: &TestSchema) -> PostgresStore {
 pub async fn outbox(store: &dyn Store) -> Vec<OutboxRow> {
     let mut rows = Vec::new();
     for lane in 0..store.info().lanes {
-        rows.extend(store.outbox_read(lane, 0, 100_000).await.expect("a lane is read"));
+        rows.extend(store.outbox_read(lane, 0, 100_000).await.expect("a lane is read").rows);
     }
     rows
 }

@@ -60,6 +60,18 @@ impl ContextApi {
             (false, true) => Some("draining: trees are no longer started or claimed".to_owned()),
             (false, false) => None,
         };
+        let trees = health.set_aside.first().map(|(tree, reason)| {
+            let more = match health.set_aside.len() - 1 {
+                0 => String::new(),
+                more => format!(" (and {more} more)"),
+            };
+            format!("tree {tree} is set aside{more}: {reason}")
+        });
+        let trees = HealthPart {
+            name: "trees".to_owned(),
+            state: if trees.is_some() { HealthState::Degraded } else { HealthState::Up },
+            detail: trees,
+        };
         let lost = (health.lost_commits > 0).then(|| HealthPart {
             name: "history".to_owned(),
             state: HealthState::Degraded,
@@ -68,7 +80,7 @@ impl ContextApi {
                 health.lost_commits
             )),
         });
-        let own = [part("store", health.store_error()), part("lease", lease), part("work", work)];
+        let own = [part("store", health.store_error()), part("lease", lease), part("work", work), trees];
         let warnings = engine.store().info().durability_warnings();
         let durability = (!warnings.is_empty()).then(|| HealthPart {
             name: "durability".to_owned(),

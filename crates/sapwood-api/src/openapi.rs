@@ -89,7 +89,7 @@ fn describe_problems(document: &mut Value) {
         for (_, operation) in item.as_object_mut().into_iter().flatten() {
             let Some(responses) = operation["responses"].as_object_mut() else { continue };
             if path.starts_with("/v1/") {
-                responses.insert("500".to_owned(), json!({"description": "`internal`"}));
+                responses.entry("500".to_owned()).or_insert_with(|| json!({"description": "`internal`"}));
             }
             for response in responses.values_mut() {
                 let codes = codes_in(response["description"].as_str().unwrap_or_default());

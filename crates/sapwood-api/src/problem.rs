@@ -50,6 +50,8 @@ pub enum Code {
     NotStartable,
     /// Something went wrong on this side.
     Internal,
+    /// A row of the tree holds what this build cannot read.
+    UnreadableTree,
     /// The store does not answer now.
     StoreUnavailable,
     /// The process is about to end and starts no more trees.
@@ -72,7 +74,7 @@ struct Meaning {
 
 impl Code {
     /// All codes, by status.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::MalformedJson,
         Self::MalformedRequest,
         Self::InvalidQuery,
@@ -90,6 +92,7 @@ impl Code {
         Self::InvalidInput,
         Self::NotStartable,
         Self::Internal,
+        Self::UnreadableTree,
         Self::StoreUnavailable,
         Self::Draining,
         Self::WorkerStopped,
@@ -251,6 +254,14 @@ impl Code {
                 "Something went wrong on this side",
                 "The cause is in the log of the process. A start with an `Idempotency-Key` can be sent again safely.",
             ),
+            Self::UnreadableTree => row(
+                "unreadable_tree",
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "A row of the tree cannot be read",
+                "The store has a value that this build cannot read; the detail names its column. Only this tree is \
+                 concerned: it is set aside when a worker claims it, and lists name it. A build that can read the \
+                 value, or an operator who mends the row, brings it back.",
+            ),
             Self::StoreUnavailable => row(
                 "store_unavailable",
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -406,6 +417,10 @@ impl From<StoreError> for Problem {
                     "a request met a worker that was declared dead"
                 );
                 Self::new(Code::WorkerStopped, "this worker was declared dead; send the request again").worth_retrying()
+            }
+            StoreErrorKind::Unreadable => {
+                tracing::error!(error = &error as &dyn std::error::Error, "a request met a row that cannot be read");
+                Self::new(Code::UnreadableTree, error.to_string())
             }
             StoreErrorKind::Permanent | StoreErrorKind::Refused => {
                 tracing::error!(error = &error as &dyn std::error::Error, "a request met an error of the store");

@@ -91,6 +91,14 @@ pub enum Delivery {
     Revoked(Vec<TopicPartition>),
     /// Records of partitions that were begun, in order within each.
     Batch(Vec<Consumed>),
+    /// This partition gives no more records for now, because the next one cannot be read. It is never passed over; the
+    /// partition goes on by itself once it can be read.
+    Stopped {
+        /// The partition.
+        partition: TopicPartition,
+        /// The record, and what is wrong with it, in words.
+        reason: String,
+    },
 }
 
 /// An error of a broker.

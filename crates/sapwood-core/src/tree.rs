@@ -154,6 +154,8 @@ pub struct TreeRow {
     pub ready_at: Option<Timestamp>,
     /// The function it waits for, if the last worker lacked that version.
     pub needs: Option<FunctionVersion>,
+    /// Why it was set aside, if a worker that claimed it could not drive it.
+    pub aside: Option<String>,
     /// What led to it.
     pub cause: Cause,
     /// When it was started.

@@ -35,7 +35,10 @@ pub(crate) async fn run(services: Arc<Services>, trees: Arc<Trees>, due: Arc<Due
         match services.store.tree_claim(services.worker, BATCH_TREES, &versions).await {
             Ok(claims) => {
                 services.outage.of(User::Claims).answered();
-                let is_full = claims.trees.len() >= BATCH_TREES;
+                for unreadable in &claims.unreadable {
+                    trees.set_aside(unreadable.id, &unreadable.reason).await;
+                }
+                let is_full = claims.trees.len() + claims.unreadable.len() >= BATCH_TREES;
                 futures::stream::iter(claims.trees)
                     .for_each_concurrent(LOADS, |claimed| trees.run_claimed(claimed))
                     .await;

@@ -241,7 +241,7 @@ impl Commit<'_> {
                 Err(error) => error,
             };
             match error.kind() {
-                StoreErrorKind::Permanent => {
+                StoreErrorKind::Permanent | StoreErrorKind::Unreadable => {
                     self.store.answered();
                     return self.bisect(turns, &error.to_string()).await;
                 }

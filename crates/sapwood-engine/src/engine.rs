@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use sapwood_core::limits::Limits;
 use sapwood_core::store::{
-    Hint, Intake, Joined, KeyScope, Started, Store, StoreError, StoreErrorKind, StoreResult, TreeFilter, TreeOutcome,
+    Hint, Intake, Joined, KeyScope, ListedTree, Started, Store, StoreError, StoreErrorKind, StoreResult, TreeFilter,
+    TreeOutcome,
 };
-use sapwood_core::tree::{Cause, TreeRow};
+use sapwood_core::tree::Cause;
 use sapwood_core::{BoundedContext, CallerId, Dependencies, TreeId, WorkerId};
 use tokio::sync::{Notify, Semaphore};
 
@@ -84,6 +85,9 @@ pub struct Health {
     pub stopped: Option<Stopped>,
     /// Trees driven here now.
     pub trees: usize,
+    /// Trees that this worker set aside because it could not drive them, with the reason, the last ones first; until it
+    /// claims them again.
+    pub set_aside: Vec<(TreeId, String)>,
 }
 
 impl Health {
@@ -371,11 +375,11 @@ impl Engine {
         Ok(read?.map(TreeView::of))
     }
 
-    /// Rows of trees, newest first.
+    /// Rows of trees, newest first; one that cannot be read is named.
     ///
     /// # Errors
     /// The store's error.
-    pub async fn list(&self, filter: &TreeFilter) -> StoreResult<Vec<TreeRow>> {
+    pub async fn list(&self, filter: &TreeFilter) -> StoreResult<Vec<ListedTree>> {
         let list = self.services.store.tree_list(filter).await;
         self.reads().heard(&list);
         list
@@ -397,6 +401,7 @@ impl Engine {
             is_stopped: self.services.life.has_ended(),
             stopped: self.services.life.reason(),
             trees: self.trees.count(),
+            set_aside: self.trees.all_set_aside(),
         }
     }
 

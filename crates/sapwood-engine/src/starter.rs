@@ -88,7 +88,8 @@ async fn start(services: &Services, starter: &mut dyn Starter, starts: &[Start])
     if error.kind() == StoreErrorKind::Fenced {
         services.life.end_fenced(&error);
     }
-    if error.kind() != StoreErrorKind::Permanent || starts.len() == 1 {
+    let is_for_good = matches!(error.kind(), StoreErrorKind::Permanent | StoreErrorKind::Unreadable);
+    if !is_for_good || starts.len() == 1 {
         return starts.iter().map(|_| Err(StoreError::new(error.kind(), error.to_string()))).collect();
     }
     let mut results = Vec::with_capacity(starts.len());

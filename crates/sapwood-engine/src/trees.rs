@@ -1,7 +1,7 @@
 //! The trees that this worker drives: it starts, claims, releases and reloads them, and caches those it has released.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use futures::FutureExt;
 use parking_lot::Mutex;
 use sapwood_core::TreeId;
 use sapwood_core::store::{Claimed, NewTree, StoreResult};
-use sapwood_core::tree::Cause;
+use sapwood_core::tree::{Cause, TreeImage};
 use tokio::sync::{Notify, oneshot};
 
 use crate::cache::Cache;
@@ -30,11 +30,8 @@ use crate::waiters::Waiters;
 /// Trees per read in the search for strays: a page of this size takes little memory.
 const STRAYS_PAGE: usize = 1_000;
 
-/// The pause before a tree is parked that could not even be parked, for each time that failed.
-const FAILURE_PAUSE: Duration = Duration::from_secs(1);
-
-/// The most of these pauses in one.
-const FAILURE_PAUSES: u32 = 60;
+/// The most trees set aside that health names: one is reason enough to look, and the lists have them all.
+const SET_ASIDE: usize = 20;
 
 /// The trees that this worker drives.
 pub(crate) struct Trees {
@@ -50,18 +47,20 @@ pub(crate) struct Trees {
     due: Arc<Due>,
     /// The trees driven here: from the moment a driver begins until its end has been handled.
     driven: Mutex<HashMap<TreeId, Driven>>,
-    /// How often in a row a tree failed for good, for the pauses in between.
-    failures: Mutex<HashMap<TreeId, u32>>,
     /// Notified when a tree is no longer driven here.
     left: Notify,
     /// Released trees with their bodies.
     cache: Cache,
+    /// The last trees that were set aside here, and why.
+    set_aside: Mutex<VecDeque<(TreeId, String)>>,
 }
 
 /// A tree that is driven here, or is about to be.
 #[derive(Default)]
 struct Driven {
     mailbox: Arc<Mailbox>,
+    /// Whether it was loaded to be parked, because the store refused its last commit for good.
+    parks: bool,
     /// A claim of the tree that came before its driver heard of the release: a new driver follows this one.
     claimed_again: Option<Claimed>,
 }
@@ -83,9 +82,9 @@ impl Trees {
             hinter,
             due,
             driven: Mutex::default(),
-            failures: Mutex::default(),
             left: Notify::new(),
             cache,
+            set_aside: Mutex::default(),
         }
     }
 
@@ -122,6 +121,7 @@ impl Trees {
     }
 
     /// Drives a tree that was claimed: from the cache, if nothing was committed since its release, else from its rows.
+    /// One that cannot be loaded is set aside: no worker could drive it, and it must not stay with one that does not.
     pub(crate) async fn run_claimed(self: &Arc<Self>, claimed: Claimed) {
         let id = claimed.row.id;
         let Some(place) = self.reserve(id) else {
@@ -133,6 +133,8 @@ impl Trees {
             return;
         };
         let Claimed { row, taken_over } = claimed;
+        // An operator has mended it, or thinks so.
+        self.set_aside.lock().retain(|(tree, _)| *tree != id);
         match self.cache.take(id) {
             Some(mut live) if !taken_over && live.is_as(&row) => {
                 live.tree.refresh(&row);
@@ -141,14 +143,44 @@ impl Trees {
             stale => drop(stale),
         }
         match self.services.tree_load(id).await {
-            Ok(Some(image)) => {
-                let facts = self.services.facts(id, &image.row.cause);
-                let tree = Tree::loaded(image, facts, &self.services.registry);
-                place.drive(LiveTree::new(tree), None, !taken_over);
-            }
+            Ok(Some(image)) => match self.loaded(id, image) {
+                Ok(tree) => place.drive(LiveTree::new(tree), None, !taken_over),
+                Err(reason) => self.set_aside(id, &reason).await,
+            },
             Ok(None) => tracing::error!(tree = %id, "a claimed tree has no rows"),
-            Err(error) => tracing::error!(tree = %id, "a claimed tree could not be loaded: {error}"),
+            // It was repeated until the store answered: this error does not pass, or the engine has ended.
+            Err(error) if error.is_passing() => tracing::warn!(tree = %id, "a claimed tree is not driven: {error}"),
+            Err(error) => self.set_aside(id, &error.to_string()).await,
         }
+    }
+
+    /// A tree from its rows. They may be readable one by one, and yet be no tree.
+    fn loaded(&self, id: TreeId, image: TreeImage) -> Result<Tree, String> {
+        let facts = self.services.facts(id, &image.row.cause);
+        let load = AssertUnwindSafe(|| Tree::loaded(image, facts, &self.services.registry));
+        std::panic::catch_unwind(load).map_err(|_| "its rows do not fit together".to_owned())
+    }
+
+    /// Sets a tree aside that this worker owns and cannot drive. It is parked then, and no claim meets it any longer.
+    pub(crate) async fn set_aside(&self, id: TreeId, reason: &str) {
+        let Services { store, worker, outage, .. } = self.services.as_ref();
+        match outage.of(User::Claims).outlast(|| store.tree_set_aside(*worker, id, reason)).await {
+            Ok(true) => {
+                tracing::error!(tree = %id, reason, "a tree is set aside: it cannot be driven");
+                let mut set_aside = self.set_aside.lock();
+                set_aside.retain(|(tree, _)| *tree != id);
+                set_aside.push_front((id, reason.to_owned()));
+                set_aside.truncate(SET_ASIDE);
+            }
+            // Another worker has it, or it was set aside by a call whose answer was lost.
+            Ok(false) => {}
+            Err(error) => tracing::error!(tree = %id, reason, "a tree that cannot be driven is not set aside: {error}"),
+        }
+    }
+
+    /// The trees that were set aside here, and why.
+    pub(crate) fn all_set_aside(&self) -> Vec<(TreeId, String)> {
+        self.set_aside.lock().iter().cloned().collect()
     }
 
     /// Takes the place of a tree among those driven here, before it is loaded: from then on nobody else drives it here.
@@ -167,61 +199,60 @@ impl Trees {
         let id = place.id;
         match ended {
             Ended::Settled { tree, outcome } => {
-                self.failures.lock().remove(&id);
                 self.waiters.settled(tree, &outcome);
                 self.hinter.settled();
             }
             Ended::Released { tree, ready_at } => {
-                self.failures.lock().remove(&id);
                 self.cache.keep(id, tree);
                 if let Some(ready_at) = ready_at {
                     self.due.at(ready_at);
                 }
             }
             Ended::Refused { committed } => self.reload(place, Some(committed), None),
+            // The store refuses even the turn that parks it.
+            Ended::Failed(error) if self.parks(id) => {
+                let trees = Arc::clone(self);
+                self.tasks.spawn_until_end(async move { trees.set_aside(place.id, &error).await });
+            }
             Ended::Failed(error) => self.reload(place, None, Some(error)),
             Ended::Stopped => {}
         }
     }
 
     /// Loads a tree again after its commit was refused. If this worker still owns it, the tree was changed from outside
-    /// and goes on as its rows say. With `error` the store refused the commit for good: every invocation is parked; what
-    /// fails again and again does so in growing pauses. `committed` is the revision that this worker was told of.
+    /// and goes on as its rows say. With `error` the store refused the commit for good: every invocation is parked, and if
+    /// even that is refused, the tree is set aside. `committed` is the revision that this worker was told of.
     fn reload(self: &Arc<Self>, place: Place, committed: Option<u64>, error: Option<String>) {
         let trees = Arc::clone(self);
         self.tasks.spawn_until_end(async move {
             let (services, id) = (&trees.services, place.id);
-            if error.is_some() {
-                trees.pause_after_failure(id).await;
-            }
             let image = match services.tree_load(id).await {
                 Ok(image) => image,
-                Err(error) => return tracing::error!(tree = %id, "a tree could not be loaded: {error}"),
+                Err(error) if error.is_passing() => return,
+                Err(error) => return trees.set_aside(id, &error.to_string()).await,
             };
             let found = image.as_ref().map_or(0, |image| image.row.revision);
             if let Some(committed) = committed.filter(|committed| found < *committed) {
                 services.setbacks.found(id, committed, found);
             }
             let Some(image) = image.filter(|image| image.row.owner == Some(services.worker)) else { return };
-            let facts = services.facts(id, &image.row.cause);
-            let mut tree = Tree::loaded(image, facts, &services.registry);
+            let mut tree = match trees.loaded(id, image) {
+                Ok(tree) => tree,
+                Err(reason) => return trees.set_aside(id, &reason).await,
+            };
             if let Some(error) = error {
                 tree.park_all(&error);
+                if let Some(driven) = trees.driven.lock().get_mut(&id) {
+                    driven.parks = true;
+                }
             }
             place.drive(LiveTree::new(tree), None, false);
         });
     }
 
-    async fn pause_after_failure(&self, id: TreeId) {
-        let failures = {
-            let mut failures = self.failures.lock();
-            let failures = failures.entry(id).or_default();
-            *failures = failures.saturating_add(1);
-            *failures
-        };
-        if failures > 1 {
-            tokio::time::sleep(FAILURE_PAUSE * failures.min(FAILURE_PAUSES)).await;
-        }
+    /// Whether a tree is driven to be parked.
+    fn parks(&self, id: TreeId) -> bool {
+        self.driven.lock().get(&id).is_some_and(|driven| driven.parks)
     }
 
     /// Looks for trees that this worker owns and does not drive, until the engine has ended: after each outage, because an

@@ -217,6 +217,10 @@ fn waits_on(
     if state.promise.is_settled() {
         return Vec::new();
     }
+    if let Some(reason) = &tree.aside {
+        let reason = serde_json::json!({ "code": "set_aside", "message": reason }).to_string();
+        return vec![WaitsOn::Operator { reason }];
+    }
     if let Some(parked) = &state.parked {
         let reason = String::from_utf8_lossy(parked).into_owned();
         return vec![WaitsOn::Operator { reason }];

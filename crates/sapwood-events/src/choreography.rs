@@ -9,6 +9,7 @@ use sapwood_core::event::topic_of;
 use sapwood_engine::Engine;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
 
 use crate::error::LaunchError;
 use crate::groups::Group;
@@ -17,17 +18,23 @@ use crate::intake::IntakeTask;
 use crate::relay::Relay;
 use crate::{groups, topics};
 
+/// How long a drain waits for all tasks: longer than the grace periods of each, which add up to ten seconds.
+const DRAINED_WITHIN: Duration = Duration::from_secs(15);
+
 /// How a choreography runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChoreographyOptions {
     /// How often the outbox is read and lanes are claimed without a wake-up. It bounds how late an event leaves if its
     /// process died right after the commit, and how many queries an idle context makes.
     pub period: Duration,
+    /// How long a call of the store or of the broker may take, except a publication, which waits for the broker. Then
+    /// it is given up and repeated: longer than an answer that is on its way, short enough for an outage.
+    pub answer_within: Duration,
 }
 
 impl Default for ChoreographyOptions {
     fn default() -> Self {
-        Self { period: Duration::from_secs(10) }
+        Self { period: Duration::from_secs(10), answer_within: Duration::from_secs(30) }
     }
 }
 
@@ -89,7 +96,9 @@ impl Choreography {
             let (health, shown) = watch::channel(starting);
             let (engine, broker) = (engine.clone(), Arc::clone(&broker));
             let (topics, stop) = (topics.clone(), stopped.clone());
-            tasks.push(tokio::spawn(IntakeTask { engine, broker, group, health, topics, stop }.run()));
+            tasks.push(tokio::spawn(
+                IntakeTask { engine, broker, group, health, topics, stop, answer_within: options.answer_within }.run(),
+            ));
             intakes.push(shown);
         }
         let (health, relay) = watch::channel(RelayHealth::starting(ready));
@@ -100,6 +109,7 @@ impl Choreography {
             broker: Arc::clone(&broker),
             signal: engine.outbox_signal(),
             period: options.period,
+            answer_within: options.answer_within,
             topics,
             health,
         };
@@ -132,11 +142,17 @@ impl Choreography {
     pub async fn drain(&self) {
         self.stop.send_replace(true);
         let tasks = std::mem::take(&mut *self.tasks.lock());
-        for task in tasks {
-            if let Err(error) = task.await
-                && error.is_panic()
-            {
-                tracing::error!(%error, "a task of the choreography panicked");
+        let end = Instant::now() + DRAINED_WITHIN;
+        for mut task in tasks {
+            match timeout_at(end, &mut task).await {
+                Ok(Err(error)) if error.is_panic() => {
+                    tracing::error!(%error, "a task of the choreography panicked");
+                }
+                Ok(_) => {}
+                Err(_) => {
+                    tracing::warn!("a task of the choreography does not end; it is ended as by a crash");
+                    task.abort();
+                }
             }
         }
     }

@@ -39,10 +39,37 @@ pub struct RelayHealth {
     pub in_flight: usize,
     /// Events that the broker refuses permanently; the lane of each is stopped there.
     pub refused: Vec<RefusedEvent>,
+    /// Rows of the outbox that this build cannot read; the lane of each is stopped there.
+    pub unreadable: Vec<UnreadableEvent>,
+    /// Lanes in which the store went back since the start: the last time of each.
+    pub setbacks: Vec<Setback>,
     /// Whether the broker takes events; if not, why.
     pub broker: Result<(), String>,
     /// Whether the store answers; if not, why.
     pub store: Result<(), String>,
+}
+
+/// A lane in which the store went back behind what it had confirmed: it was restored, or failed over to a replica that
+/// lagged. Events between the two were published; those of them that the store lost are known to their consumers alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Setback {
+    /// The lane.
+    pub lane: u16,
+    /// The last row that was published before.
+    pub published: i64,
+    /// The last row that is published as the store has it now; from there the lane goes on.
+    pub stored: i64,
+}
+
+/// A row of the outbox that this build cannot read. Its lane is stopped there; the other lanes go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnreadableEvent {
+    /// The lane.
+    pub lane: u16,
+    /// The row's place in its lane.
+    pub seq: i64,
+    /// What is wrong with it.
+    pub why: String,
 }
 
 /// An event that the broker refuses. Its lane is stopped there; the other lanes go on.
@@ -68,6 +95,8 @@ impl RelayHealth {
             published: 0,
             in_flight: 0,
             refused: Vec::new(),
+            unreadable: Vec::new(),
+            setbacks: Vec::new(),
             broker,
             store: Ok(()),
         }
@@ -79,6 +108,14 @@ impl RelayHealth {
         }
         self.broker.as_ref().map_err(|why| format!("events cannot be published: {why}"))?;
         self.store.as_ref().map_err(|why| format!("the outbox cannot be read: {why}"))?;
+        self.setbacks.first().map_or(Ok(()), |Setback { lane, published, stored }| {
+            Err(format!(
+                "the store went back: lane {lane} of the outbox was published to row {published}, the store has {stored}"
+            ))
+        })?;
+        self.unreadable.first().map_or(Ok(()), |UnreadableEvent { lane, seq, why }| {
+            Err(format!("row {seq} of lane {lane} of the outbox cannot be read: {why}"))
+        })?;
         self.refused.first().map_or(Ok(()), |refused| {
             Err(format!("the broker refuses event {} on `{}`: {}", refused.id, refused.topic, refused.why))
         })
@@ -104,6 +141,8 @@ pub struct IntakeHealth {
     pub skipped: u64,
     /// The event at which the group is stopped, because the store refuses it permanently.
     pub stuck: Option<String>,
+    /// Partitions that the broker stopped at a record that it cannot read, and why; the others go on.
+    pub stopped: BTreeMap<String, String>,
     /// Whether the broker delivers; if not, why.
     pub broker: Result<(), String>,
     /// Whether the store takes events in; if not, why.
@@ -121,6 +160,7 @@ impl IntakeHealth {
             duplicates: 0,
             skipped: 0,
             stuck: None,
+            stopped: BTreeMap::new(),
             broker,
             store: Ok(()),
         }
@@ -133,6 +173,10 @@ impl IntakeHealth {
         }
         self.broker.as_ref().map_err(|why| format!("group `{group}` gets no events: {why}"))?;
         self.store.as_ref().map_err(|why| format!("group `{group}` cannot take events in: {why}"))?;
-        self.stuck.as_ref().map_or(Ok(()), |stuck| Err(format!("group `{group}` is stopped at {stuck}")))
+        self.stuck.as_ref().map_or(Ok(()), |stuck| Err(format!("group `{group}` is stopped at {stuck}")))?;
+        self.stopped
+            .iter()
+            .next()
+            .map_or(Ok(()), |(partition, why)| Err(format!("group `{group}` is stopped in {partition}: {why}")))
     }
 }

@@ -33,5 +33,5 @@ mod topics;
 
 pub use choreography::{Choreography, ChoreographyOptions};
 pub use error::LaunchError;
-pub use health::{ChoreographyHealth, IntakeHealth, RefusedEvent, RelayHealth};
+pub use health::{ChoreographyHealth, IntakeHealth, RefusedEvent, RelayHealth, Setback, UnreadableEvent};
 pub use log_broker::LogBroker;

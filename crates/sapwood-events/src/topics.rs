@@ -50,7 +50,7 @@ pub(crate) async fn ensure_in_time(
         let answer = tokio::select! {
             biased;
             () = pace::stopped(&mut stop) => return,
-            answer = broker.topics_ensure(&topics) => answer,
+            answer = pace::answered_by_broker(PATIENCE, broker.topics_ensure(&topics)) => answer,
         };
         ready.send_modify(|ready| *ready = answer.map_err(|error| error.to_string()));
     }

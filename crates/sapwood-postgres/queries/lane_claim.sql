@@ -14,7 +14,7 @@ free as materialized (
 ),
 leased as (
     update context.lane l
-    set publisher = $1, epoch = l.epoch + 1
+    set publisher = $1, epoch = least(l.epoch, 9223372036854775806) + 1
     from free f
     where l.lane = f.lane
     returning l.lane, l.epoch, l.published

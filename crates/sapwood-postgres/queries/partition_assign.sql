@@ -6,5 +6,5 @@ from (
     select * from unnest($2::text[], $3::integer[], $4::text[]) as u (topic, partition, topic_id)
     order by topic collate "C", partition, topic_id collate "C"
 ) u
-on conflict (consumer_group, topic, partition, topic_id) do update set epoch = o.epoch + 1
+on conflict (consumer_group, topic, partition, topic_id) do update set epoch = least(o.epoch, 9223372036854775806) + 1
 returning o.topic, o.partition, o.topic_id, o.epoch, o.next_offset;

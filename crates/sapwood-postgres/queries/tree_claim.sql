@@ -55,12 +55,12 @@ chosen as materialized (
 ),
 claimed as (
     update context.tree t
-    set owner = $1, revision = t.revision + 1, state = 0, ready_at = null, needs = null
+    set owner = $1, revision = least(t.revision, 9223372036854775806) + 1, state = 0, ready_at = null, needs = null, aside = null
     from chosen c
     where t.id = c.id
     returning
         c.taken_over, t.id, t.function, t.version, t.state, t.owner, t.revision, t.control, t.inbox, t.number,
-        t.ready_at, t.needs, t.correlation, t.causation, t.traceparent, t.created_at, t.settled_at
+        t.ready_at, t.needs, t.aside, t.correlation, t.causation, t.traceparent, t.created_at, t.settled_at
 ),
 next as materialized (
     -- The first of what is left that this worker may go on with. The snapshot still shows what was claimed just now.

@@ -109,7 +109,7 @@ changed as (
     moment m
     where i.tree_id = c.tree_id and i.path = c.path
         and ((select every from whole) or c.tree_id in (select id from taken))
-    returning 1
+    returning i.tree_id, i.path
 ),
 entered as (
     insert into context.journal (tree_id, path, seq, kind, position, number, attempt, name, payload, recorded_at)
@@ -176,5 +176,18 @@ select
         select a.id
         from unnest($4::uuid[]) as a (id)
         where not (a.id in (select id from locked)) and (select 1 from context.tree t where t.id = a.id) = 1
-    ) end as busy
+    ) end as busy,
+    -- An invocation that is not there cannot be changed: such a batch fails, and an error is all that undoes what the
+    -- parts above have done. So this is no value but a text that is no number. It is made of a row, because a constant
+    -- would be read when the statement is planned. As a rule it costs the comparison of two counts.
+    case when (select count(*) from changed) < case
+        when w.every then cardinality($36::uuid[])
+        else (select count(*) from unnest($36::uuid[]) as c (tree_id) where c.tree_id in (select id from taken))
+    end then (
+        select 'a turn changes an invocation of tree ' || c.tree_id || ', which is not there'
+        from unnest($36::uuid[], $37::bytea[]) as c (tree_id, path)
+        where (w.every or c.tree_id in (select id from taken))
+            and not ((c.tree_id, c.path) in (select d.tree_id, d.path from changed d))
+        limit 1
+    )::integer end as changed
 from whole w;

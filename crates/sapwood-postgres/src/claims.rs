@@ -29,9 +29,13 @@ pub(crate) async fn claim(
         if !row.plain::<bool>("alive")? {
             return Err(fenced(worker));
         }
-        claims.next_ready_at = row.opt_time("next_ready_at")?;
+        // A time that cannot be read is not due before the next poll, which looks again.
+        claims.next_ready_at = row.opt_time("next_ready_at").ok().flatten();
         if let Some(taken_over) = row.plain("taken_over")? {
-            claims.trees.push(Claimed { row: rows::tree_row(&row)?, taken_over });
+            match rows::tree_row_or_id(&row)? {
+                Ok(row) => claims.trees.push(Claimed { row, taken_over }),
+                Err(unreadable) => claims.unreadable.push(unreadable),
+            }
         }
     }
     Ok(claims)
@@ -55,4 +59,15 @@ pub(crate) async fn owned(
         Ok((row.tree("id")?, row.plain::<i64>("revision")?.cast_unsigned()))
     });
     owned.collect()
+}
+
+/// Sets a tree aside that its owner cannot drive. Returns whether the worker owned it.
+pub(crate) async fn set_aside(pool: &Pool, worker: WorkerId, tree: TreeId, reason: &str) -> StoreResult<bool> {
+    let set_aside = sqlx::query_scalar(pool.sql(include_str!("../queries/tree_set_aside.sql")))
+        .bind(worker.0)
+        .bind(tree.uuid())
+        .bind(reason);
+    let doing = "set a tree aside";
+    let owned: Option<bool> = pool.run(doing, async |connection| set_aside.fetch_optional(connection).await).await?;
+    Ok(owned.is_some())
 }

@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
-use sapwood_core::store::{Committer, NewTree, Ownership, Recovered, StoreResult, Turn, Verdict};
+use sapwood_core::store::{Committer, NewTree, Ownership, Recovered, StoreError, StoreResult, Turn, Verdict};
 use sapwood_core::{TreeId, WorkerId};
 use sqlx::Postgres;
 use sqlx::postgres::{PgArguments, PgBindIterExt};
@@ -49,7 +49,8 @@ impl Committer for PostgresCommitter {
                 let statement = sqlx::query(sql).bind(worker.0).bind(fence.cast_signed()).bind(session.incarnation);
                 bind_turns(statement, turns).fetch_one(&mut session.connection).await
             })
-            .await?;
+            .await
+            .map_err(named)?;
         verdicts(worker, turns, &Fields::of(&row, doing))
     }
 
@@ -72,6 +73,22 @@ impl Committer for PostgresCommitter {
             .map(|row| revision(&Fields::of(row, doing)))
             .collect::<StoreResult<HashMap<TreeId, (u64, Option<WorkerId>)>>>()?;
         Ok(turns.iter().map(|turn| recovered(self.worker, turn, found.get(&turn.tree).copied())).collect())
+    }
+}
+
+/// The state of a text that is no number: the statement makes one of what is wrong with a batch.
+const NO_NUMBER: &str = "22P02";
+
+/// The same error, in the statement's own words if it is the statement that refuses the batch.
+fn named(error: StoreError) -> StoreError {
+    let source = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<sqlx::Error>());
+    let refusal = source.and_then(sqlx::Error::as_database_error);
+    let words = refusal
+        .filter(|refusal| refusal.code().as_deref() == Some(NO_NUMBER))
+        .and_then(|refusal| refusal.message().split('"').nth(1));
+    match words {
+        Some(words) => StoreError::new(error.kind(), words),
+        None => error,
     }
 }
 

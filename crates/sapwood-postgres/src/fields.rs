@@ -4,15 +4,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use sapwood_core::store::{StoreError, StoreResult};
+use sapwood_core::store::{StoreError, StoreErrorKind, StoreResult};
 use sapwood_core::{Path, TreeId, WorkerId};
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
 use sqlx::postgres::types::Oid;
 use sqlx::postgres::{PgArgumentBuffer, PgHasArrayType, PgRow, PgTypeInfo, PgValueRef};
 use sqlx::{Decode, Encode, Postgres, Row, Type};
-
-use crate::error::failed;
 
 /// A `timestamptz`. What is finer than a microsecond is cut off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +79,10 @@ impl<'r> Fields<'r> {
     where
         T: Decode<'r, Postgres> + Type<Postgres>,
     {
-        self.row.try_get(column).map_err(|error| failed(self.doing, error))
+        self.row.try_get(column).map_err(|error| match error {
+            sqlx::Error::ColumnDecode { source, .. } => self.unreadable(column, source),
+            error => self.unreadable(column, error),
+        })
     }
 
     /// A number that is stored as the bits of an unsigned one.
@@ -97,6 +98,12 @@ impl<'r> Fields<'r> {
     pub(crate) fn code<T>(&self, column: &str, read: impl Fn(i16) -> Option<T>) -> StoreResult<T> {
         let code = self.plain(column)?;
         read(code).ok_or_else(|| self.unreadable(column, format!("unknown code {code}")))
+    }
+
+    /// The name of a function, without its version.
+    pub(crate) fn function(&self, column: &str) -> StoreResult<String> {
+        let name: String = self.plain(column)?;
+        if name.is_empty() { Err(self.unreadable(column, "no function has an empty name")) } else { Ok(name) }
     }
 
     pub(crate) fn time(&self, column: &str) -> StoreResult<Timestamp> {
@@ -129,7 +136,9 @@ impl<'r> Fields<'r> {
 
     /// The error of a value that no build of this version writes.
     pub(crate) fn unreadable(&self, column: &str, why: impl Into<BoxDynError>) -> StoreError {
-        failed(self.doing, sqlx::Error::ColumnDecode { index: column.to_owned(), source: why.into() })
+        let why = why.into();
+        let message = format!("could not {}: this build cannot read column `{column}`: {why}", self.doing);
+        StoreError::new(StoreErrorKind::Unreadable, message).caused_by(why)
     }
 }
 

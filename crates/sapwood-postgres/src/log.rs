@@ -1,10 +1,10 @@
 //! The store's own log, the broker of a context that has no other.
 
 use async_trait::async_trait;
-use sapwood_core::store::{EventLog, LogRecord, LoggedRecord, StoreResult};
+use sapwood_core::store::{EventLog, LogRecord, LoggedRecord, OrderedRows, StoreResult};
 use sqlx::postgres::PgBindIterExt;
 
-use crate::fields::{Fields, row_limit};
+use crate::fields::row_limit;
 use crate::rows;
 use crate::store::PostgresStore;
 
@@ -23,13 +23,13 @@ impl EventLog for PostgresStore {
         appended.await.map(drop)
     }
 
-    async fn log_read(&self, topic: &str, offset: i64, limit: usize) -> StoreResult<Vec<LoggedRecord>> {
+    async fn log_read(&self, topic: &str, offset: i64, limit: usize) -> StoreResult<OrderedRows<LoggedRecord>> {
         let doing = "read the log";
         let read = sqlx::query(self.workers.sql(include_str!("../queries/log_read.sql")))
             .bind(topic)
             .bind(offset)
             .bind(row_limit(limit));
         let found = self.workers.run(doing, async |connection| read.fetch_all(connection).await).await?;
-        found.iter().map(|row| rows::logged_record(&Fields::of(row, doing))).collect()
+        rows::ordered(&found, doing, "log_offset", rows::logged_record)
     }
 }

@@ -35,7 +35,7 @@ use std::collections::HashSet;
 
 use async_trait::async_trait;
 use sapwood_core::WorkerId;
-use sapwood_core::store::{LaneAdvance, LaneLease, Outbox, OutboxRow, StoreResult};
+use sapwood_core::store::{LaneAdvance, LaneLease, OrderedRows, Outbox, OutboxRow, StoreResult};
 use sqlx::postgres::PgBindIterExt;
 
 use crate::error::fenced;
@@ -66,14 +66,14 @@ impl Outbox for PostgresStore {
         Ok(leases)
     }
 
-    async fn outbox_read(&self, lane: u16, after: i64, limit: usize) -> StoreResult<Vec<OutboxRow>> {
+    async fn outbox_read(&self, lane: u16, after: i64, limit: usize) -> StoreResult<OrderedRows<OutboxRow>> {
         let doing = "read the outbox";
         let read = sqlx::query(self.workers.sql(include_str!("../queries/outbox_read.sql")))
             .bind(lane.cast_signed())
             .bind(after)
             .bind(row_limit(limit));
         let found = self.workers.run(doing, async |connection| read.fetch_all(connection).await).await?;
-        found.iter().map(|row| rows::outbox_row(&Fields::of(row, doing))).collect()
+        rows::ordered(&found, doing, "seq", rows::outbox_row)
     }
 
     async fn lane_advance(&self, worker: WorkerId, advances: &[LaneAdvance]) -> StoreResult<Vec<u16>> {

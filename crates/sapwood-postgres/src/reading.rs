@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use sapwood_core::TreeId;
-use sapwood_core::store::{KeyScope, Reading, StoreResult, TreeFilter, TreeOutcome};
+use sapwood_core::store::{KeyScope, ListedTree, Reading, StoreResult, TreeFilter, TreeOutcome};
 use sapwood_core::tree::{TreeRecord, TreeRow, TreeState};
 use sqlx::postgres::PgRow;
 use sqlx::{Connection, PgConnection};
@@ -38,7 +38,7 @@ impl Reading for PostgresStore {
         row.map(|row| record(rows::tree_row(&Fields::of(&row, doing))?, &rest, doing)).transpose()
     }
 
-    async fn tree_list(&self, filter: &TreeFilter) -> StoreResult<Vec<TreeRow>> {
+    async fn tree_list(&self, filter: &TreeFilter) -> StoreResult<Vec<ListedTree>> {
         let doing = "list trees";
         let statement = match filter.function {
             None => include_str!("../queries/tree_list.sql"),
@@ -54,7 +54,10 @@ impl Reading for PostgresStore {
             Some(function) => statement.bind(function),
         };
         let found = self.readers.run(doing, async |connection| statement.fetch_all(connection).await).await?;
-        found.iter().map(|row| rows::tree_row(&Fields::of(row, doing))).collect()
+        let listed = |row| {
+            Ok(rows::tree_row_or_id(&Fields::of(row, doing))?.map_or_else(ListedTree::Unreadable, ListedTree::Row))
+        };
+        found.iter().map(listed).collect()
     }
 
     async fn start_key_find(&self, scope: &KeyScope, key: &str) -> StoreResult<Option<TreeId>> {

@@ -4,13 +4,15 @@ use jiff::Timestamp;
 use sapwood_core::broker::TopicPartition;
 use sapwood_core::journal::{Entry, EntryKind};
 use sapwood_core::store::{
-    AssignedPartition, LogRecord, LoggedRecord, OutboxEvent, OutboxRow, StoreResult, TreeOutcome,
+    AssignedPartition, LogRecord, LoggedRecord, OrderedRows, OutboxEvent, OutboxRow, StoreResult, TreeOutcome,
+    UnreadableTree,
 };
 use sapwood_core::tree::{
     Cause, Closing, Invocation, InvocationRow, InvocationState, OpenInvocation, PromiseState, Timer, TimerKind,
     TreeRow, TreeState,
 };
 use sapwood_core::{EventId, Path};
+use sqlx::postgres::PgRow;
 
 use crate::fields::Fields;
 
@@ -18,7 +20,7 @@ pub(crate) fn tree_row(row: &Fields<'_>) -> StoreResult<TreeRow> {
     let needs: Option<&str> = row.plain("needs")?;
     Ok(TreeRow {
         id: row.tree("id")?,
-        function: row.plain("function")?,
+        function: row.function("function")?,
         version: row.unsigned("version")?,
         state: row.code("state", TreeState::from_code)?,
         owner: row.opt_worker("owner")?,
@@ -28,6 +30,7 @@ pub(crate) fn tree_row(row: &Fields<'_>) -> StoreResult<TreeRow> {
         number: row.unsigned("number")?,
         ready_at: row.opt_time("ready_at")?,
         needs: needs.map(str::parse).transpose().map_err(|error| row.unreadable("needs", error))?,
+        aside: row.plain("aside")?,
         cause: Cause {
             correlation: row.plain("correlation")?,
             causation: row.plain("causation")?,
@@ -36,6 +39,14 @@ pub(crate) fn tree_row(row: &Fields<'_>) -> StoreResult<TreeRow> {
         created_at: row.time("created_at")?,
         settled_at: row.opt_time("settled_at")?,
     })
+}
+
+/// A row, or what names the tree whose row cannot be read.
+pub(crate) fn tree_row_or_id(row: &Fields<'_>) -> StoreResult<Result<TreeRow, UnreadableTree>> {
+    match tree_row(row) {
+        Ok(row) => Ok(Ok(row)),
+        Err(error) => Ok(Err(UnreadableTree { id: row.tree("id")?, reason: error.to_string() })),
+    }
 }
 
 pub(crate) fn tree_outcome(row: &Fields<'_>) -> StoreResult<TreeOutcome> {
@@ -71,7 +82,7 @@ pub(crate) fn invocation_row(row: &Fields<'_>) -> StoreResult<InvocationRow> {
 pub(crate) fn open_invocation(row: &Fields<'_>) -> StoreResult<OpenInvocation> {
     Ok(OpenInvocation {
         path: row.path("path")?,
-        function: row.plain("function")?,
+        function: row.function("function")?,
         version: row.unsigned("version")?,
         state: invocation_state(row)?,
         latest: row.unsigned("latest")?,
@@ -116,23 +127,34 @@ pub(crate) fn timer(row: &Fields<'_>) -> StoreResult<Timer> {
 }
 
 pub(crate) fn outbox_row(row: &Fields<'_>) -> StoreResult<OutboxRow> {
-    Ok(OutboxRow {
-        seq: row.plain("seq")?,
-        event: OutboxEvent {
-            id: EventId::from(row.plain::<String>("event_id")?),
-            topic: row.plain("topic")?,
-            key: row.plain("key")?,
-            lane: row.plain::<i16>("lane")?.cast_unsigned(),
-            cloud_type: row.plain("cloud_type")?,
-            source: row.plain("source")?,
-            time: row.time("time")?,
-            tree: row.tree("tree_id")?,
-            correlation: row.plain("correlation")?,
-            causation: row.plain("causation")?,
-            traceparent: row.plain("traceparent")?,
-            content: row.bytes("content")?,
-        },
-    })
+    let event = OutboxEvent {
+        id: EventId::from(row.plain::<String>("event_id")?),
+        topic: row.plain("topic")?,
+        key: row.plain("key")?,
+        lane: row.plain::<i16>("lane")?.cast_unsigned(),
+        cloud_type: row.plain("cloud_type")?,
+        source: row.plain("source")?,
+        time: row.time("time")?,
+        tree: row.tree("tree_id")?,
+        correlation: row.plain("correlation")?,
+        causation: row.plain("causation")?,
+        traceparent: row.plain("traceparent")?,
+        content: row.bytes("content")?,
+    };
+    event.check().map_err(|why| row.unreadable("event", why))?;
+    Ok(OutboxRow { seq: row.plain("seq")?, event })
+}
+
+/// Rows in the order of the column that is their place, up to the first that cannot be read.
+pub(crate) fn ordered<T>(
+    found: &[PgRow],
+    doing: &'static str,
+    place: &str,
+    read: impl Fn(&Fields<'_>) -> StoreResult<T>,
+) -> StoreResult<OrderedRows<T>> {
+    let found = found.iter().map(|row| Fields::of(row, doing));
+    let found: Vec<_> = found.map(|row| Ok((row.plain(place)?, read(&row)))).collect::<StoreResult<_>>()?;
+    Ok(OrderedRows::until_unreadable(found))
 }
 
 pub(crate) fn assigned_partition(row: &Fields<'_>) -> StoreResult<AssignedPartition> {

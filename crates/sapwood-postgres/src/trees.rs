@@ -33,6 +33,10 @@ impl Trees for PostgresStore {
         claims::owned(&self.workers, worker, after, limit).await
     }
 
+    async fn tree_set_aside(&self, worker: WorkerId, tree: TreeId, reason: &str) -> StoreResult<bool> {
+        claims::set_aside(&self.workers, worker, tree, reason).await
+    }
+
     async fn tree_load(&self, tree: TreeId) -> StoreResult<Option<TreeImage>> {
         loading::tree(&self.workers, tree).await
     }

@@ -1,6 +1,6 @@
 -- Leases lanes that no live worker publishes.
 update lane
-set publisher = ?1, epoch = epoch + 1
+set publisher = ?1, epoch = min(epoch, 9223372036854775806) + 1
 where lane in (
     select lane.lane
     from lane

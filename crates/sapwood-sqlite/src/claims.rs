@@ -6,6 +6,7 @@ use sapwood_core::store::{Claimed, Claims, StoreResult};
 use sapwood_core::tree::{TreeRow, TreeState};
 use sapwood_core::{FunctionVersion, TreeId, WorkerId};
 use uuid::Uuid;
+use sqlx::sqlite::SqliteRow;
 
 use crate::args::Args;
 use crate::bulk::Bulk;
@@ -38,24 +39,37 @@ impl Work for Claim {
 
     async fn run(&self, db: &mut Db<'_>) -> StoreResult<Claims> {
         require_alive(db, self.worker).await?;
-        let mut trees = self.orphans(db).await?;
-        let left = self.limit.saturating_sub(trees.len());
-        trees.extend(self.ready(db, left).await?);
-        db.each(&TREE_CLAIM, &trees, |tree, args| args.worker(self.worker).tree(tree.row.id)).await?;
-        let trees = trees.into_iter().map(|tree| self.claimed(tree)).collect();
-        Ok(Claims { trees, next_ready_at: self.next_ready_at(db).await? })
+        let orphans = self.orphans(db).await?;
+        let ready = self.ready(db, self.limit.saturating_sub(orphans.len())).await?;
+        let found = orphans.iter().map(|row| (row, true)).chain(ready.iter().map(|row| (row, false)));
+        let mut claims = Claims::default();
+        let mut ids = Vec::with_capacity(orphans.len() + ready.len());
+        for (row, taken_over) in found {
+            match rows::tree_row_or_id(row)? {
+                Ok(row) => {
+                    ids.push(row.id);
+                    claims.trees.push(Claimed { row: self.claimed(row), taken_over });
+                }
+                Err(unreadable) => {
+                    ids.push(unreadable.id);
+                    claims.unreadable.push(unreadable);
+                }
+            }
+        }
+        db.each(&TREE_CLAIM, &ids, |id, args| args.worker(self.worker).tree(*id)).await?;
+        claims.next_ready_at = self.next_ready_at(db).await?;
+        Ok(claims)
     }
 }
 
 impl Claim {
-    async fn orphans(&self, db: &mut Db<'_>) -> StoreResult<Vec<Claimed>> {
+    async fn orphans(&self, db: &mut Db<'_>) -> StoreResult<Vec<SqliteRow>> {
         let args = Args::of(2).text(self.versions.as_str()).count(self.limit);
-        let found = db.all(include_str!("../queries/tree_orphan_find.sql"), args).await?;
-        found.iter().map(|row| Ok(Claimed { row: rows::tree_row(row)?, taken_over: true })).collect()
+        db.all(include_str!("../queries/tree_orphan_find.sql"), args).await
     }
 
     /// Trees that are due: first those that any worker may go on with, then those that need a version of this one.
-    async fn ready(&self, db: &mut Db<'_>, limit: usize) -> StoreResult<Vec<Claimed>> {
+    async fn ready(&self, db: &mut Db<'_>, limit: usize) -> StoreResult<Vec<SqliteRow>> {
         let mut found = Vec::new();
         if limit > 0 {
             let args = Args::of(2).time(db.now).count(limit);
@@ -65,26 +79,45 @@ impl Claim {
             let args = Args::of(3).time(db.now).count(limit - found.len()).text(self.versions.as_str());
             found.extend(db.all(include_str!("../queries/tree_needed_find.sql"), args).await?);
         }
-        found.iter().map(|row| Ok(Claimed { row: rows::tree_row(row)?, taken_over: false })).collect()
+        Ok(found)
     }
 
     async fn next_ready_at(&self, db: &mut Db<'_>) -> StoreResult<Option<Timestamp>> {
         let args = Args::of(1).text(self.versions.as_str());
         let row = db.one(include_str!("../queries/tree_ready_next.sql"), args).await?;
-        row.map_or(Ok(None), |row| Fields::of(&row).opt_time())
+        // A time that cannot be read is not due before the next poll, which looks again.
+        Ok(row.and_then(|row| Fields::of(&row).opt_time().ok().flatten()))
     }
 
-    /// A tree with its row as `tree_claim` has left it.
-    fn claimed(&self, found: Claimed) -> Claimed {
-        let row = TreeRow {
+    /// A tree's row as `tree_claim` has left it.
+    fn claimed(&self, found: TreeRow) -> TreeRow {
+        TreeRow {
             owner: Some(self.worker),
-            revision: found.row.revision + 1,
+            revision: found.revision + 1,
             state: TreeState::Running,
             ready_at: None,
             needs: None,
-            ..found.row
-        };
-        Claimed { row, ..found }
+            aside: None,
+            ..found
+        }
+    }
+}
+
+/// Sets a tree aside that its owner cannot drive.
+pub(crate) struct SetAside {
+    pub(crate) worker: WorkerId,
+    pub(crate) tree: TreeId,
+    pub(crate) reason: String,
+}
+
+#[async_trait]
+impl Work for SetAside {
+    type Answer = bool;
+
+    async fn run(&self, db: &mut Db<'_>) -> StoreResult<bool> {
+        require_alive(db, self.worker).await?;
+        let args = Args::of(3).worker(self.worker).tree(self.tree).text(self.reason.as_str());
+        Ok(db.run(include_str!("../queries/tree_set_aside.sql"), args).await? > 0)
     }
 }
 

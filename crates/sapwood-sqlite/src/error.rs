@@ -67,7 +67,7 @@ pub(crate) fn fenced(worker: WorkerId) -> StoreError {
 
 /// A row contains what no build of this version writes.
 pub(crate) fn unreadable(what: impl std::fmt::Display) -> StoreError {
-    StoreError::new(StoreErrorKind::Permanent, format!("the SQLite database contains an unreadable {what}"))
+    StoreError::new(StoreErrorKind::Unreadable, format!("the SQLite database contains an unreadable {what}"))
 }
 
 /// A bug, or data the database refuses.

@@ -2,13 +2,13 @@
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use sapwood_core::store::StoreResult;
+use sapwood_core::store::{StoreError, StoreResult};
 use sapwood_core::{FunctionVersion, Path, TreeId, WorkerId};
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Decode, Row, Sqlite, Type};
+use sqlx::{Column, Decode, Row, Sqlite, Type};
 use uuid::Uuid;
 
-use crate::error::{classify, unreadable};
+use crate::error::unreadable;
 
 /// Reads a row column by column, from the left.
 pub(crate) struct Fields<'r> {
@@ -31,29 +31,39 @@ impl<'r> Fields<'r> {
 
     /// A number of the width its column is written from.
     pub(crate) fn number<T: TryFrom<i64>>(&mut self) -> StoreResult<T> {
-        narrow(self.int()?)
+        let value = self.int()?;
+        self.narrow(value)
     }
 
     pub(crate) fn opt_number<T: TryFrom<i64>>(&mut self) -> StoreResult<Option<T>> {
-        self.opt_int()?.map(narrow).transpose()
+        let value = self.opt_int()?;
+        value.map(|value| self.narrow(value)).transpose()
     }
 
     /// A stored code, by what reads it.
-    pub(crate) fn code<T>(&mut self, read: impl Fn(i16) -> Option<T>, what: &'static str) -> StoreResult<T> {
+    pub(crate) fn code<T>(&mut self, read: impl Fn(i16) -> Option<T>) -> StoreResult<T> {
         let code = self.int()?;
-        i16::try_from(code).ok().and_then(read).ok_or_else(|| unreadable(format_args!("{what} {code}")))
+        i16::try_from(code).ok().and_then(read).ok_or_else(|| self.wrong(format_args!("unknown code {code}")))
     }
 
     pub(crate) fn time(&mut self) -> StoreResult<Timestamp> {
-        instant(self.int()?)
+        let micros = self.int()?;
+        self.instant(micros)
     }
 
     pub(crate) fn opt_time(&mut self) -> StoreResult<Option<Timestamp>> {
-        self.opt_int()?.map(instant).transpose()
+        let micros = self.opt_int()?;
+        micros.map(|micros| self.instant(micros)).transpose()
     }
 
     pub(crate) fn text(&mut self) -> StoreResult<String> {
         self.take()
+    }
+
+    /// The name of a function, without its version.
+    pub(crate) fn function(&mut self) -> StoreResult<String> {
+        let name = self.text()?;
+        if name.is_empty() { Err(self.wrong("no function has an empty name")) } else { Ok(name) }
     }
 
     pub(crate) fn opt_text(&mut self) -> StoreResult<Option<String>> {
@@ -74,7 +84,7 @@ impl<'r> Fields<'r> {
 
     pub(crate) fn path(&mut self) -> StoreResult<Path> {
         let bytes: Vec<u8> = self.take()?;
-        Path::from_bytes(&bytes).map_err(|_| unreadable("path of an invocation"))
+        Path::from_bytes(&bytes).map_err(|error| self.wrong(error))
     }
 
     pub(crate) fn opt_worker(&mut self) -> StoreResult<Option<WorkerId>> {
@@ -83,21 +93,29 @@ impl<'r> Fields<'r> {
 
     pub(crate) fn opt_function_version(&mut self) -> StoreResult<Option<FunctionVersion>> {
         let text = self.opt_text()?;
-        text.map(|text| text.parse().map_err(|_| unreadable(format_args!("version of a function `{text}`"))))
-            .transpose()
+        text.map(|text| text.parse().map_err(|error| self.wrong(error))).transpose()
     }
 
     fn take<T: Decode<'r, Sqlite> + Type<Sqlite>>(&mut self) -> StoreResult<T> {
         let column = self.next;
         self.next += 1;
-        self.row.try_get(column).map_err(classify)
+        self.row.try_get(column).map_err(|error| match error {
+            sqlx::Error::ColumnDecode { source, .. } => self.wrong(source),
+            error => self.wrong(error),
+        })
     }
-}
 
-fn narrow<T: TryFrom<i64>>(value: i64) -> StoreResult<T> {
-    T::try_from(value).map_err(|_| unreadable(format_args!("number {value}")))
-}
+    fn narrow<T: TryFrom<i64>>(&self, value: i64) -> StoreResult<T> {
+        T::try_from(value).map_err(|_| self.wrong(format_args!("{value} is out of range")))
+    }
 
-fn instant(micros: i64) -> StoreResult<Timestamp> {
-    Timestamp::from_microsecond(micros).map_err(|_| unreadable(format_args!("time {micros}")))
+    fn instant(&self, micros: i64) -> StoreResult<Timestamp> {
+        Timestamp::from_microsecond(micros).map_err(|error| self.wrong(error))
+    }
+
+    /// The error of the value that was read last.
+    pub(crate) fn wrong(&self, why: impl std::fmt::Display) -> StoreError {
+        let name = self.row.columns().get(self.next.saturating_sub(1)).map_or("?", Column::name);
+        unreadable(format_args!("value in column `{name}`: {why}"))
+    }
 }

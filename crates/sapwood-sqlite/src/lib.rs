@@ -13,6 +13,7 @@
 //! |---|---|
 //! | `store`, `options` | the handle, and how to open it |
 //! | `connect`, `lock`, `schema` | connections and their settings; the lock beside the file; making the schema, and refusing one that this build cannot work with |
+//! | `backup`, `identity` | a copy made while another process works; whether the file that is open is still at its path |
 //! | `writer`, `work` | the one writer and its queue; what it carries out |
 //! | `db`, `bulk`, `args` | statements for one row and for many; values on their way in |
 //! | `fields`, `rows`, `error` | values on their way out, the records of the port, the classes of errors |
@@ -26,6 +27,7 @@
 //! | `hints` | hints among the clones of a store |
 
 mod args;
+mod backup;
 mod bulk;
 mod claims;
 mod committer;
@@ -35,6 +37,7 @@ mod db;
 mod error;
 mod fields;
 mod hints;
+mod identity;
 mod lease;
 mod loading;
 mod lock;
@@ -52,5 +55,6 @@ mod trees;
 mod work;
 mod writer;
 
+pub use backup::backup;
 pub use options::SqliteOptions;
 pub use store::SqliteStore;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use sapwood_core::store::{EventLog, LogRecord, LoggedRecord, StoreResult};
+use sapwood_core::store::{EventLog, LogRecord, LoggedRecord, OrderedRows, StoreResult};
 
 use crate::args::Args;
 use crate::bulk::Bulk;
@@ -22,7 +22,7 @@ impl EventLog for SqliteStore {
         self.writer().run(AppendLog(records.to_vec())).await
     }
 
-    async fn log_read(&self, topic: &str, offset: i64, limit: usize) -> StoreResult<Vec<LoggedRecord>> {
+    async fn log_read(&self, topic: &str, offset: i64, limit: usize) -> StoreResult<OrderedRows<LoggedRecord>> {
         self.read(ReadLog { topic: topic.to_owned(), offset, limit }).await
     }
 }
@@ -80,12 +80,12 @@ struct ReadLog {
 
 #[async_trait]
 impl Work for ReadLog {
-    type Answer = Vec<LoggedRecord>;
+    type Answer = OrderedRows<LoggedRecord>;
     const SNAPSHOT: bool = false;
 
-    async fn run(&self, db: &mut Db<'_>) -> StoreResult<Vec<LoggedRecord>> {
+    async fn run(&self, db: &mut Db<'_>) -> StoreResult<OrderedRows<LoggedRecord>> {
         let args = Args::of(3).text(self.topic.as_str()).int(self.offset).count(self.limit);
         let found = db.all(include_str!("../queries/log_read.sql"), args).await?;
-        found.iter().map(|row| rows::logged_record(&self.topic, row)).collect()
+        rows::ordered(&found, |row| rows::logged_record(&self.topic, row))
     }
 }

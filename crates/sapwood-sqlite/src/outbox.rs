@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use sapwood_core::WorkerId;
-use sapwood_core::store::{LaneAdvance, LaneLease, Outbox, OutboxEvent, OutboxRow, StoreResult};
+use sapwood_core::store::{LaneAdvance, LaneLease, OrderedRows, Outbox, OutboxEvent, OutboxRow, StoreResult};
 
 use crate::args::Args;
 use crate::bulk::Bulk;
@@ -28,7 +28,7 @@ impl Outbox for SqliteStore {
         self.writer().run(ClaimLanes { worker, limit }).await
     }
 
-    async fn outbox_read(&self, lane: u16, after: i64, limit: usize) -> StoreResult<Vec<OutboxRow>> {
+    async fn outbox_read(&self, lane: u16, after: i64, limit: usize) -> StoreResult<OrderedRows<OutboxRow>> {
         self.read(ReadOutbox { lane, after, limit }).await
     }
 
@@ -154,12 +154,12 @@ struct ReadOutbox {
 
 #[async_trait]
 impl Work for ReadOutbox {
-    type Answer = Vec<OutboxRow>;
+    type Answer = OrderedRows<OutboxRow>;
     const SNAPSHOT: bool = false;
 
-    async fn run(&self, db: &mut Db<'_>) -> StoreResult<Vec<OutboxRow>> {
+    async fn run(&self, db: &mut Db<'_>) -> StoreResult<OrderedRows<OutboxRow>> {
         let args = Args::of(3).int(self.lane).int(self.after).count(self.limit);
         let found = db.all(include_str!("../queries/outbox_read.sql"), args).await?;
-        found.iter().map(|row| rows::outbox_row(self.lane, row)).collect()
+        rows::ordered(&found, |row| rows::outbox_row(self.lane, row))
     }
 }

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use sapwood_core::TreeId;
-use sapwood_core::store::{KeyScope, Reading, StoreResult, TreeFilter, TreeOutcome};
+use sapwood_core::store::{KeyScope, ListedTree, Reading, StoreResult, TreeFilter, TreeOutcome};
 use sapwood_core::tree::{TreeRecord, TreeRow, TreeState};
 use uuid::Uuid;
 
@@ -23,7 +23,7 @@ impl Reading for SqliteStore {
         self.read(ReadTree(tree)).await
     }
 
-    async fn tree_list(&self, filter: &TreeFilter) -> StoreResult<Vec<TreeRow>> {
+    async fn tree_list(&self, filter: &TreeFilter) -> StoreResult<Vec<ListedTree>> {
         self.read(ListTrees(filter.clone())).await
     }
 
@@ -74,10 +74,10 @@ struct ListTrees(TreeFilter);
 
 #[async_trait]
 impl Work for ListTrees {
-    type Answer = Vec<TreeRow>;
+    type Answer = Vec<ListedTree>;
     const SNAPSHOT: bool = false;
 
-    async fn run(&self, db: &mut Db<'_>) -> StoreResult<Vec<TreeRow>> {
+    async fn run(&self, db: &mut Db<'_>) -> StoreResult<Vec<ListedTree>> {
         let filter = &self.0;
         // No tree has the greatest UUID: its version is not 7.
         let before = filter.before.unwrap_or_else(|| TreeId::from(Uuid::max()));
@@ -88,7 +88,8 @@ impl Work for ListTrees {
             }
             None => db.all(include_str!("../queries/tree_list.sql"), args).await?,
         };
-        found.iter().map(rows::tree_row).collect()
+        let listed = |row| Ok(rows::tree_row_or_id(row)?.map_or_else(ListedTree::Unreadable, ListedTree::Row));
+        found.iter().map(listed).collect()
     }
 }
 

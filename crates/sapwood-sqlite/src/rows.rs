@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use sapwood_core::journal::{Entry, EntryKind};
-use sapwood_core::store::{Beat, LogRecord, LoggedRecord, OutboxEvent, OutboxRow, StoreResult, TreeOutcome};
+use sapwood_core::store::{
+    Beat, LogRecord, LoggedRecord, OrderedRows, OutboxEvent, OutboxRow, StoreResult, TreeOutcome, UnreadableTree,
+};
 use sapwood_core::tree::{
     Cause, Closing, Invocation, InvocationRow, InvocationState, OpenInvocation, PromiseState, Timer, TimerKind,
     TreeRow, TreeState,
@@ -19,9 +21,9 @@ pub(crate) fn tree_row(row: &SqliteRow) -> StoreResult<TreeRow> {
     let mut fields = Fields::of(row);
     Ok(TreeRow {
         id: fields.tree()?,
-        function: fields.text()?,
+        function: fields.function()?,
         version: fields.number()?,
-        state: fields.code(TreeState::from_code, "tree state")?,
+        state: fields.code(TreeState::from_code)?,
         owner: fields.opt_worker()?,
         revision: fields.number()?,
         control: fields.number()?,
@@ -29,16 +31,25 @@ pub(crate) fn tree_row(row: &SqliteRow) -> StoreResult<TreeRow> {
         number: fields.number()?,
         ready_at: fields.opt_time()?,
         needs: fields.opt_function_version()?,
+        aside: fields.opt_text()?,
         cause: Cause { correlation: fields.text()?, causation: fields.opt_text()?, traceparent: fields.opt_text()? },
         created_at: fields.time()?,
         settled_at: fields.opt_time()?,
     })
 }
 
+/// A row, or what names the tree whose row cannot be read: its id is a UUID, as the schema checks.
+pub(crate) fn tree_row_or_id(row: &SqliteRow) -> StoreResult<Result<TreeRow, UnreadableTree>> {
+    match tree_row(row) {
+        Ok(row) => Ok(Ok(row)),
+        Err(error) => Ok(Err(UnreadableTree { id: Fields::of(row).tree()?, reason: error.to_string() })),
+    }
+}
+
 pub(crate) fn tree_outcome(row: &SqliteRow) -> StoreResult<TreeOutcome> {
     let mut fields = Fields::of(row);
     Ok(TreeOutcome {
-        state: fields.code(TreeState::from_code, "tree state")?,
+        state: fields.code(TreeState::from_code)?,
         function: fields.text()?,
         version: fields.number()?,
         attempts: fields.number()?,
@@ -63,7 +74,7 @@ pub(crate) fn open_invocation(row: &SqliteRow) -> StoreResult<OpenInvocation> {
     let mut fields = Fields::of(row);
     Ok(OpenInvocation {
         path: fields.path()?,
-        function: fields.text()?,
+        function: fields.function()?,
         version: fields.number()?,
         state: read_state(&mut fields)?,
         latest: fields.number()?,
@@ -84,30 +95,39 @@ pub(crate) fn timer(row: &SqliteRow) -> StoreResult<Timer> {
     Ok(Timer {
         path: fields.path()?,
         position: fields.number()?,
-        kind: fields.code(TimerKind::from_code, "timer kind")?,
+        kind: fields.code(TimerKind::from_code)?,
         due_at: fields.time()?,
     })
 }
 
 pub(crate) fn outbox_row(lane: u16, row: &SqliteRow) -> StoreResult<OutboxRow> {
     let mut fields = Fields::of(row);
-    Ok(OutboxRow {
-        seq: fields.int()?,
-        event: OutboxEvent {
-            id: EventId::from(fields.text()?),
-            topic: fields.text()?,
-            key: fields.text()?,
-            lane,
-            cloud_type: fields.text()?,
-            source: fields.text()?,
-            time: fields.time()?,
-            tree: fields.tree()?,
-            correlation: fields.text()?,
-            causation: fields.text()?,
-            traceparent: fields.opt_text()?,
-            content: fields.blob()?,
-        },
-    })
+    let seq = fields.int()?;
+    let event = OutboxEvent {
+        id: EventId::from(fields.text()?),
+        topic: fields.text()?,
+        key: fields.text()?,
+        lane,
+        cloud_type: fields.text()?,
+        source: fields.text()?,
+        time: fields.time()?,
+        tree: fields.tree()?,
+        correlation: fields.text()?,
+        causation: fields.text()?,
+        traceparent: fields.opt_text()?,
+        content: fields.blob()?,
+    };
+    event.check().map_err(|why| unreadable(format_args!("event: {why}")))?;
+    Ok(OutboxRow { seq, event })
+}
+
+/// Rows whose first column is their place, up to the first that cannot be read.
+pub(crate) fn ordered<T>(
+    rows: &[SqliteRow],
+    read: impl Fn(&SqliteRow) -> StoreResult<T>,
+) -> StoreResult<OrderedRows<T>> {
+    let found: Vec<_> = rows.iter().map(|row| Ok((Fields::of(row).int()?, read(row)))).collect::<StoreResult<_>>()?;
+    Ok(OrderedRows::until_unreadable(found))
 }
 
 pub(crate) fn logged_record(topic: &str, row: &SqliteRow) -> StoreResult<LoggedRecord> {
@@ -118,7 +138,10 @@ pub(crate) fn logged_record(topic: &str, row: &SqliteRow) -> StoreResult<LoggedR
         record: LogRecord {
             topic: topic.to_owned(),
             key: fields.text()?,
-            headers: LogRecord::headers_of(&fields.text()?).map_err(|_| unreadable("list of headers"))?,
+            headers: {
+                let headers = fields.text()?;
+                LogRecord::headers_of(&headers).map_err(|error| fields.wrong(error))?
+            },
             content: fields.blob()?,
         },
     })
@@ -150,8 +173,8 @@ fn read_invocation(fields: &mut Fields<'_>) -> StoreResult<Invocation> {
 fn read_state(fields: &mut Fields<'_>) -> StoreResult<InvocationState> {
     Ok(InvocationState {
         attempt: fields.number()?,
-        promise: fields.code(PromiseState::from_code, "promise state")?,
-        closing: fields.code(Closing::from_code, "closing state")?,
+        promise: fields.code(PromiseState::from_code)?,
+        closing: fields.code(Closing::from_code)?,
         number: fields.opt_number()?,
         seen: fields.opt_number()?,
         outcome: fields.opt_blob()?,
@@ -162,7 +185,7 @@ fn read_state(fields: &mut Fields<'_>) -> StoreResult<InvocationState> {
 fn read_entry(fields: &mut Fields<'_>) -> StoreResult<Entry> {
     Ok(Entry {
         seq: fields.number()?,
-        kind: fields.code(EntryKind::from_code, "journal entry kind")?,
+        kind: fields.code(EntryKind::from_code)?,
         position: fields.number()?,
         number: fields.opt_number()?,
         attempt: fields.number()?,

@@ -5,7 +5,7 @@ use sapwood_core::store::{Claims, Committer, Starter, StoreResult, Trees};
 use sapwood_core::tree::{InvocationImage, TreeImage};
 use sapwood_core::{FunctionVersion, Path, TreeId, WorkerId};
 
-use crate::claims::{Claim, ListOwned};
+use crate::claims::{Claim, ListOwned, SetAside};
 use crate::committer::SqliteCommitter;
 use crate::loading::{LoadInvocation, LoadTree};
 use crate::starter::SqliteStarter;
@@ -32,6 +32,10 @@ impl Trees for SqliteStore {
         limit: usize,
     ) -> StoreResult<Vec<(TreeId, u64)>> {
         self.read(ListOwned { worker, after, limit }).await
+    }
+
+    async fn tree_set_aside(&self, worker: WorkerId, tree: TreeId, reason: &str) -> StoreResult<bool> {
+        self.writer().run(SetAside { worker, tree, reason: reason.to_owned() }).await
     }
 
     async fn tree_load(&self, tree: TreeId) -> StoreResult<Option<TreeImage>> {

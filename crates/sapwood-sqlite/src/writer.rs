@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::db::Db;
 use crate::error::{again, classify, closed, permanent};
+use crate::identity::Identity;
 use crate::lock::FileLock;
 use crate::options::SqliteOptions;
 use crate::work::Work;
@@ -56,7 +57,8 @@ impl Writer {
             .build()
             .map_err(|error| permanent("cannot start the SQLite writer").caused_by(error))?;
         let clock = Arc::clone(&options.clock);
-        let desk = Desk { connection: Some(connection), options, clock };
+        let identity = options.file.as_deref().map(Identity::of);
+        let desk = Desk { connection: Some(connection), identity, options, clock };
         std::thread::Builder::new()
             .name("sqlite-queue".to_owned())
             .spawn(move || {
@@ -140,6 +142,8 @@ impl<W: Work> Job for Pending<W> {
 struct Desk {
     /// None after a connection was given up, until the next use opens another.
     connection: Option<SqliteConnection>,
+    /// The file that was opened first; `None` in memory. Nothing is acknowledged while another is at its path.
+    identity: Option<Identity>,
     /// For opening the connection again.
     options: SqliteOptions,
     clock: Arc<dyn Clock>,
@@ -204,7 +208,8 @@ impl Desk {
         let clock = Arc::clone(&self.clock);
         let connection = self.connection().await.map_err(Failed::Whole)?;
         match transact(connection, clock.as_ref(), group).await {
-            Ok(()) => Ok(()),
+            // What was committed to a file that is gone is lost with it.
+            Ok(()) => self.check_file().map_err(Failed::Whole),
             Err(failed) => {
                 self.roll_back().await;
                 Err(failed)
@@ -215,9 +220,15 @@ impl Desk {
     /// The connection; a new one if the last was given up.
     async fn connection(&mut self) -> StoreResult<&mut SqliteConnection> {
         if self.connection.is_none() {
+            // Before, or an empty file would be made where the database was.
+            self.check_file()?;
             self.connection = Some(connect::writer(&self.options).await?);
         }
         self.connection.as_mut().ok_or_else(closed)
+    }
+
+    fn check_file(&self) -> StoreResult<()> {
+        self.identity.as_ref().map_or(Ok(()), Identity::check)
     }
 
     /// Ends a failed transaction. If SQLite has ended it by itself (a full disk, a failed write), this fails too, and

@@ -1,6 +1,7 @@
 //! Assembles bounded contexts into one process: stores, engines, choreography and REST.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,7 +46,7 @@ impl App {
         self
     }
 
-    /// Runs the command line: `serve` (the default), `migrate`, `openapi`; `--help` shows more.
+    /// Runs the command line: `serve` (the default), `migrate`, `openapi`, `backup`; `--help` shows more.
     ///
     /// # Errors
     /// [`StartupError`] has a stable code and names the setting to correct.
@@ -90,6 +91,21 @@ impl App {
             store.close().await;
         }
         Ok(())
+    }
+
+    /// Copies the SQLite database of one context.
+    pub(crate) async fn backup(&self, config: &Config, context: Option<&str>, to: &Path) -> Result<()> {
+        let names: Vec<&str> = self.contexts.iter().map(|context| context.name()).collect();
+        let name = match (context, names.as_slice()) {
+            (Some(name), names) if names.contains(&name) => name,
+            (None, [only]) => only,
+            (asked, names) => {
+                let asked = asked.map_or_else(|| "is not given".to_owned(), |asked| format!("`{asked}` is not one"));
+                let message = format!("--context {asked}; the contexts are {}", names.join(", "));
+                return Err(StartupError::new("invalid_setting", message));
+            }
+        };
+        stores::backup(config.store_of(name), name, to).await
     }
 
     /// The OpenAPI document of all contexts.

@@ -33,6 +33,14 @@ enum Command {
     Migrate,
     /// Print the OpenAPI document, and exit
     Openapi,
+    /// Copy the SQLite database of a context to FILE, also while another process runs on it, and exit
+    Backup {
+        /// The copy; it must not exist
+        file: PathBuf,
+        /// The context, if there are several
+        #[arg(long)]
+        context: Option<String>,
+    },
 }
 
 pub(crate) async fn run(app: App) -> Result<()> {
@@ -55,6 +63,10 @@ pub(crate) async fn run(app: App) -> Result<()> {
             }
         }
         Command::Migrate => app.migrate(&Config::load(arguments.config.as_deref())?).await?,
+        Command::Backup { file, context } => {
+            app.backup(&Config::load(arguments.config.as_deref())?, context.as_deref(), &file).await?;
+            println!("{} is written", file.display());
+        }
         Command::Openapi => println!("{}", app.openapi()?),
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! Opens the store of a context; if that fails, the error names the setting to correct.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use sapwood_core::clock::SystemClock;
@@ -48,6 +49,22 @@ fn postgres(config: &Config, address: &str, context: &str) -> PostgresOptions {
         worker_connections: config.worker_connections,
         committers: config.committers,
         ..PostgresOptions::new(address, context)
+    }
+}
+
+/// Copies the SQLite database of a context.
+pub(crate) async fn backup(url: &StoreUrl, context: &str, to: &Path) -> Result<()> {
+    match url {
+        StoreUrl::Sqlite(directory) => {
+            let from = directory.join(format!("{context}.db"));
+            sapwood_sqlite::backup(from, to).await.map_err(|error| {
+                StartupError::new("backup_failed", format!("the store of `{context}` is not copied")).caused_by(error)
+            })
+        }
+        StoreUrl::Postgres(_) => {
+            let message = format!("the store of `{context}` is on PostgreSQL, which has `pg_dump` for that");
+            Err(StartupError::new("backup_failed", message))
+        }
     }
 }
 

@@ -137,7 +137,7 @@ async fn published(engine: &Engine, lanes: &BTreeMap<u16, i64>) -> Result<usize,
     let mut published = 0;
     for (lane, cursor) in lanes {
         let rows = engine.store().outbox_read(*lane, 0, ROWS_MOST).await.map_err(|error| error.to_string())?;
-        published += rows.iter().filter(|row| row.seq <= *cursor).count();
+        published += rows.rows.iter().filter(|row| row.seq <= *cursor).count();
     }
     Ok(published)
 }
@@ -157,18 +157,18 @@ impl Counts {
         let mut filter = TreeFilter { function: Some(function.to_owned()), limit: 500, ..TreeFilter::default() };
         loop {
             let rows = engine.list(&filter).await.map_err(|error| error.to_string())?;
-            for row in &rows {
-                match row.state {
-                    TreeState::Resolved => counts.resolved += 1,
-                    TreeState::Running | TreeState::Suspended => counts.open += 1,
-                    TreeState::Parked | TreeState::Rejected | TreeState::Cancelled | TreeState::TimedOut => {
-                        counts.failed += 1;
-                    }
+            let last = rows.last().map(|last| last.id()).filter(|_| rows.len() == filter.limit);
+            for listed in rows {
+                match listed.row().map(|row| row.state) {
+                    Some(TreeState::Resolved) => counts.resolved += 1,
+                    Some(TreeState::Running | TreeState::Suspended) => counts.open += 1,
+                    Some(TreeState::Parked | TreeState::Rejected | TreeState::Cancelled | TreeState::TimedOut)
+                    | None => counts.failed += 1,
                 }
             }
-            match rows.last() {
-                Some(last) if rows.len() == filter.limit => filter.before = Some(last.id),
-                _ => return Ok(counts),
+            match last {
+                Some(last) => filter.before = Some(last),
+                None => return Ok(counts),
             }
         }
     }

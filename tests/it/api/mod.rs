@@ -42,6 +42,7 @@ mod trees {
         pages_hold_every_tree_once_while_others_start,
         a_cursor_is_refused_by_another_list,
         unknown_trees_and_parameters_are_refused,
+        a_tree_that_cannot_be_read_is_named_and_the_others_are_listed,
     });
 }
 

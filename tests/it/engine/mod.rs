@@ -17,6 +17,7 @@ mod seeded;
 mod suspension;
 mod time;
 mod tree;
+mod unreadable;
 mod versions;
 mod violations;
 

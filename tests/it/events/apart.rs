@@ -84,6 +84,9 @@ impl Subscription for ApartSubscription {
                 records.iter_mut().for_each(|record| record.topic = self.names.here(&record.topic));
                 Delivery::Batch(records)
             }
+            Delivery::Stopped { partition, reason } => {
+                Delivery::Stopped { partition: self.names.partitions_here(vec![partition]).remove(0), reason }
+            }
         })
     }
 

@@ -7,6 +7,9 @@
 mod apart;
 mod cases;
 mod kafka;
+mod setback;
+mod silence;
+mod unreadable;
 mod world;
 
 sapwood_tests::on_both_stores!(crate::events::cases {
@@ -30,3 +33,29 @@ sapwood_tests::on_both_stores!(crate::events::cases {
     an_event_that_its_consumer_cannot_read_is_seen_in_its_tree,
     a_subscription_to_a_context_elsewhere_is_a_start_up_error,
 });
+
+/// Their own module, because the macro makes two of fixed names.
+mod rows {
+    sapwood_tests::on_both_stores!(crate::events::unreadable {
+        a_row_of_the_outbox_that_cannot_be_read_stops_its_own_lane_in_sight,
+        a_record_of_the_log_that_cannot_be_read_stops_its_partition_in_sight,
+        damaged_rows_beside_the_trees_hold_nobody_else_up,
+    });
+}
+
+/// As above.
+mod back {
+    sapwood_tests::on_both_stores!(crate::events::setback {
+        events_after_a_setback_are_published_by_a_living_relay,
+        a_setback_is_noticed_by_a_relay_that_is_idle,
+        events_after_a_setback_of_the_log_are_taken_in,
+    });
+}
+
+/// As above.
+mod quiet {
+    sapwood_tests::on_both_stores!(crate::events::silence {
+        a_relay_gives_up_what_is_never_answered_and_goes_on,
+        a_drain_does_not_wait_for_what_is_never_answered,
+    });
+}

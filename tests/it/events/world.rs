@@ -7,7 +7,7 @@ use sapwood::prelude::*;
 use sapwood::{EngineOptions, Error};
 use sapwood_core::TreeId;
 use sapwood_core::broker::{Broker, Consumed, Delivery};
-use sapwood_core::store::{LogRecord, LoggedRecord, Store, TreeFilter};
+use sapwood_core::store::{ListedTree, LogRecord, LoggedRecord, Store, TreeFilter};
 use sapwood_core::tree::{TreeRow, TreeState};
 use sapwood_events::cloud::Envelope;
 use sapwood_events::{Choreography, ChoreographyOptions, LogBroker};
@@ -169,7 +169,7 @@ impl Running {
             ..Default::default()
         };
         let engine = Engine::launch(Arc::new(app), store, options).await.expect("the engine starts");
-        let options = ChoreographyOptions { period };
+        let options = ChoreographyOptions { period, ..ChoreographyOptions::default() };
         let choreography = Choreography::launch_with(&engine, Arc::clone(broker), options).await.expect("it starts");
         Self { engine, choreography }
     }
@@ -197,7 +197,8 @@ impl Running {
     /// The trees, newest first.
     pub(super) async fn trees(&self) -> Vec<TreeRow> {
         let filter = TreeFilter { limit: 1_000, ..TreeFilter::default() };
-        self.engine.list(&filter).await.expect("the store answers")
+        let listed = self.engine.list(&filter).await.expect("the store answers");
+        listed.into_iter().filter_map(ListedTree::row).collect()
     }
 
     /// The trees that were given up, once all are settled.
@@ -266,7 +267,7 @@ pub(super) fn log_broker(stores: &[(&str, &TestStore)]) -> Arc<dyn Broker> {
 
 /// The log of the orders context.
 pub(super) async fn logged(orders: &TestStore) -> Vec<LoggedRecord> {
-    orders.store().log_read(TOPIC, 0, 10_000).await.expect("the store answers")
+    orders.store().log_read(TOPIC, 0, 10_000).await.expect("the store answers").rows
 }
 
 /// A record of the log, read as an event.
@@ -296,7 +297,7 @@ pub(super) async fn delivered(broker: &Arc<dyn Broker>, count: usize) -> Vec<Str
                     let oldest: Vec<_> = partitions.into_iter().map(|partition| (partition, None)).collect();
                     subscription.begin(&oldest).await.expect("it begins");
                 }
-                Delivery::Revoked(_) => {}
+                Delivery::Revoked(_) | Delivery::Stopped { .. } => {}
                 Delivery::Batch(records) => {
                     let events = records.iter().map(|record| Envelope::read(record).expect("a CloudEvent"));
                     events.for_each(|event| push_new(&mut ids, event.id.to_string()));

@@ -58,6 +58,8 @@ pub struct StoreFaults {
     claims: Mutex<Vec<TreeId>>,
     /// Invocations whose next load is refused for good.
     unreadable: Mutex<HashSet<Path>>,
+    /// Whether calls of the events' roles are never answered.
+    hangs: AtomicBool,
 }
 
 impl StoreFaults {
@@ -77,6 +79,7 @@ impl StoreFaults {
             loses_claim: AtomicBool::new(false),
             claims: Mutex::default(),
             unreadable: Mutex::default(),
+            hangs: AtomicBool::new(false),
         }
     }
 
@@ -195,6 +198,24 @@ impl StoreFaults {
     /// If it is no path.
     pub fn refuse_load(&self, path: &str) {
         self.unreadable.lock().insert(path.parse().expect("a path"));
+    }
+
+    /// From now on no call about lanes, offsets or the log is answered, nor any intake, as in a network that loses
+    /// everything without a word.
+    pub fn hang(&self) {
+        self.hangs.store(true, Ordering::SeqCst);
+    }
+
+    /// Calls are answered again; those that hang already never are.
+    pub fn hang_no_more(&self) {
+        self.hangs.store(false, Ordering::SeqCst);
+    }
+
+    /// Never comes back if calls hang.
+    pub(crate) async fn pass(&self) {
+        if self.hangs.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
     }
 
     /// What happens at the commit that begins now.

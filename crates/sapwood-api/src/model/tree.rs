@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use sapwood_core::TreeId;
 use sapwood_core::journal::Entry as JournalEntry;
+use sapwood_core::store::{self as core, ListedTree};
 use sapwood_core::tree::{PromiseState, TreeRow};
 use sapwood_engine::{EmittedView, NodeView, TreeView, WaitsOn};
 use serde::Serialize;
@@ -18,9 +19,26 @@ use super::state::{TreeState, Urls};
 pub(crate) struct TreeList {
     /// The trees.
     pub(crate) trees: Vec<TreeSummary>,
+    /// Trees that belong on this page and of whose rows this build can read no more than the id; empty as a rule.
+    pub(crate) unreadable: Vec<UnreadableTree>,
     /// The cursor of the next page; null on the last page.
     #[schema(required = true)]
     pub(crate) next_cursor: Option<String>,
+}
+
+/// A tree whose row cannot be read.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct UnreadableTree {
+    /// Its id.
+    #[schema(value_type = uuid::Uuid)]
+    id: TreeId,
+    /// Always `unreadable`.
+    #[schema(example = "unreadable")]
+    state: &'static str,
+    /// What is wrong with its row, in words.
+    reason: String,
+    /// Paths for the next requests.
+    urls: Urls,
 }
 
 /// A tree, without its nodes.
@@ -43,6 +61,10 @@ pub(crate) struct TreeSummary {
     /// When its root settled; null before.
     #[schema(value_type = Option<String>, format = DateTime, required = true)]
     settled_at: Option<Timestamp>,
+    /// Why it is parked, if a worker that claimed it set it aside because it could not drive it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    aside: Option<String>,
     /// The same in every tree and event that followed from one start, across contexts.
     correlation: String,
     /// The event, or the invocation of a consumer, that started it; null if a caller did.
@@ -257,10 +279,28 @@ impl TreeSummary {
             state: row.state.into(),
             created_at: row.created_at,
             settled_at: row.settled_at,
+            aside: row.aside,
             correlation: row.cause.correlation,
             causation: row.cause.causation,
             urls: Urls::of(context, row.id),
         }
+    }
+}
+
+impl TreeList {
+    /// A page of these trees.
+    pub(crate) fn of(context: &str, listed: Vec<ListedTree>, next_cursor: Option<String>) -> Self {
+        let mut list = Self { trees: Vec::new(), unreadable: Vec::new(), next_cursor };
+        for tree in listed {
+            match tree {
+                ListedTree::Row(row) => list.trees.push(TreeSummary::of(context, row)),
+                ListedTree::Unreadable(core::UnreadableTree { id, reason }) => {
+                    let urls = Urls::of(context, id);
+                    list.unreadable.push(UnreadableTree { id, state: "unreadable", reason, urls });
+                }
+            }
+        }
+        list
     }
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use axum::Json;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use sapwood_core::store::TreeFilter;
-use sapwood_core::tree::{TreeRow, TreeState};
+use sapwood_core::store::{ListedTree, StoreErrorKind, TreeFilter, UnreadableTree};
+use sapwood_core::tree::TreeState;
 use sapwood_core::{CallerId, TreeId};
 use sapwood_engine::Engine;
 use serde::Deserialize;
@@ -15,7 +15,7 @@ use utoipa::IntoParams;
 use crate::context::ContextApi;
 use crate::model::outcome::{Outcome, Pending};
 use crate::model::state::Urls;
-use crate::model::tree::{Tree, TreeList, TreeSummary};
+use crate::model::tree::{Tree, TreeList};
 use crate::nearest::did_you_mean;
 use crate::page::{LIMIT_DEFAULT, LIMIT_MOST, List};
 use crate::problem::{Answer, Code, Problem};
@@ -93,9 +93,8 @@ pub(super) async fn list(Within(context): Within, Params(query): Params<ListQuer
     // One row more than requested was read, to know whether there is a next page.
     let more = rows.len() > limit;
     rows.truncate(limit);
-    let next_cursor = rows.last().filter(|_| more).map(|last| list.cursor(last.id));
-    let trees = rows.into_iter().map(|row| TreeSummary::of(context.name(), row)).collect();
-    Ok(Json(TreeList { trees, next_cursor }))
+    let next_cursor = rows.last().filter(|_| more).map(|last| list.cursor(last.id()));
+    Ok(Json(TreeList::of(context.name(), rows, next_cursor)))
 }
 
 /// How to show a tree.
@@ -126,6 +125,7 @@ pub(super) struct ShowQuery {
         (status = 200, description = "The tree.", body = Tree),
         (status = 400, description = "`invalid_id`, `invalid_query`"),
         (status = 404, description = "`unknown_context`, `unknown_tree`"),
+        (status = 500, description = "`internal`, `unreadable_tree`"),
         (status = 503, description = "`store_unavailable`"),
     )
 )]
@@ -172,6 +172,7 @@ pub(super) struct ResultQuery {
         ),
         (status = 400, description = "`invalid_id`, `invalid_query`"),
         (status = 404, description = "`unknown_context`, `unknown_tree`"),
+        (status = 500, description = "`internal`, `unreadable_tree`"),
         (status = 503, description = "`store_unavailable`"),
     )
 )]
@@ -211,14 +212,20 @@ async fn draining(engine: &Engine) {
 }
 
 /// The tree that has a caller's id, if it passes the other filters.
-async fn of_id(engine: &Engine, id: &CallerId, filter: &TreeFilter) -> Answer<Vec<TreeRow>> {
+async fn of_id(engine: &Engine, id: &CallerId, filter: &TreeFilter) -> Answer<Vec<ListedTree>> {
     let Some(tree) = engine.find(id).await? else { return Ok(Vec::new()) };
-    let row = engine.store().tree_row(tree).await?.filter(|row| {
+    let row = match engine.store().tree_row(tree).await {
+        Err(error) if error.kind() == StoreErrorKind::Unreadable => {
+            return Ok(vec![ListedTree::Unreadable(UnreadableTree { id: tree, reason: error.to_string() })]);
+        }
+        row => row?,
+    };
+    let row = row.filter(|row| {
         filter.function.as_ref().is_none_or(|function| *function == row.function)
             && filter.state.is_none_or(|state| state == row.state)
             && filter.before.is_none_or(|before| row.id < before)
     });
-    Ok(row.into_iter().collect())
+    Ok(row.map(ListedTree::Row).into_iter().collect())
 }
 
 fn page_limit(limit: Option<usize>) -> Answer<usize> {

@@ -21,6 +21,9 @@ pub enum StoreErrorKind {
     /// Not applied, and the same again will fail: the data itself is refused, or cannot be read. At a start also what
     /// cannot be right: a URL, a schema of another build.
     Permanent,
+    /// A row holds what this build cannot read. Only what asked for that row fails; a newer build, or an operator who
+    /// mends the row, may read it.
+    Unreadable,
     /// This worker was declared dead; it must stop.
     Fenced,
     /// Not applied: the store is no longer as the call expected it.

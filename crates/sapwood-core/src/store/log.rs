@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::StoreResult;
+use super::{OrderedRows, StoreResult};
 
 /// Topics in the store itself.
 #[async_trait]
@@ -13,7 +13,7 @@ pub trait EventLog {
     async fn log_append(&self, records: &[LogRecord]) -> StoreResult<()>;
 
     /// Records of a topic from `offset` on, in order, at most `limit`.
-    async fn log_read(&self, topic: &str, offset: i64, limit: usize) -> StoreResult<Vec<LoggedRecord>>;
+    async fn log_read(&self, topic: &str, offset: i64, limit: usize) -> StoreResult<OrderedRows<LoggedRecord>>;
 }
 
 /// A record for the store's own log.

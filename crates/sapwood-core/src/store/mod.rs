@@ -23,6 +23,7 @@ mod error;
 mod log;
 mod membership;
 mod offsets;
+mod ordered;
 mod outbox;
 mod reading;
 mod schema;
@@ -37,11 +38,12 @@ pub use error::{StoreError, StoreErrorKind};
 pub use log::{EventLog, LogRecord, LoggedRecord};
 pub use membership::{Beat, Joined, Lease, Membership, Renewal};
 pub use offsets::{AssignedPartition, GroupOffsets, OffsetAdvance};
+pub use ordered::{OrderedRows, UnreadableRow};
 pub use outbox::{LaneAdvance, LaneLease, Outbox, OutboxEvent, OutboxRow, lane_of};
-pub use reading::{Reading, TreeFilter, TreeOutcome};
+pub use reading::{ListedTree, Reading, TreeFilter, TreeOutcome};
 pub use schema::{AppliedMigration, SchemaFit};
 pub use starting::{Intake, KeyScope, NewTree, Start, StartKey, Started, Starter};
-pub use trees::{Claimed, Claims, Trees};
+pub use trees::{Claimed, Claims, Trees, UnreadableTree};
 pub use turn::{Committer, InvocationChange, Next, Ownership, Recovered, Turn, Verdict};
 
 /// The result of every method of the port.

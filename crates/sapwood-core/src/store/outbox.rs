@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::StoreResult;
+use super::{OrderedRows, StoreResult};
 use crate::{EventId, TreeId, WorkerId};
 
 /// Lanes of events that wait to be published.
@@ -14,7 +14,7 @@ pub trait Outbox {
     async fn lane_claim(&self, worker: WorkerId, limit: u16) -> StoreResult<Vec<LaneLease>>;
 
     /// Rows of a lane after `after`, in order, at most `limit`.
-    async fn outbox_read(&self, lane: u16, after: i64, limit: usize) -> StoreResult<Vec<OutboxRow>>;
+    async fn outbox_read(&self, lane: u16, after: i64, limit: usize) -> StoreResult<OrderedRows<OutboxRow>>;
 
     /// Writes back how far lanes are published; returns the lanes that were lost to another publisher, which did not
     /// move.
@@ -51,6 +51,26 @@ pub struct OutboxEvent {
     pub traceparent: Option<String>,
     /// The content: JSON.
     pub content: Bytes,
+}
+
+impl OutboxEvent {
+    /// Refuses what no build emits: an event that no consumer could route, or tell from another, because a part of its
+    /// identity is empty or has control characters.
+    ///
+    /// # Errors
+    /// What is wrong, in words.
+    pub fn check(&self) -> Result<(), String> {
+        let parts = [
+            ("event_id", self.id.as_str()),
+            ("topic", &self.topic),
+            ("cloud_type", &self.cloud_type),
+            ("source", &self.source),
+        ];
+        match parts.into_iter().find(|(_, text)| text.is_empty() || text.contains(char::is_control)) {
+            Some((column, text)) => Err(format!("column `{column}` has {text:?}, which identifies nothing")),
+            None => Ok(()),
+        }
+    }
 }
 
 /// The lane of a topic and key: commit order is kept within a lane, so within a key.

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{KeyScope, StoreResult};
+use super::{KeyScope, StoreResult, UnreadableTree};
 use crate::TreeId;
 use crate::tree::{TreeRecord, TreeRow, TreeState};
 
@@ -11,19 +11,52 @@ use crate::tree::{TreeRecord, TreeRow, TreeState};
 #[async_trait]
 pub trait Reading {
     /// A tree's row.
+    ///
+    /// # Errors
+    /// [`Unreadable`](super::StoreErrorKind::Unreadable), here and below, if this build cannot read one of the rows.
     async fn tree_row(&self, tree: TreeId) -> StoreResult<Option<TreeRow>>;
 
     /// A whole tree, as of one moment.
     async fn tree_read(&self, tree: TreeId) -> StoreResult<Option<TreeRecord>>;
 
-    /// Rows of trees, newest first.
-    async fn tree_list(&self, filter: &TreeFilter) -> StoreResult<Vec<TreeRow>>;
+    /// Rows of trees, newest first. One that this build cannot read is named in its place.
+    async fn tree_list(&self, filter: &TreeFilter) -> StoreResult<Vec<ListedTree>>;
 
     /// The tree that has a key.
     async fn start_key_find(&self, scope: &KeyScope, key: &str) -> StoreResult<Option<TreeId>>;
 
     /// The outcome of a tree's root; `None` if no tree has this id.
     async fn outcome_read(&self, tree: TreeId) -> StoreResult<Option<TreeOutcome>>;
+}
+
+/// A tree of a list.
+#[expect(clippy::large_enum_variant, reason = "nearly every one is a row, and a box each would cost more")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ListedTree {
+    /// Its row.
+    Row(TreeRow),
+    /// Its row cannot be read.
+    Unreadable(UnreadableTree),
+}
+
+impl ListedTree {
+    /// The tree.
+    #[must_use]
+    pub const fn id(&self) -> TreeId {
+        match self {
+            Self::Row(row) => row.id,
+            Self::Unreadable(tree) => tree.id,
+        }
+    }
+
+    /// Its row, if it can be read.
+    #[must_use]
+    pub fn row(self) -> Option<TreeRow> {
+        match self {
+            Self::Row(row) => Some(row),
+            Self::Unreadable(_) => None,
+        }
+    }
 }
 
 /// Which trees to list: newest first, by id.

@@ -19,7 +19,10 @@ pub trait Trees {
 
     /// Claims at most `limit` trees for `worker`: those without an owner that are due, and those whose owner is not
     /// alive; only if `needs` is null or among `versions`. Each claim moves the revision on by one, clears
-    /// `ready_at` and `needs` and sets the state to running. Skips trees whose row is locked.
+    /// `ready_at`, `needs` and `aside` and sets the state to running. Skips trees whose row is locked.
+    ///
+    /// A tree whose row cannot be read is claimed all the same, and named apart: the claimer sets it aside, so that no
+    /// later claim meets it.
     async fn tree_claim(&self, worker: WorkerId, limit: usize, versions: &[FunctionVersion]) -> StoreResult<Claims>;
 
     /// The open trees that `worker` owns, with their revisions, by id: at most `limit` of those after `after`.
@@ -29,6 +32,11 @@ pub trait Trees {
         after: Option<TreeId>,
         limit: usize,
     ) -> StoreResult<Vec<(TreeId, u64)>>;
+
+    /// Sets a tree aside that `worker` owns and that cannot be driven, for `reason`: it is parked then, has no owner and
+    /// is not claimed until an operator gives it a `ready_at`. Its invocations, journal and timers stay as they are.
+    /// Returns whether the worker owned it.
+    async fn tree_set_aside(&self, worker: WorkerId, tree: TreeId, reason: &str) -> StoreResult<bool>;
 
     /// What is needed to go on with a claimed tree.
     async fn tree_load(&self, tree: TreeId) -> StoreResult<Option<TreeImage>>;
@@ -42,8 +50,19 @@ pub trait Trees {
 pub struct Claims {
     /// The rows of the trees claimed, as they are now.
     pub trees: Vec<Claimed>,
+    /// Trees claimed whose rows cannot be read.
+    pub unreadable: Vec<UnreadableTree>,
     /// The earliest `ready_at` of the trees without an owner that are left.
     pub next_ready_at: Option<Timestamp>,
+}
+
+/// A tree of whose row this build can read no more than the id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnreadableTree {
+    /// The tree.
+    pub id: TreeId,
+    /// What is wrong with its row, in words.
+    pub reason: String,
 }
 
 /// A claimed tree.

@@ -22,7 +22,7 @@ pub trait Committer: Send {
     /// [`StoreErrorKind::Fenced`](super::StoreErrorKind::Fenced): the fence was refused, nothing was applied, nothing
     /// ever will be. [`Connection`](super::StoreErrorKind::Connection): the outcome is unknown; ask [`Self::recover`].
     /// [`Transient`](super::StoreErrorKind::Transient), [`Permanent`](super::StoreErrorKind::Permanent): nothing was
-    /// applied.
+    /// applied. A batch with a change of an invocation that is not there is the latter, and its error names the tree.
     async fn commit(&mut self, turns: &[Turn]) -> StoreResult<Vec<Verdict>>;
 
     /// Finds out what became of a batch whose outcome is unknown. On a new connection it takes the fence row

@@ -49,6 +49,8 @@ pub(crate) struct IntakeTask {
     pub(crate) topics: watch::Receiver<Ready>,
     /// Becomes true when the choreography drains.
     pub(crate) stop: watch::Receiver<bool>,
+    /// How long a call may take, except the wait for the next delivery.
+    pub(crate) answer_within: Duration,
 }
 
 /// Why a membership ended.
@@ -132,7 +134,9 @@ impl IntakeTask {
         tokio::select! {
             biased;
             () = pace::stopped(&mut self.stop) => Err(End::Stopped),
-            subscription = self.broker.subscribe(&group, &topics) => subscription.map_err(End::Rejoin),
+            subscription = pace::answered_by_broker(self.answer_within, self.broker.subscribe(&group, &topics)) => {
+                subscription.map_err(End::Rejoin)
+            }
         }
     }
 
@@ -144,13 +148,23 @@ impl IntakeTask {
     ) -> Flow {
         match delivery {
             Delivery::Assigned(partitions) => {
+                self.goes_on(&partitions);
                 let assigned = self.assign(&partitions).await?;
                 assignments.assigned(&assigned);
                 let from: Vec<_> = assigned.into_iter().map(|at| (at.partition, at.next_offset)).collect();
                 self.begin(&from, subscription).await?;
             }
-            Delivery::Revoked(partitions) => assignments.revoked(&partitions),
-            Delivery::Batch(records) => self.take_in(records, assignments, subscription).await?,
+            Delivery::Revoked(partitions) => {
+                self.goes_on(&partitions);
+                assignments.revoked(&partitions);
+            }
+            Delivery::Batch(records) => {
+                self.health.send_modify(|health| {
+                    health.stopped.retain(|name, _| !records.iter().any(|of| *name == named(&of.topic, of.partition)));
+                });
+                self.take_in(records, assignments, subscription).await?;
+            }
+            Delivery::Stopped { partition, reason } => self.stopped(&partition, reason),
         }
         self.health.send_modify(|health| health.partitions = assignments.count());
         Ok(())
@@ -160,7 +174,13 @@ impl IntakeTask {
     async fn assign(&mut self, partitions: &[TopicPartition]) -> Result<Vec<AssignedPartition>, End> {
         let mut backoff = pace::outage();
         loop {
-            match self.engine.store().partition_assign(self.group.name, partitions).await {
+            let assign = self.engine.store().partition_assign(self.group.name, partitions);
+            let assigned = tokio::select! {
+                biased;
+                () = pace::stopped(&mut self.stop) => return Err(End::Stopped),
+                assigned = pace::answered(self.answer_within, assign) => assigned,
+            };
+            match assigned {
                 Ok(assigned) => {
                     self.store_is(None);
                     return Ok(assigned);
@@ -173,7 +193,12 @@ impl IntakeTask {
     async fn begin(&mut self, from: &[(TopicPartition, Option<i64>)], subscription: &mut dyn Subscription) -> Flow {
         let mut backoff = pace::outage();
         loop {
-            match subscription.begin(from).await {
+            let begun = tokio::select! {
+                biased;
+                () = pace::stopped(&mut self.stop) => return Err(End::Stopped),
+                begun = pace::answered_by_broker(self.answer_within, subscription.begin(from)) => begun,
+            };
+            match begun {
                 Ok(()) => return Ok(()),
                 Err(error) if error.kind() == BrokerErrorKind::Passing => {
                     self.broker_is(Some(&error));
@@ -197,7 +222,14 @@ impl IntakeTask {
             let offsets =
                 intake.offsets.iter().map(|advance| (advance.partition.clone(), advance.next_offset)).collect();
             let starts = intake.starts.clone();
-            match self.engine.intake(intake).await {
+            // The engine repeats a batch until the store answers. A stop does not wait for that: the batch is durable or
+            // comes again.
+            let taken = tokio::select! {
+                biased;
+                () = pace::stopped(&mut self.stop) => return Err(End::Stopped),
+                taken = self.engine.intake(intake) => taken,
+            };
+            match taken {
                 Ok(started) => {
                     (outage, refusal) = (pace::outage(), pace::refusal());
                     self.taken(items.len(), &starts, &started);
@@ -217,13 +249,13 @@ impl IntakeTask {
                             _ => parts.drain(..).rev().for_each(|part| commits.push_front(part)),
                         }
                     }
-                    StoreErrorKind::Permanent if items.len() > 1 => {
+                    StoreErrorKind::Permanent | StoreErrorKind::Unreadable if items.len() > 1 => {
                         let mut first = items;
                         let second = first.split_off(first.len() / 2);
                         commits.push_front(second);
                         commits.push_front(first);
                     }
-                    StoreErrorKind::Permanent => {
+                    StoreErrorKind::Permanent | StoreErrorKind::Unreadable => {
                         self.stuck(&items, &error);
                         commits.push_front(items);
                         self.rest(&mut refusal).await?;
@@ -259,7 +291,8 @@ impl IntakeTask {
 
     /// Reports the offsets to the broker, for its own tools only: the offsets that count are in the store.
     async fn advise(&self, offsets: Vec<(TopicPartition, i64)>, subscription: &mut dyn Subscription) {
-        if let Err(error) = subscription.advise(&offsets).await {
+        let advised = pace::answered_by_broker(self.answer_within, subscription.advise(&offsets)).await;
+        if let Err(error) = advised {
             tracing::debug!(group = self.group.name, %error, "the group's offsets were not reported to the broker");
         }
     }
@@ -274,6 +307,25 @@ impl IntakeTask {
         let Some(Item { topic, partition, offset, .. }) = items.first() else { return };
         tracing::error!(group = self.group.name, topic, partition, offset, %error, "the store refuses an event");
         self.health.send_modify(|health| health.stuck = Some(format!("{topic}/{partition}/{offset}: {error}")));
+    }
+
+    /// The broker gives no more of a partition.
+    fn stopped(&self, partition: &TopicPartition, reason: String) {
+        let name = named(&partition.topic, partition.partition);
+        self.health.send_if_modified(|health| {
+            if health.stopped.get(&name) == Some(&reason) {
+                return false;
+            }
+            tracing::error!(group = self.group.name, partition = name, reason, "a record cannot be read");
+            health.stopped.insert(name, reason);
+            true
+        });
+    }
+
+    fn goes_on(&self, partitions: &[TopicPartition]) {
+        self.health.send_modify(|health| {
+            partitions.iter().for_each(|at| drop(health.stopped.remove(&named(&at.topic, at.partition))));
+        });
     }
 
     async fn wait_for_store(&mut self, error: &StoreError, backoff: &mut Backoff) -> Flow {
@@ -326,6 +378,10 @@ impl IntakeTask {
 /// contexts may use one name.
 pub(crate) fn broker_group(context: &str, group: &str) -> String {
     format!("{context}.{group}")
+}
+
+fn named(topic: &str, partition: i32) -> String {
+    format!("{topic}/{partition}")
 }
 
 fn lost() -> BrokerError {

@@ -6,7 +6,7 @@ use sapwood_core::store::{StoreError, StoreErrorKind};
 pub(super) const fn kind_of(kind: StoreErrorKind) -> BrokerErrorKind {
     match kind {
         StoreErrorKind::Connection | StoreErrorKind::Transient => BrokerErrorKind::Passing,
-        StoreErrorKind::Permanent | StoreErrorKind::Refused => BrokerErrorKind::Refused,
+        StoreErrorKind::Permanent | StoreErrorKind::Unreadable | StoreErrorKind::Refused => BrokerErrorKind::Refused,
         StoreErrorKind::Fenced => BrokerErrorKind::Fatal,
     }
 }

@@ -26,12 +26,16 @@ use sapwood_core::store::{Hint, LogRecord, Store, StoreError, StoreErrorKind};
 use sapwood_engine::{Environment, SystemEnvironment};
 use tokio::sync::{Semaphore, watch};
 
+use crate::pace;
 use error::{broker_error, kind_of};
 use subscription::{LogSubscription, Seat};
 
 /// How often a reader looks without a wake-up. It can be slow, because appends of this process and hints of others wake
 /// a reader at once; it only finds what a lost hint missed.
 const PERIOD: Duration = Duration::from_secs(5);
+
+/// How long a call of the log's store may take; then it is given up, and whoever asked repeats it.
+const ANSWER: Duration = Duration::from_secs(30);
 
 /// The logs of the contexts in this process.
 pub struct LogBroker {
@@ -131,7 +135,7 @@ impl Broker for LogBroker {
 
     async fn ping(&self) -> Result<(), BrokerError> {
         for log in self.logs.values().chain(&self.rest) {
-            log.store.ping().await.map_err(broker_error)?;
+            pace::answered(ANSWER, log.store.ping()).await.map_err(broker_error)?;
         }
         Ok(())
     }
@@ -203,7 +207,7 @@ impl Log {
             headers,
             content,
         });
-        self.store.log_append(&logged.collect::<Vec<_>>()).await
+        pace::answered(ANSWER, self.store.log_append(&logged.collect::<Vec<_>>())).await
     }
 
     /// Wakes readers in other processes. A hint may be lost, because they also look periodically.

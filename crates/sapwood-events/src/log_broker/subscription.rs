@@ -9,14 +9,17 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::select_all;
 use futures::stream::BoxStream;
+use jiff::Timestamp;
 use sapwood_core::broker::{BrokerError, BrokerErrorKind, Consumed, Delivery, Subscription, TopicPartition};
 use sapwood_core::retry::jittered;
-use sapwood_core::store::{Hint, LogRecord, LoggedRecord, Store};
+use sapwood_core::store::{Hint, LogRecord, LoggedRecord, OrderedRows, Store};
 use sapwood_engine::Environment;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::sleep;
 
+use super::ANSWER;
 use super::error::broker_error;
+use crate::pace;
 
 /// The most records of one read; it bounds the memory of a reader.
 const ROWS: usize = 250;
@@ -53,9 +56,13 @@ enum State {
     Waiting,
     /// This member has it, and the assignment was delivered. The offset to begin at is not known yet.
     Assigned { _permit: OwnedSemaphorePermit },
-    /// This member has it. `offset` is read next; `look` is set if there may be something to read.
-    Reading { _permit: OwnedSemaphorePermit, offset: i64, look: bool },
+    /// This member has it. `offset` is read next; `look` is set if there may be something to read. `last` tells the
+    /// record before `offset` from every other, if it was read here.
+    Reading { _permit: OwnedSemaphorePermit, offset: i64, look: bool, last: Option<Mark> },
 }
+
+/// What tells a record from one that got its offset after the store had gone back.
+type Mark = (Timestamp, Vec<(String, String)>);
 
 /// Why a wait ended, with the index of the seat.
 enum Woken {
@@ -120,22 +127,75 @@ impl Seat {
         Consumed { topic, partition: PARTITION, offset, key: Some(Bytes::from(key)), headers, content }
     }
 
-    /// Reads the next records; `None` if there are none. Cancel safe: it changes nothing before the store has answered.
-    async fn read(&mut self) -> Result<Option<Vec<Consumed>>, BrokerError> {
-        let State::Reading { offset, look: true, .. } = self.state else { return Ok(None) };
+    /// Reads what comes next; `None` if there is nothing. Cancel safe: it changes nothing before the store has answered.
+    async fn read(&mut self) -> Result<Option<Delivery>, BrokerError> {
+        let State::Reading { offset, look: true, last, .. } = &self.state else { return Ok(None) };
+        // Each read begins with the record that was read last: if it is no longer there, the log went back.
+        let (offset, again) = (*offset, last.is_some());
         // Marked as seen before the read, so that an append after it wakes the reader again.
         self.appended.borrow_and_update();
-        let logged = self.store.log_read(&self.topic, offset, ROWS).await.map_err(broker_error)?;
-        let last = logged.last().map(|logged| logged.offset);
-        if let State::Reading { offset, look, .. } = &mut self.state {
-            *look = logged.len() == ROWS;
-            *offset = last.map_or(*offset, |last| last + 1);
-        }
-        if logged.is_empty() {
+        let read = self.store.log_read(&self.topic, offset - i64::from(again), ROWS + usize::from(again));
+        let read = pace::answered(ANSWER, read).await.map_err(broker_error)?;
+        let OrderedRows { rows: mut logged, unreadable } = read;
+        let is_full = logged.len() > ROWS - usize::from(!again);
+        if again && unreadable.as_ref().is_none_or(|row| row.at >= offset) {
+            self.require_last(&logged)?;
+            logged.remove(0);
+        } else if again {
+            // It was readable, so it was delivered: what follows it is read without it.
+            self.forget_last();
             return Ok(None);
         }
-        Ok(Some(logged.into_iter().map(|logged| self.consumed(logged)).collect()))
+        let last = logged.last().map(|logged| logged.offset);
+        if let State::Reading { offset, look, last: mark, .. } = &mut self.state {
+            *look = is_full;
+            *offset = last.map_or(*offset, |last| last + 1);
+            if let Some(logged) = logged.last() {
+                *mark = Some(mark_of(logged));
+            }
+        }
+        if !logged.is_empty() {
+            if let State::Reading { look, .. } = &mut self.state {
+                // The next read tells of a record that cannot be read.
+                *look |= unreadable.is_some();
+            }
+            return Ok(Some(Delivery::Batch(logged.into_iter().map(|logged| self.consumed(logged)).collect())));
+        }
+        Ok(unreadable.map(|row| Delivery::Stopped {
+            partition: self.partition(),
+            reason: format!("the record at offset {} of its log: {}", row.at, row.reason),
+        }))
     }
+}
+
+impl Seat {
+    /// Begins the log anew if it no longer has the record that was read last: its store went back, and new records have
+    /// the offsets of lost ones. What comes again is deduped by its consumers.
+    fn require_last(&mut self, logged: &[LoggedRecord]) -> Result<(), BrokerError> {
+        let State::Reading { offset, look, last, .. } = &mut self.state else { return Ok(()) };
+        let is_there = logged.first().is_some_and(|first| first.offset == *offset - 1 && Some(mark_of(first)) == *last);
+        if is_there {
+            return Ok(());
+        }
+        let message = format!(
+            "the log of `{}` went back: it no longer has the record before offset {offset}, which was read; it is read \
+             again from its oldest record",
+            self.topic
+        );
+        tracing::error!(topic = self.topic, offset, "{message}");
+        (*offset, *look, *last) = (0, true, None);
+        Err(BrokerError::new(BrokerErrorKind::Passing, message))
+    }
+
+    fn forget_last(&mut self) {
+        if let State::Reading { look, last, .. } = &mut self.state {
+            (*look, *last) = (true, None);
+        }
+    }
+}
+
+fn mark_of(logged: &LoggedRecord) -> Mark {
+    (logged.time, logged.record.headers.clone())
 }
 
 impl LogSubscription {
@@ -143,11 +203,11 @@ impl LogSubscription {
         Self { seats: seats.into(), period, environment }
     }
 
-    async fn read(&mut self) -> Result<Option<Vec<Consumed>>, BrokerError> {
+    async fn read(&mut self) -> Result<Option<Delivery>, BrokerError> {
         for at in 0..self.seats.len() {
-            if let Some(records) = self.seats[at].read().await? {
+            if let Some(delivery) = self.seats[at].read().await? {
                 self.seats.rotate_left(at + 1);
-                return Ok(Some(records));
+                return Ok(Some(delivery));
             }
         }
         Ok(None)
@@ -185,7 +245,7 @@ impl LogSubscription {
 async fn check(store: &dyn Store, topic: &str, offset: i64) -> Result<(), BrokerError> {
     let before = offset.saturating_sub(1).max(0);
     let first = store.log_read(topic, before, 1).await.map_err(broker_error)?;
-    let oldest = first.first().map(|logged| logged.offset);
+    let oldest = first.rows.first().map(|logged| logged.offset).or(first.unreadable.map(|row| row.at));
     // The record before `offset` was read; if it still exists, none after it is missing.
     if offset == 0 || oldest.is_some_and(|oldest| oldest <= offset) {
         return Ok(());
@@ -215,8 +275,8 @@ impl Subscription for LogSubscription {
             return Ok(Delivery::Assigned(free));
         }
         loop {
-            if let Some(records) = self.read().await? {
-                return Ok(Delivery::Batch(records));
+            if let Some(delivery) = self.read().await? {
+                return Ok(delivery);
             }
             let woken = self.woken().await;
             if let Some(partition) = self.wake(woken) {
@@ -234,7 +294,7 @@ impl Subscription for LogSubscription {
             seat.state = match std::mem::replace(&mut seat.state, State::Waiting) {
                 State::Waiting => State::Waiting,
                 State::Assigned { _permit } | State::Reading { _permit, .. } => {
-                    State::Reading { _permit, offset: from.unwrap_or(0), look: true }
+                    State::Reading { _permit, offset: from.unwrap_or(0), look: true, last: None }
                 }
             };
         }

@@ -10,7 +10,11 @@
 //!
 //! A lane has one flight at a time, so that no event overtakes another in it; the next rows are read meanwhile.
 //! `published` is the last row up to which all rows are acknowledged. A lane that was lost and leased again is a new
-//! one: the epoch distinguishes it from what is still under way for the old one.
+//! one: its life distinguishes it from what is still under way for the old one.
+//!
+//! The store outranks this memory. It may have gone back, after a failover to a replica that lagged or a restore. Then
+//! its cursor is behind what it had confirmed, or the row that was read last is no longer there. Such a lane begins
+//! again where the store says, and what it had published beyond that is told ([`Setback`]).
 //!
 //! For a moment two publishers may work on one lane, a stale one and its successor. Each publishes without gaps, from a
 //! row up to which all rows are acknowledged. So however their records interleave, the *first* occurrences are in
@@ -18,13 +22,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use sapwood_core::EventId;
 use sapwood_core::broker::{BrokerError, BrokerErrorKind, Record};
 use sapwood_core::retry::Backoff;
-use sapwood_core::store::{LaneAdvance, LaneLease, OutboxRow};
+use sapwood_core::store::{LaneAdvance, LaneLease, OrderedRows, OutboxRow, UnreadableRow};
 use tokio::time::Instant;
 
 use crate::cloud;
-use crate::health::RefusedEvent;
+use crate::health::{RefusedEvent, Setback, UnreadableEvent};
 use crate::pace;
 
 /// The most rows of a lane in one read, and in one flight. A lane reads one flight ahead, so twice this number bounds
@@ -37,6 +42,8 @@ pub(super) struct Lanes {
     lanes: BTreeMap<u16, Lane>,
     /// Events acknowledged since the start.
     published: u64,
+    /// Lanes taken over since the start: the life of the next one.
+    lives: u64,
 }
 
 /// A lane that this process publishes.
@@ -50,6 +57,16 @@ struct Lane {
     written: i64,
     /// The last row in memory.
     read_to: i64,
+    /// The event of that row, if it was read in this life of the lane. Each read begins with it again: if the store no
+    /// longer has it there, the store went back, and new rows may have the numbers of lost ones.
+    last: Option<EventId>,
+    /// The store failed since the last read. It may have gone back, so nothing is written back before a read has found
+    /// the last row again.
+    unsure: bool,
+    /// The store did not have the last row where it was. The lane rests until the next claim tells where it stands.
+    doubted: bool,
+    /// Distinguishes this life of the lane from earlier ones, which may have had the same epoch.
+    life: u64,
     /// There may be rows after `read_to`.
     look: bool,
     /// A read is under way; a second one would read the same rows.
@@ -58,6 +75,8 @@ struct Lane {
     flying: bool,
     /// Rows that are read and not counted as published yet, by `seq`.
     rows: VecDeque<Waiting>,
+    /// The row after those, if it cannot be read. None behind it is published, because it may be of the same key.
+    unreadable: Option<UnreadableRow>,
     /// Set from a failed flight until one succeeds.
     trouble: Option<Trouble>,
     /// How long the lane rests after an outage.
@@ -88,7 +107,7 @@ pub(super) struct Read {
     pub(super) lane: u16,
     pub(super) after: i64,
     pub(super) limit: usize,
-    epoch: i64,
+    life: u64,
 }
 
 /// Records to publish in one call.
@@ -102,20 +121,49 @@ pub(super) struct Flight {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct FlownRow {
     lane: u16,
-    epoch: i64,
+    life: u64,
     seq: i64,
 }
 
 impl Lanes {
-    /// Takes over the lanes that are leased now, and drops all others.
-    pub(super) fn leased(&mut self, leases: &[LaneLease]) {
+    /// Takes over the lanes that are leased now, and drops all others. `confirmed` is [`Self::confirmed`] as of the
+    /// moment at which the leases were asked for. Returns the lanes in which the store went back.
+    pub(super) fn leased(&mut self, leases: &[LaneLease], confirmed: &BTreeMap<u16, i64>) -> Vec<Setback> {
         self.lanes.retain(|lane, _| leases.iter().any(|lease| lease.lane == *lane));
+        let mut setbacks = Vec::new();
         for lease in leases {
-            let known = self.lanes.get(&lease.lane).is_some_and(|lane| lane.epoch == lease.epoch);
-            if !known {
-                self.lanes.insert(lease.lane, Lane::new(lease));
+            let LaneLease { lane, epoch, published: stored } = *lease;
+            if let Some(at) = self.lanes.get(&lane) {
+                let is_behind = at.epoch == epoch && confirmed.get(&lane).is_some_and(|known| stored < *known);
+                if at.epoch == epoch && !is_behind && !at.doubted {
+                    continue;
+                }
+                // A later epoch is another lease: what this one had not written back was published again by another.
+                if epoch <= at.epoch && stored < at.read_to {
+                    setbacks.push(Setback { lane, published: at.published, stored });
+                }
             }
+            self.lives += 1;
+            self.lanes.insert(lane, Lane::new(lease, self.lives));
         }
+        setbacks
+    }
+
+    /// How far the store has confirmed that each lane is published.
+    pub(super) fn confirmed(&self) -> BTreeMap<u16, i64> {
+        self.lanes.iter().map(|(lane, at)| (*lane, at.written)).collect()
+    }
+
+    /// Notes that the store failed, so that it may have gone back.
+    pub(super) fn store_failed(&mut self) {
+        for lane in self.lanes.values_mut().filter(|lane| lane.last.is_some()) {
+            (lane.unsure, lane.look) = (true, true);
+        }
+    }
+
+    /// Whether a lane waits for a claim to tell where it stands.
+    pub(super) fn has_doubts(&self) -> bool {
+        self.lanes.values().any(|lane| lane.doubted)
     }
 
     /// Notes that any lane may have new rows.
@@ -125,26 +173,52 @@ impl Lanes {
 
     /// The reads to begin.
     pub(super) fn reads(&mut self) -> Vec<Read> {
-        let wanting = self.lanes.iter_mut().filter(|(_, lane)| lane.look && !lane.reading && lane.rows.len() <= ROWS);
+        let wanting = self.lanes.iter_mut().filter(|(_, lane)| {
+            lane.look && !lane.reading && !lane.doubted && (lane.rows.len() <= ROWS || lane.unsure)
+        });
         wanting
             .map(|(number, lane)| {
                 lane.look = false;
                 lane.reading = true;
-                Read { lane: *number, after: lane.read_to, limit: ROWS, epoch: lane.epoch }
+                // One row before those wanted: the last one again.
+                let again = i64::from(lane.last.is_some());
+                Read {
+                    lane: *number,
+                    after: lane.read_to - again,
+                    limit: ROWS + usize::from(again > 0),
+                    life: lane.life,
+                }
             })
             .collect()
     }
 
     /// Takes the rows of a read; `None` if it failed and must be repeated.
-    pub(super) fn read(&mut self, read: Read, rows: Option<Vec<OutboxRow>>) {
-        let Some(lane) = self.lane(read.lane, read.epoch) else { return };
+    pub(super) fn read(&mut self, read: Read, rows: Option<OrderedRows<OutboxRow>>) {
+        let Some(lane) = self.lane(read.lane, read.life) else { return };
         lane.reading = false;
-        let Some(rows) = rows else {
+        let Some(OrderedRows { mut rows, unreadable }) = rows else {
             lane.look = true;
             return;
         };
-        lane.look |= rows.len() >= read.limit;
-        lane.read_to = rows.last().map_or(lane.read_to, |row| row.seq);
+        let is_full = rows.len() >= read.limit;
+        if read.after < lane.read_to {
+            if unreadable.as_ref().is_some_and(|row| row.at == lane.read_to) {
+                // It was readable, so it is in memory or published: the rows after it are read without it.
+                (lane.last, lane.look) = (None, true);
+                return;
+            }
+            if rows.first().map(|row| (row.seq, &row.event.id)) != lane.last.as_ref().map(|last| (lane.read_to, last)) {
+                lane.doubted = true;
+                return;
+            }
+            rows.remove(0);
+        }
+        lane.unsure = false;
+        lane.unreadable = unreadable;
+        lane.look |= is_full;
+        if let Some(row) = rows.last() {
+            (lane.read_to, lane.last) = (row.seq, Some(row.event.id.clone()));
+        }
         lane.rows.extend(rows.into_iter().map(|row| Waiting { row, acknowledged: false }));
     }
 
@@ -152,7 +226,7 @@ impl Lanes {
     pub(super) fn flight(&mut self, now: Instant) -> Option<Flight> {
         let mut flight = Flight { records: Vec::new(), manifest: Vec::new() };
         for (number, lane) in &mut self.lanes {
-            if lane.flying || !lane.rested(now) {
+            if lane.flying || lane.doubted || !lane.rested(now) {
                 continue;
             }
             // A refused event is published alone, so that no other overtakes it if it is refused again.
@@ -160,7 +234,7 @@ impl Lanes {
             for Waiting { row, .. } in lane.rows.iter().filter(|waiting| !waiting.acknowledged).take(most) {
                 lane.flying = true;
                 flight.records.push(cloud::record_of(row));
-                flight.manifest.push(FlownRow { lane: *number, epoch: lane.epoch, seq: row.seq });
+                flight.manifest.push(FlownRow { lane: *number, life: lane.life, seq: row.seq });
             }
         }
         (!flight.records.is_empty()).then_some(flight)
@@ -178,14 +252,15 @@ impl Lanes {
         for flown in manifest.chunk_by(|a, b| a.lane == b.lane) {
             let results: Vec<_> = results.by_ref().take(flown.len()).collect();
             self.published += results.iter().filter(|result| result.is_ok()).count() as u64;
-            let Some(lane) = flown.first().and_then(|row| self.lane(row.lane, row.epoch)) else { continue };
+            let Some(lane) = flown.first().and_then(|row| self.lane(row.lane, row.life)) else { continue };
             lane.landed(flown, results, now, fraction);
         }
     }
 
     /// How far lanes are published, of those whose progress the store does not have yet.
     pub(super) fn advances(&self) -> Vec<LaneAdvance> {
-        let behind = self.lanes.iter().filter(|(_, lane)| lane.written < lane.published);
+        let behind =
+            self.lanes.iter().filter(|(_, lane)| lane.written < lane.published && !lane.unsure && !lane.doubted);
         behind.map(|(lane, at)| LaneAdvance { lane: *lane, epoch: at.epoch, published: at.published }).collect()
     }
 
@@ -193,7 +268,7 @@ impl Lanes {
     pub(super) fn advanced(&mut self, advances: &[LaneAdvance], lost: &[u16]) -> bool {
         for LaneAdvance { lane, epoch, published } in advances {
             let is_lost = lost.contains(lane);
-            let Some(at) = self.lane(*lane, *epoch) else { continue };
+            let Some(at) = self.lanes.get_mut(lane).filter(|at| at.epoch == *epoch) else { continue };
             at.written = *published;
             if is_lost {
                 self.lanes.remove(lane);
@@ -218,27 +293,38 @@ impl Lanes {
         self.lanes.iter().map(|(number, lane)| (*number, lane.published)).collect()
     }
 
+    /// Rows before which a lane is stopped.
+    pub(super) fn unreadable(&self) -> Vec<UnreadableEvent> {
+        let stopped = self.lanes.iter().filter_map(|(lane, at)| Some((*lane, at.unreadable.as_ref()?)));
+        stopped.map(|(lane, row)| UnreadableEvent { lane, seq: row.at, why: row.reason.clone() }).collect()
+    }
+
     /// Events at which a lane is stopped.
     pub(super) fn refused(&self) -> Vec<RefusedEvent> {
         self.lanes.values().filter_map(Lane::refusal_of).cloned().collect()
     }
 
-    fn lane(&mut self, number: u16, epoch: i64) -> Option<&mut Lane> {
-        self.lanes.get_mut(&number).filter(|lane| lane.epoch == epoch)
+    fn lane(&mut self, number: u16, life: u64) -> Option<&mut Lane> {
+        self.lanes.get_mut(&number).filter(|lane| lane.life == life)
     }
 }
 
 impl Lane {
-    const fn new(lease: &LaneLease) -> Self {
+    const fn new(lease: &LaneLease, life: u64) -> Self {
         Self {
             epoch: lease.epoch,
             published: lease.published,
             written: lease.published,
             read_to: lease.published,
+            last: None,
+            unsure: false,
+            doubted: false,
+            life,
             look: true,
             reading: false,
             flying: false,
             rows: VecDeque::new(),
+            unreadable: None,
             trouble: None,
             outage: pace::outage(),
             refusal: pace::refusal(),
@@ -343,12 +429,16 @@ mod tests {
         OutboxRow { seq, event }
     }
 
+    fn whole(rows: Vec<OutboxRow>) -> Option<OrderedRows<OutboxRow>> {
+        Some(OrderedRows { rows, unreadable: None })
+    }
+
     /// Reads what the plan wants from an outbox with the given sequences in each lane.
     fn fill(lanes: &mut Lanes, seqs: &[i64]) {
         for read in lanes.reads() {
             let rows = seqs.iter().filter(|seq| **seq > read.after).take(read.limit);
             let rows = rows.map(|seq| row(read.lane, *seq)).collect();
-            lanes.read(read, Some(rows));
+            lanes.read(read, whole(rows));
         }
     }
 
@@ -370,7 +460,7 @@ mod tests {
     fn a_lane_reads_ahead_but_has_one_flight_at_a_time() {
         let now = Instant::now();
         let mut lanes = Lanes::default();
-        lanes.leased(&[lease(0, 1, 0)]);
+        assert_eq!(lanes.leased(&[lease(0, 1, 0)], &BTreeMap::new()), []);
         fill(&mut lanes, &[1, 2]);
         let first = lanes.flight(now).expect("two rows");
         lanes.look();
@@ -387,7 +477,7 @@ mod tests {
     fn a_lane_stops_before_a_refused_event_and_other_lanes_go_on() {
         let now = Instant::now();
         let mut lanes = Lanes::default();
-        lanes.leased(&[lease(0, 1, 0), lease(1, 1, 0)]);
+        assert_eq!(lanes.leased(&[lease(0, 1, 0), lease(1, 1, 0)], &BTreeMap::new()), []);
         fill(&mut lanes, &[1, 2, 3]);
         let flight = lanes.flight(now).expect("rows of both lanes");
         let mut results = all_well(&flight);
@@ -414,7 +504,7 @@ mod tests {
     fn what_failed_in_an_outage_is_flown_again_in_order() {
         let now = Instant::now();
         let mut lanes = Lanes::default();
-        lanes.leased(&[lease(0, 1, 0)]);
+        assert_eq!(lanes.leased(&[lease(0, 1, 0)], &BTreeMap::new()), []);
         fill(&mut lanes, &[1, 2]);
         let flight = lanes.flight(now).expect("rows");
         let results = vec![Err(error(BrokerErrorKind::Passing)), Err(error(BrokerErrorKind::Passing))];
@@ -429,7 +519,7 @@ mod tests {
     fn what_is_under_way_for_a_lost_lease_changes_nothing_in_the_next() {
         let now = Instant::now();
         let mut lanes = Lanes::default();
-        lanes.leased(&[lease(0, 1, 0)]);
+        assert_eq!(lanes.leased(&[lease(0, 1, 0)], &BTreeMap::new()), []);
         fill(&mut lanes, &[1, 2]);
         let flight = lanes.flight(now).expect("rows");
         lanes.look();
@@ -437,9 +527,9 @@ mod tests {
         assert!(lanes.advanced(&[LaneAdvance { lane: 0, epoch: 1, published: 0 }], &[0]));
         assert!(lanes.published_to().is_empty());
 
-        lanes.leased(&[lease(0, 3, 1)]);
+        assert_eq!(lanes.leased(&[lease(0, 3, 1)], &BTreeMap::new()), []);
         lanes.landed(&flight.manifest, all_well(&flight), now, 0.5);
-        lanes.read(reads[0], Some(vec![row(0, 9)]));
+        lanes.read(reads[0], whole(vec![row(0, 9)]));
         assert_eq!(lanes.advances(), []);
         assert!(lanes.flight(now).is_none());
         assert_eq!(lanes.reads().iter().map(|read| read.after).collect::<Vec<_>>(), [1]);
@@ -448,7 +538,7 @@ mod tests {
     #[test]
     fn a_lane_in_trouble_reads_no_more_than_two_flights() {
         let mut lanes = Lanes::default();
-        lanes.leased(&[lease(0, 1, 0)]);
+        assert_eq!(lanes.leased(&[lease(0, 1, 0)], &BTreeMap::new()), []);
         let seqs: Vec<i64> = (1..=5_000).collect();
         for _ in 0..10 {
             lanes.look();
@@ -457,14 +547,103 @@ mod tests {
         assert_eq!(lanes.lanes[&0].rows.len(), 2 * ROWS);
     }
 
+    /// E4: nothing is lost, and the order of a key is kept: nothing behind a row that cannot be read is published.
+    #[test]
+    fn a_lane_stops_before_a_row_that_cannot_be_read_and_goes_on_once_it_can() {
+        let now = Instant::now();
+        let mut lanes = Lanes::default();
+        assert_eq!(lanes.leased(&[lease(0, 1, 0)], &BTreeMap::new()), []);
+        let unreadable = UnreadableRow { at: 2, reason: "no time".to_owned() };
+        let read = lanes.reads()[0];
+        lanes.read(read, Some(OrderedRows { rows: vec![row(0, 1)], unreadable: Some(unreadable) }));
+        assert_eq!(lanes.unreadable(), [UnreadableEvent { lane: 0, seq: 2, why: "no time".to_owned() }]);
+        assert_eq!(lanes.reads(), [], "it does not spin");
+        let flight = lanes.flight(now).expect("the row before it");
+        assert_eq!(ids(&flight), ["event-0-1"]);
+        lanes.landed(&flight.manifest, all_well(&flight), now, 0.5);
+        lanes.look();
+        fill(&mut lanes, &[1, 2, 3]);
+        assert!(lanes.unreadable().is_empty());
+        assert_eq!(ids(&lanes.flight(now).expect("the rest")), ["event-0-2", "event-0-3"]);
+    }
+
+    /// Publishes all that is waiting, and lets the store have it.
+    fn settle(lanes: &mut Lanes) {
+        let now = Instant::now();
+        while let Some(flight) = lanes.flight(now) {
+            lanes.landed(&flight.manifest, all_well(&flight), now, 0.5);
+        }
+        let advances = lanes.advances();
+        lanes.advanced(&advances, &[]);
+    }
+
+    /// E4: nothing is lost if the store goes back: a cursor behind what it had confirmed is told and taken.
+    #[test]
+    fn a_cursor_that_went_back_resets_its_lane_and_an_answer_on_its_way_does_not() {
+        let mut lanes = Lanes::default();
+        lanes.leased(&[lease(0, 1, 0)], &BTreeMap::new());
+        let asked_before = lanes.confirmed();
+        fill(&mut lanes, &[1, 2, 3]);
+        settle(&mut lanes);
+        assert_eq!(lanes.leased(&[lease(0, 1, 0)], &asked_before), [], "it was asked before the cursor moved");
+        assert_eq!(lanes.published_to()[&0], 3);
+
+        let confirmed = lanes.confirmed();
+        let setback = Setback { lane: 0, published: 3, stored: 1 };
+        assert_eq!(lanes.leased(&[lease(0, 1, 1)], &confirmed), [setback]);
+        fill(&mut lanes, &[1, 2]);
+        assert_eq!(ids(&lanes.flight(Instant::now()).expect("rows")), ["event-0-2"], "from where the store stands");
+    }
+
+    /// E4: a number that was given again after the store went back is not taken for the row that had it before.
+    #[test]
+    fn a_lane_whose_last_row_is_gone_rests_until_a_claim_and_writes_nothing_back() {
+        for lost in [vec![], vec![row(0, 2)], vec![OutboxRow { seq: 3, ..row(0, 9) }]] {
+            let now = Instant::now();
+            let mut lanes = Lanes::default();
+            lanes.leased(&[lease(0, 1, 0)], &BTreeMap::new());
+            fill(&mut lanes, &[1, 2, 3]);
+            let flight = lanes.flight(now).expect("rows");
+            lanes.landed(&flight.manifest, all_well(&flight), now, 0.5);
+            lanes.store_failed();
+            assert_eq!(lanes.advances(), [], "nothing is written back before the last row is found again");
+            let read = lanes.reads()[0];
+            assert_eq!(read.after, 2, "the last row again");
+            lanes.read(read, whole(lost));
+            assert!(lanes.has_doubts());
+            assert_eq!((lanes.advances(), lanes.reads(), lanes.flight(now).is_none()), (vec![], vec![], true));
+
+            let confirmed = lanes.confirmed();
+            let setback = Setback { lane: 0, published: 3, stored: 0 };
+            assert_eq!(lanes.leased(&[lease(0, 1, 0)], &confirmed), [setback]);
+            assert!(!lanes.has_doubts());
+            fill(&mut lanes, &[1, 2]);
+            assert_eq!(ids(&lanes.flight(now).expect("rows")), ["event-0-1", "event-0-2"]);
+        }
+    }
+
+    #[test]
+    fn a_store_that_failed_and_did_not_go_back_is_written_to_again() {
+        let mut lanes = Lanes::default();
+        lanes.leased(&[lease(0, 1, 0)], &BTreeMap::new());
+        fill(&mut lanes, &[1, 2, 3]);
+        let now = Instant::now();
+        let flight = lanes.flight(now).expect("rows");
+        lanes.landed(&flight.manifest, all_well(&flight), now, 0.5);
+        lanes.store_failed();
+        fill(&mut lanes, &[1, 2, 3, 4]);
+        assert_eq!(lanes.advances(), [LaneAdvance { lane: 0, epoch: 1, published: 3 }]);
+        assert_eq!(ids(&lanes.flight(now).expect("rows")), ["event-0-4"]);
+    }
+
     #[test]
     fn a_failed_read_is_repeated() {
         let mut lanes = Lanes::default();
-        lanes.leased(&[lease(0, 1, 7)]);
+        assert_eq!(lanes.leased(&[lease(0, 1, 7)], &BTreeMap::new()), []);
         let reads = lanes.reads();
         assert_eq!(lanes.reads(), [], "one is under way");
         lanes.read(reads[0], None);
         assert_eq!(lanes.reads(), reads);
-        assert_eq!(lanes.lane(0, 1).map(|lane| lane.reading), Some(true));
+        assert!(lanes.lanes[&0].reading);
     }
 }

@@ -5,15 +5,20 @@
 //!
 //! - **Wake-ups** come from the engine, after its own commits and for the hints of others, and from a slow period that
 //!   finds what both missed.
+//! - **No answer comes**: each call but a flight is given up after a while and repeated. A flight waits for the broker.
 //! - **The broker is down**: only flights wait; no tree is affected (SEMANTICS E4). After a few seconds the broker is
 //!   pinged, so that the health shows the outage.
 //! - **A record is refused permanently**: its lane stops there, visibly, and publishes it again at growing intervals.
 //!   The other lanes go on. Nothing is skipped, but later events of the same flight may already be published.
+//! - **A row cannot be read** by this build: its lane stops before it, visibly, and reads it again in each period.
+//! - **The store went back**, after a failover or a restore: the lanes begin again at its cursors, and health says so
+//!   until the process ends, because an operator has to look at what consumers know and the store does not.
 //! - **Stop**: nothing new begins; flights may land within a grace period, then how far the lanes are published is
 //!   recorded, and the lanes are released. The rest stays in the outbox, for the next publisher.
 
 mod lanes;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,12 +28,14 @@ use futures::stream::FuturesUnordered;
 use sapwood_core::WorkerId;
 use sapwood_core::broker::{Broker, BrokerError, BrokerErrorKind};
 use sapwood_core::retry::{Backoff, jittered};
-use sapwood_core::store::{LaneAdvance, LaneLease, OutboxRow, Store, StoreError, StoreErrorKind, StoreResult};
+use sapwood_core::store::{
+    LaneAdvance, LaneLease, OrderedRows, OutboxRow, Store, StoreError, StoreErrorKind, StoreResult,
+};
 use sapwood_engine::Environment;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::health::{RefusedEvent, RelayHealth};
+use crate::health::{RefusedEvent, RelayHealth, Setback, UnreadableEvent};
 use crate::pace;
 use crate::topics::{self, Ready};
 use lanes::{Flight, FlownRow, Lanes, Read};
@@ -56,6 +63,8 @@ pub(crate) struct Relay {
     pub(crate) signal: Arc<Notify>,
     /// How often lanes are claimed and read without a wake-up.
     pub(crate) period: Duration,
+    /// How long a call may take, except a flight.
+    pub(crate) answer_within: Duration,
     /// Whether the topics exist; nothing is published before.
     pub(crate) topics: watch::Receiver<Ready>,
     /// Read by the choreography.
@@ -64,8 +73,9 @@ pub(crate) struct Relay {
 
 /// The result of a call that was begun.
 enum Done {
-    Claimed(StoreResult<Vec<LaneLease>>),
-    Read(Vec<(Read, StoreResult<Vec<OutboxRow>>)>),
+    /// With what the store had confirmed when it was asked.
+    Claimed(BTreeMap<u16, i64>, StoreResult<Vec<LaneLease>>),
+    Read(Vec<(Read, StoreResult<OrderedRows<OutboxRow>>)>),
     Advanced(Vec<LaneAdvance>, StoreResult<Vec<u16>>),
     Landed(Vec<FlownRow>, Vec<Result<(), BrokerError>>),
     Pinged(Result<(), BrokerError>),
@@ -192,8 +202,8 @@ impl Run {
         }
         if self.in_flight > 0 && !self.pinging && self.heard + PATIENCE <= now {
             self.pinging = true;
-            let broker = Arc::clone(&self.relay.broker);
-            self.work.push(async move { Done::Pinged(broker.ping().await) }.boxed());
+            let (broker, within) = (Arc::clone(&self.relay.broker), self.relay.answer_within);
+            self.work.push(async move { Done::Pinged(pace::answered_by_broker(within, broker.ping()).await) }.boxed());
         }
     }
 
@@ -205,7 +215,10 @@ impl Run {
         let (store, worker) = (Arc::clone(&self.relay.store), self.relay.worker);
         // All free lanes: a worker that joins later takes over those that this one releases, or leaves when it dies.
         let limit = store.info().lanes;
-        self.work.push(async move { Done::Claimed(store.lane_claim(worker, limit).await) }.boxed());
+        let confirmed = self.lanes.confirmed();
+        let within = self.relay.answer_within;
+        let claim = async move { pace::answered(within, store.lane_claim(worker, limit)).await };
+        self.work.push(async move { Done::Claimed(confirmed, claim.await) }.boxed());
     }
 
     fn begin_read(&mut self) {
@@ -217,11 +230,14 @@ impl Run {
             return;
         }
         self.reading = true;
-        let store = Arc::clone(&self.relay.store);
+        let (store, within) = (Arc::clone(&self.relay.store), self.relay.answer_within);
         let all = async move {
             let read = |read: Read| {
                 let store = &store;
-                async move { (read, store.outbox_read(read.lane, read.after, read.limit).await) }
+                async move {
+                    let rows = pace::answered(within, store.outbox_read(read.lane, read.after, read.limit)).await;
+                    (read, rows)
+                }
             };
             Done::Read(join_all(reads.into_iter().map(read)).await)
         };
@@ -236,9 +252,10 @@ impl Run {
         self.advancing = true;
         self.next_advance = now + ROUND;
         let (store, worker) = (Arc::clone(&self.relay.store), self.relay.worker);
+        let within = self.relay.answer_within;
         self.work.push(
             async move {
-                let lost = store.lane_advance(worker, &advances).await;
+                let lost = pace::answered(within, store.lane_advance(worker, &advances)).await;
                 Done::Advanced(advances, lost)
             }
             .boxed(),
@@ -261,11 +278,12 @@ impl Run {
 
     fn take(&mut self, done: Done) -> Result<(), Fenced> {
         match done {
-            Done::Claimed(leases) => {
+            Done::Claimed(confirmed, leases) => {
                 self.claiming = false;
                 match leases {
                     Ok(leases) => {
-                        self.lanes.leased(&leases);
+                        let setbacks = self.lanes.leased(&leases, &confirmed);
+                        self.tell_setbacks(setbacks);
                         self.store_answers();
                     }
                     Err(error) => {
@@ -285,6 +303,7 @@ impl Run {
                         }
                     }
                 }
+                self.claim |= self.lanes.has_doubts();
             }
             Done::Advanced(advances, lost) => {
                 self.advancing = false;
@@ -328,6 +347,9 @@ impl Run {
             self.relay.health.send_modify(|health| health.store = Err(error.to_string()));
             return Err(Fenced);
         }
+        // It may be another server now, and may have gone back.
+        self.lanes.store_failed();
+        self.claim = true;
         if self.store_rests.is_none() {
             let wait = self.store_backoff.failed(self.relay.environment.fraction());
             self.store_rests = Some(Instant::now() + wait);
@@ -335,6 +357,23 @@ impl Run {
         }
         self.relay.health.send_modify(|health| health.store = Err(error.to_string()));
         Ok(())
+    }
+
+    fn tell_setbacks(&self, setbacks: Vec<Setback>) {
+        for Setback { lane, published, stored } in &setbacks {
+            tracing::error!(
+                lane,
+                published,
+                stored,
+                "the store went back: events beyond its cursor were published already, and those that it lost are known to consumers alone; the lane goes on from the cursor"
+            );
+        }
+        self.relay.health.send_if_modified(|health| {
+            health.setbacks.retain(|before| !setbacks.iter().any(|setback| setback.lane == before.lane));
+            let told = !setbacks.is_empty();
+            health.setbacks.extend(setbacks);
+            told
+        });
     }
 
     fn broker_is(&self, error: Option<&BrokerError>) {
@@ -351,15 +390,19 @@ impl Run {
     }
 
     fn tell(&self) {
-        let (lanes, refused) = (self.lanes.published_to(), self.lanes.refused());
+        let (lanes, refused, unreadable) = (self.lanes.published_to(), self.lanes.refused(), self.lanes.unreadable());
         let (published, in_flight) = (self.lanes.published(), self.in_flight);
         self.relay.health.send_if_modified(|health| {
             for event in refused.iter().filter(|event| !health.refused.contains(event)) {
                 let RefusedEvent { lane, id, cloud_type, topic, why } = event;
                 tracing::error!(lane, id, cloud_type, topic, why, "the broker refuses an event; its lane is stopped");
             }
+            for event in unreadable.iter().filter(|event| !health.unreadable.contains(event)) {
+                let UnreadableEvent { lane, seq, why } = event;
+                tracing::error!(lane, seq, why, "a row of the outbox cannot be read; its lane is stopped");
+            }
             let before = health.clone();
-            *health = RelayHealth { lanes, refused, published, in_flight, ..before.clone() };
+            *health = RelayHealth { lanes, refused, unreadable, published, in_flight, ..before.clone() };
             *health != before
         });
     }

@@ -82,7 +82,7 @@ pub(crate) async fn a_drained_process_is_not_ready_and_starts_nothing(test: &Tes
     let ready = server.get("/health/ready").await.expect(200);
     assert_eq!(ready["status"], "ready");
     let names: Vec<_> = ready["parts"].as_array().expect("parts").iter().map(|part| part["part"].clone()).collect();
-    assert_eq!(names, ["store", "lease", "work"]);
+    assert_eq!(names, ["store", "lease", "work", "trees"]);
 
     server.engine.drain().await.expect("drains");
     let problem = server.get("/health/ready").await.problem(503, "not_ready");
@@ -115,7 +115,7 @@ pub(crate) async fn a_degraded_part_is_told_and_does_not_count(test: &TestStore)
     let degraded = Server::with_health(test, move || vec![relay(HealthState::Degraded)]).await;
     let ready = degraded.get("/health/ready").await.expect(200);
     let part = json!({"context": "parcels", "part": "relay", "state": "degraded", "detail": "the broker is away"});
-    assert_eq!(ready["parts"][3], part);
+    assert_eq!(ready["parts"][4], part);
     degraded.end().await;
 
     let down = Server::with_health(test, move || vec![relay(HealthState::Down)]).await;

@@ -184,3 +184,33 @@ pub(crate) async fn unknown_trees_and_parameters_are_refused(test: &TestStore) {
     server.get("/v1/parcels/trees?id=two%20words").await.problem(400, "invalid_id");
     server.end().await;
 }
+
+/// G1, G2: a row that cannot be read is named in its list and concerns nothing else there.
+pub(crate) async fn a_tree_that_cannot_be_read_is_named_and_the_others_are_listed(test: &TestStore) {
+    let server = Server::on(test).await;
+    let mut trees = Vec::new();
+    for _ in 0..3 {
+        let tree = started(&server, "send", parcel("book")).await;
+        outcome(&server, &tree).await;
+        trees.push(tree);
+    }
+    let damaged = test.literal(trees[1].parse().expect("an id"));
+    let far = if test.schema().is_some() { "'infinity'" } else { "9223372036854775807" };
+    test.execute(&format!("update tree set settled_at = {far} where id = {damaged}")).await;
+
+    let page = server.get("/v1/parcels/trees").await.expect(200);
+    assert_eq!(ids(&page), [trees[2].clone(), trees[0].clone()]);
+    let [unreadable] = page["unreadable"].as_array().expect("a list").as_slice() else { panic!("one: {page}") };
+    assert_eq!((&unreadable["id"], &unreadable["state"]), (&json!(trees[1]), &json!("unreadable")));
+    assert!(unreadable["reason"].as_str().expect("words").contains("settled_at"), "{unreadable}");
+    let first = server.get("/v1/parcels/trees?limit=2").await.expect(200);
+    assert_eq!((ids(&first), first["unreadable"].as_array().map(Vec::len)), (vec![trees[2].clone()], Some(1)));
+    let cursor = first["next_cursor"].as_str().expect("a cursor");
+    let second = server.get(&format!("/v1/parcels/trees?limit=2&cursor={cursor}")).await.expect(200);
+    assert_eq!(ids(&second), [trees[0].clone()]);
+
+    let problem = server.get(&format!("/v1/parcels/trees/{}", trees[1])).await.problem(500, "unreadable_tree");
+    assert!(problem["detail"].as_str().expect("words").contains("settled_at"), "{problem}");
+    server.get(&format!("/v1/parcels/trees/{}", trees[0])).await.expect(200);
+    server.end().await;
+}

@@ -49,6 +49,7 @@ impl Reader {
                     assert!(at.is_none_or(|next| next <= record.offset), "{record:?} comes once and in order");
                 }
             }
+            Delivery::Stopped { .. } => panic!("every record can be read: {delivery:?}"),
         }
         Ok(delivery)
     }
@@ -74,7 +75,7 @@ impl Reader {
         while read.len() < count {
             match self.next().await.expect("a delivery") {
                 Delivery::Assigned(partitions) => self.begin(&partitions).await.expect("reading begins"),
-                Delivery::Revoked(_) => {}
+                Delivery::Revoked(_) | Delivery::Stopped { .. } => {}
                 Delivery::Batch(records) => read.extend(records),
             }
         }

@@ -134,7 +134,7 @@ pub async fn waiting_for_the_next_delivery_can_be_given_up(broker: Arc<dyn Broke
         };
         match delivery.expect("a delivery") {
             Delivery::Assigned(partitions) => reader.begin(&partitions).await.expect("reading begins"),
-            Delivery::Revoked(_) => {}
+            Delivery::Revoked(_) | Delivery::Stopped { .. } => {}
             Delivery::Batch(records) => read.extend(records),
         }
     }

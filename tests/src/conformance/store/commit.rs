@@ -277,6 +277,35 @@ pub async fn a_permanent_error_applies_nothing_and_the_others_commit_without_the
     worker.commit_all(&batch).await;
 }
 
+/// W2, C3: a turn knows its tree, so a change of an invocation that is not there is an error that names the tree. It
+/// spoils its batch like other data that the database refuses, whether all turns are accepted or one is refused.
+pub async fn a_change_of_an_invocation_that_is_not_there_is_refused_by_name(test: &TestStore) {
+    let store = test.store();
+    let mut worker = Worker::join(&store).await;
+    let trees = worker.trees(3).await;
+    let change = |tree, path: Path| {
+        let change = InvocationChange { path, state: InvocationState { attempt: 2, ..InvocationState::fresh() } };
+        Turn { changes: vec![change], ..turn(tree, 1) }
+    };
+    let (root, nowhere) = (Path::root(), Path::root().child(7));
+    for other in [turn(trees[2], 1), turn(trees[2], 5)] {
+        let batch = [change(trees[0], root.clone()), change(trees[1], nowhere.clone()), other];
+        let error = worker.committer.commit(&batch).await.expect_err("there is no such invocation");
+        assert_eq!(error.kind(), StoreErrorKind::Permanent, "{error}");
+        let names = |text: &str| error.to_string().contains(text);
+        assert!(names(&trees[1].to_string()) && names("which is not there"), "{error}");
+        for tree in &trees {
+            assert_eq!(row(&store, *tree).await.revision, 1, "nothing is applied");
+        }
+        let record = store.tree_read(trees[0]).await.expect("read").expect("there");
+        assert_eq!(record.invocations[0].invocation.state.attempt, 1, "nothing is applied");
+    }
+    // What a refused turn would change is not looked for.
+    let refused = Turn { revision: 5, ..change(trees[1], nowhere) };
+    let verdicts = worker.committer.commit(&[change(trees[0], root), refused]).await.expect("it is decided");
+    assert_eq!(verdicts, [Verdict::Committed, Verdict::Refused]);
+}
+
 /// C3: a turn's lists reach their tables, and a second turn changes what the first wrote.
 pub async fn two_full_turns_leave_exactly_what_they_say(test: &TestStore) {
     let store = test.store();

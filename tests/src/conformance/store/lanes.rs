@@ -36,9 +36,9 @@ pub async fn a_lane_is_read_in_commit_order(test: &TestStore) {
     assert_eq!((*third, *last), (trees[0], trees[1]), "commit after commit");
 
     let lane = rows[0].event.lane;
-    let page = store.outbox_read(lane, rows[2].seq, 3).await.expect("read");
+    let page = store.outbox_read(lane, rows[2].seq, 3).await.expect("read").rows;
     assert_eq!(page, rows[3..6], "after the cursor, at most the limit");
-    assert_eq!(store.outbox_read((lane + 1) % 16, 0, 10).await.expect("read"), []);
+    assert_eq!(store.outbox_read((lane + 1) % 16, 0, 10).await.expect("read").rows, []);
 }
 
 /// When a commit with an event began and ended, by a counter all tasks share.
@@ -80,7 +80,7 @@ async fn follow(store: Arc<dyn Store>, done: Arc<AtomicBool>) -> Vec<OutboxRow> 
         for lane in 0..16 {
             let cursor = cursors.entry(lane).or_default();
             loop {
-                let rows = store.outbox_read(lane, *cursor, 50).await.expect("a lane is read");
+                let rows = store.outbox_read(lane, *cursor, 50).await.expect("a lane is read").rows;
                 let Some(last) = rows.last() else { break };
                 *cursor = last.seq;
                 seen.extend(rows);

@@ -25,16 +25,16 @@ pub async fn records_are_read_in_the_order_they_were_appended(test: &TestStore) 
     store.log_append(&mixed[..5]).await.expect("appended");
     store.log_append(&mixed[5..]).await.expect("appended");
 
-    let even = store.log_read("even", 0, 100).await.expect("read");
+    let even = store.log_read("even", 0, 100).await.expect("read").rows;
     let records: Vec<LogRecord> = even.iter().map(|logged| logged.record.clone()).collect();
     assert_eq!(records, mixed.iter().filter(|one| one.topic == "even").cloned().collect::<Vec<_>>());
     assert_eq!(even[0].offset, 0);
     assert!(even.windows(2).all(|pair| pair[0].offset < pair[1].offset));
-    assert_eq!(store.log_read("odd", 0, 100).await.expect("read").len(), 5);
-    assert_eq!(store.log_read("none", 0, 100).await.expect("read"), []);
+    assert_eq!(store.log_read("odd", 0, 100).await.expect("read").rows.len(), 5);
+    assert_eq!(store.log_read("none", 0, 100).await.expect("read").rows, []);
 
-    assert_eq!(store.log_read("even", even[2].offset, 2).await.expect("read"), even[2..4], "from the offset on");
-    assert_eq!(store.log_read("even", even[4].offset + 1, 2).await.expect("read"), []);
+    assert_eq!(store.log_read("even", even[2].offset, 2).await.expect("read").rows, even[2..4], "from the offset on");
+    assert_eq!(store.log_read("even", even[4].offset + 1, 2).await.expect("read").rows, []);
     store.log_append(&[]).await.expect("nothing is appended");
 }
 
@@ -45,7 +45,7 @@ pub async fn awkward_contents_survive(test: &TestStore) {
     one.content = Bytes::from((0..=255).collect::<Vec<u8>>());
     let two = LogRecord { headers: Vec::new(), content: Bytes::new(), key: String::new(), ..record("t", 2) };
     store.log_append(&[one.clone(), two.clone()]).await.expect("appended");
-    let read: Vec<_> = store.log_read("t", 0, 9).await.expect("read").into_iter().map(|l| l.record).collect();
+    let read: Vec<_> = store.log_read("t", 0, 9).await.expect("read").rows.into_iter().map(|l| l.record).collect();
     assert_eq!(read, [one, two]);
 }
 
@@ -54,7 +54,7 @@ async fn follow(store: Arc<dyn Store>, done: Arc<AtomicBool>) -> Vec<String> {
     loop {
         let last_round = done.load(Ordering::SeqCst);
         loop {
-            let page = store.log_read("t", next, 64).await.expect("read");
+            let page = store.log_read("t", next, 64).await.expect("read").rows;
             let Some(last) = page.last() else { break };
             next = last.offset + 1;
             seen.extend(page.into_iter().map(|logged| logged.record.headers[0].1.clone()));

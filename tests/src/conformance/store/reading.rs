@@ -181,7 +181,7 @@ pub async fn trees_are_listed_newest_first_in_pages(test: &TestStore) {
         let store = Arc::clone(&store);
         async move {
             let rows = store.tree_list(&filter).await.expect("the trees are listed");
-            rows.into_iter().map(|row| row.id).collect::<Vec<TreeId>>()
+            rows.into_iter().map(|row| row.id()).collect::<Vec<TreeId>>()
         }
     };
     let all = TreeFilter { limit: 100, ..TreeFilter::default() };

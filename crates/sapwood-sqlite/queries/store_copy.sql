@@ -1,0 +1,2 @@
+-- Writes the whole database, as of one moment, to a file that is not there yet.
+vacuum into ?1

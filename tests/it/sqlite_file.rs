@@ -94,7 +94,7 @@ async fn nothing_is_acknowledged_while_the_file_is_gone() {
         let start = engine.start(passes_a_gate());
         tokio::pin!(start);
         let told = async {
-            while engine.health().store_error.is_none() {
+            while engine.health().store_error().is_none() {
                 tokio::task::yield_now().await;
             }
         };
@@ -102,7 +102,7 @@ async fn nothing_is_acknowledged_while_the_file_is_gone() {
             started = &mut start => panic!("nothing is acknowledged: {:?}", started.map(|tree| tree.id())),
             () = within("health that says so", told) => {}
         }
-        let why = engine.health().store_error.expect("an error");
+        let why = engine.health().store_error().expect("an error");
         assert!(why.contains("deleted or replaced") && why.contains("store.db"), "{why}");
         assert_eq!(place.path().exists(), replaced, "no other file is made in its place");
         std::fs::rename(&away, place.path()).expect("it is back");

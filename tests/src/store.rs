@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sapwood_core::{TreeId, WorkerId};
 use sapwood_core::clock::Clock;
 use sapwood_core::store::{OutboxRow, Store};
+use sapwood_core::{TreeId, WorkerId};
 use sapwood_postgres::PostgresStore;
 use sapwood_sqlite::{SqliteOptions, SqliteStore};
 use sqlx::{AssertSqlSafe, Executor as _};

@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use sapwood_core::store::{Claimed, Claims, StoreResult};
 use sapwood_core::tree::{TreeRow, TreeState};
 use sapwood_core::{FunctionVersion, TreeId, WorkerId};
-use uuid::Uuid;
 use sqlx::sqlite::SqliteRow;
+use uuid::Uuid;
 
 use crate::args::Args;
 use crate::bulk::Bulk;

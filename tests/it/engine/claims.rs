@@ -125,7 +125,7 @@ async fn run_with(world: &World, commit: usize, fault: Fault) -> Option<Run> {
     let tree = first.start(journey().id(format!("{fault:?}-{commit}"))).await.expect("a tree").id();
     let watched = first.attach::<journey>(tree);
     let result = tokio::select! {
-        () = first.stopped() => {
+        _ = first.stopped() => {
             world.crash(&first).await;
             is_consistent(first.store().as_ref(), tree).await;
             let second = world.launch_on(&app, world.store().store(), world.options()).await;

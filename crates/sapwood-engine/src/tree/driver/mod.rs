@@ -131,6 +131,8 @@ pub(crate) struct Driver {
     is_draining: bool,
     /// The lease was not good when a step wanted to start; it is checked again after a pause.
     awaits_lease: bool,
+    /// The time for which the tree was claimed: the database judged that it has come.
+    judged: Option<Timestamp>,
     /// Polls since other tasks could run.
     polls: u32,
 }
@@ -164,6 +166,7 @@ impl Driver {
             created,
             is_draining: false,
             awaits_lease: false,
+            judged: None,
             polls: 0,
         }
     }
@@ -171,11 +174,8 @@ impl Driver {
     /// Fires the timer for which the tree was claimed. The database's clock found it due, and that clock decides, even
     /// if what this worker knows of it is a moment behind.
     pub(crate) fn claimed_when_due(mut self) -> Self {
-        let due_at = self.tree.next_due();
-        if let Some(due_at) = due_at.filter(|_| self.ready.is_empty()) {
-            let woken = self.tree.fire_due(due_at);
-            self.queue_all(woken);
-        }
+        self.judged = self.tree.next_due().filter(|_| self.ready.is_empty());
+        self.fire_due();
         self
     }
 
@@ -404,6 +404,7 @@ impl Driver {
     fn fire_due(&mut self) {
         if let Some(due_at) = self.tree.next_due() {
             let now = self.services.clock.now();
+            let now = self.judged.map_or(now, |judged| now.max(judged));
             if due_at <= now {
                 let woken = self.tree.fire_due(now);
                 self.queue_all(woken);

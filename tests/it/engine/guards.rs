@@ -4,7 +4,7 @@ use sapwood::Limits;
 use sapwood::prelude::*;
 use sapwood_core::failure::CallFailureKind;
 use sapwood_engine::{EngineOptions, ResultError};
-use sapwood_tests::engine::{World, node};
+use sapwood_tests::engine::{World, is_idle, node};
 use sapwood_tests::front::with_faults;
 use sapwood_tests::logs;
 use sapwood_tests::probe::Probe;
@@ -223,20 +223,22 @@ async fn ends_much_at_once(cx: &mut Cx<Probe>, steps: usize) -> Result<usize, Tr
     };
     let steps: Vec<_> = (0..steps).map(|_| cx.step("large", large)).collect();
     let all = futures::future::try_join_all(steps).await?;
+    app.mark("all ended");
     cx.sleep(HOUR).await;
     Ok(all.iter().map(String::len).sum())
 }
 
 /// A2: results that come at once are committed one turn after another, and none of them is lost.
 async fn what_ends_in_one_poll_is_cut_into_turns_of_a_bounded_size(world: &World) {
-    const STEPS: usize = 40;
+    const STEPS: usize = 20;
     const LARGEST: usize = 10_000_000;
     let app = Probe::new();
     let (store, faults) = with_faults(world.store().another().await);
     let engine = world.launch_on(&app, store, world.options()).await;
     app.open("large", STEPS);
     let tree = engine.start(ends_much_at_once(STEPS)).await.expect("a tree");
-    world.tree_suspended(&engine, tree.id()).await;
+    app.reached("all ended", 1).await;
+    is_idle(&engine).await;
     let sizes: Vec<usize> =
         faults.turns().iter().map(|turn| turn.entries.iter().map(|(_, entry)| entry.payload.len()).sum()).collect();
     assert!(sizes.iter().all(|size| *size < LARGEST), "{sizes:?}");

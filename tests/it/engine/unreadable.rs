@@ -146,7 +146,7 @@ pub(super) async fn a_tree_that_is_set_aside_names_its_reason_and_comes_back_onc
     let view = second.tree(tree).await.expect("it can be read").expect("it is there");
     assert!(view.nodes.iter().all(|node| node.waits_on.iter().all(|on| format!("{on:?}").contains("set_aside"))));
     test.execute(&format!("update tree set ready_at = created_at where id = {id}")).await;
-    second.poke();
+    second.poke().await;
     let view = world.tree_until(&second, tree, |view| view.row.state == TreeState::Resolved).await;
     assert_eq!(view.row.aside, None);
     assert!(second.health().set_aside.is_empty());

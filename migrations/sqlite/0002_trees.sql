@@ -20,6 +20,10 @@ create table tree (
     correlation text not null,
     causation text,
     traceparent text,
+    -- How often in a row it was taken over from a worker that died, and the revision that the last takeover gave it: if it is
+    -- still at that, it has committed nothing since.
+    takeovers integer not null default 0,
+    taken_over_at integer,
     -- Why no worker could drive it, if one had claimed it: it is parked then.
     aside text
 ) strict, without rowid;

@@ -78,6 +78,7 @@ mod claim {
         trees_of_the_dead_are_taken_over_and_those_of_the_living_are_not,
         trees_of_an_expired_worker_are_not_claimed_before_it_is_buried,
         a_tree_that_was_given_up_is_not_taken_over,
+        a_tree_that_is_taken_over_again_and_again_is_a_suspect,
         a_settled_tree_is_never_claimed,
         a_claim_is_bounded,
         a_tree_goes_from_hand_to_hand,

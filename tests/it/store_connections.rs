@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use sapwood_core::WorkerId;
 use sapwood_core::broker::TopicPartition;
-use sapwood_core::store::{
+use sapwood_core::store::{Suspects, 
     EventLog as _, GroupOffsets as _, KeyScope, Membership as _, Outbox as _, Reading as _, Store as _, StoreErrorKind,
     StoreResult, TreeFilter, Trees as _, Verdict,
 };
@@ -53,7 +53,7 @@ async fn calls(store: &PostgresStore, worker: WorkerId) -> Vec<(&'static str, St
     let partition = TopicPartition { topic: "t".to_owned(), partition: 0, topic_id: None };
     let filter = TreeFilter { function: None, state: None, before: None, limit: 10 };
     let tree = start("none").tree.id;
-    let (claim, load) = (store.tree_claim(worker, 1, &[]), store.tree_load(tree));
+    let (claim, load) = (store.tree_claim(worker, 1, &[], Suspects::ALL), store.tree_load(tree));
     let (read, list) = (store.tree_read(tree), store.tree_list(&filter));
     let (key, outcome) = (store.start_key_find(&KeyScope::Caller, "none"), store.outcome_read(tree));
     let (lanes, outbox) = (store.lane_claim(worker, 1), store.outbox_read(0, 0, 10));
@@ -161,13 +161,13 @@ async fn a_connection_that_an_error_condemns_is_used_no_more() {
     let mut read_only = false;
     for _ in 0..2 {
         // The first call may meet the end of its session, and the next the session of a server that is read-only.
-        let error = store.tree_claim(worker, 1, &[]).await.expect_err("it cannot claim");
+        let error = store.tree_claim(worker, 1, &[], Suspects::ALL).await.expect_err("it cannot claim");
         assert_eq!(error.kind(), StoreErrorKind::Connection, "{error}");
         read_only |= error.to_string().contains("read-only");
     }
     assert!(read_only, "the server is read-only");
     role.execute("alter role {role} reset default_transaction_read_only").await;
-    store.tree_claim(worker, 1, &[]).await.expect("no session is left from before");
+    store.tree_claim(worker, 1, &[], Suspects::ALL).await.expect("no session is left from before");
     store.close().await;
 }
 
@@ -201,7 +201,7 @@ async fn readers_that_take_all_their_connections_delay_no_worker() {
     };
     until_asked("readers that wait", LOOK, all_wait).await;
 
-    store.tree_claim(worker, 1, &[]).await.expect("a claim");
+    store.tree_claim(worker, 1, &[], Suspects::ALL).await.expect("a claim");
     store.lane_claim(worker, 1).await.expect("a lane");
     store.outbox_read(0, 0, 10).await.expect("events");
     store.log_read("t", 0, 10).await.expect("the log");

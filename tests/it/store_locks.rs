@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sapwood_core::TreeId;
-use sapwood_core::store::{Committer, Recovered, Started, Turn, Verdict};
+use sapwood_core::store::{Suspects, Committer, Recovered, Started, Turn, Verdict};
 use sapwood_tests::conformance::store::fixture::{Worker, event, full, row, start, turn};
 use sapwood_tests::postgres::TestSchema;
 use sapwood_tests::store::{TestStore, outbox};
@@ -104,10 +104,10 @@ async fn a_claim_skips_a_locked_tree() {
     let starts = [start("a"), start("b")];
     store.starter(None).start(&starts).await.expect("they start");
     let stranger = Stranger::hold_tree(schema(&test), starts[0].tree.id).await;
-    let claims = store.tree_claim(worker.id, 10, &[]).await.expect("a claim");
+    let claims = store.tree_claim(worker.id, 10, &[], Suspects::ALL).await.expect("a claim");
     assert_eq!(claims.trees.iter().map(|c| c.row.id).collect::<Vec<_>>(), [starts[1].tree.id]);
     stranger.let_go().await;
-    let claims = store.tree_claim(worker.id, 10, &[]).await.expect("a claim");
+    let claims = store.tree_claim(worker.id, 10, &[], Suspects::ALL).await.expect("a claim");
     assert_eq!(claims.trees.iter().map(|c| c.row.id).collect::<Vec<_>>(), [starts[0].tree.id]);
 }
 

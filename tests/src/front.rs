@@ -9,7 +9,7 @@ use sapwood_core::broker::TopicPartition;
 use sapwood_core::store::{
     AssignedPartition, Beat, Claims, Committer, EventLog, GroupOffsets, Hint, Intake, Joined, KeyScope, LaneAdvance,
     LaneLease, Lease, ListedTree, LogRecord, LoggedRecord, Membership, OrderedRows, Outbox, OutboxRow, Reading,
-    Recovered, Start, Started, Starter, Store, StoreError, StoreErrorKind, StoreInfo, StoreResult, TreeFilter,
+    Recovered, Start, Started, Starter, Store, StoreError, StoreErrorKind, StoreInfo, StoreResult, Suspects, TreeFilter,
     TreeOutcome, Trees, Turn, Verdict,
 };
 use sapwood_core::tree::{InvocationImage, TreeImage, TreeRecord, TreeRow};
@@ -184,9 +184,15 @@ impl Trees for Front {
         Box::new(FrontStarter { starter, changes: self.changes.clone(), faults: self.faults.clone() })
     }
 
-    async fn tree_claim(&self, worker: WorkerId, limit: usize, versions: &[FunctionVersion]) -> StoreResult<Claims> {
+    async fn tree_claim(
+        &self,
+        worker: WorkerId,
+        limit: usize,
+        versions: &[FunctionVersion],
+        suspects: Suspects,
+    ) -> StoreResult<Claims> {
         let _tell = self.changes.tell_at_the_end();
-        let claims = self.store.tree_claim(worker, limit, versions).await?;
+        let claims = self.store.tree_claim(worker, limit, versions, suspects).await?;
         let trees = claims.trees.iter().map(|claimed| claimed.row.id);
         if self.faults.as_ref().is_some_and(|faults| faults.claimed(trees)) {
             return Err(lost());

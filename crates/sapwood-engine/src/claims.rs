@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use crate::due::Due;
 use crate::outage::User;
+use crate::quarantine::SUSPECT_FROM;
 use crate::services::Services;
 use crate::trees::Trees;
 
@@ -32,13 +33,17 @@ pub(crate) async fn run(services: Arc<Services>, trees: Arc<Trees>, due: Arc<Due
     while !services.life.is_draining() {
         let now = services.clock.now();
         let mut next = due.next_after(now);
-        match services.store.tree_claim(services.worker, BATCH_TREES, &versions).await {
+        let suspects = services.quarantine.allows(services.environment.monotonic());
+        match services.store.tree_claim(services.worker, BATCH_TREES, &versions, suspects).await {
             Ok(claims) => {
                 services.outage.of(User::Claims).answered();
                 for unreadable in &claims.unreadable {
                     trees.set_aside(unreadable.id, &unreadable.reason).await;
                 }
                 let is_full = claims.trees.len() + claims.unreadable.len() >= BATCH_TREES;
+                for claimed in claims.trees.iter().filter(|claimed| claimed.takeovers >= SUSPECT_FROM) {
+                    services.quarantine.admit(claimed.row.id, claimed.takeovers, services.environment.monotonic());
+                }
                 futures::stream::iter(claims.trees)
                     .for_each_concurrent(LOADS, |claimed| trees.run_claimed(claimed))
                     .await;
@@ -57,6 +62,7 @@ pub(crate) async fn run(services: Arc<Services>, trees: Arc<Trees>, due: Arc<Due
         tokio::time::sleep(PAUSE_MIN).await;
         tokio::select! {
             () = due.raised() => {}
+            () = services.quarantine.freed() => {}
             () = tokio::time::sleep(pause) => {}
         }
     }

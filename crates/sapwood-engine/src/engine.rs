@@ -23,6 +23,7 @@ use crate::lease::{Asked, Heartbeat, LeaseWatch};
 use crate::life::{Life, Stopped};
 use crate::options::{CachePolicy, EngineOptions};
 use crate::outage::{Outage, Use, User};
+use crate::quarantine::Quarantine;
 use crate::registry::Registry;
 use crate::services::Services;
 use crate::setbacks::Setbacks;
@@ -145,6 +146,7 @@ impl Engine {
             clock,
             life,
             outage,
+            quarantine: Quarantine::default(),
             setbacks: Setbacks::default(),
             lease,
             slots: Arc::new(Semaphore::new(options.concurrency.clamp(1, Semaphore::MAX_PERMITS))),

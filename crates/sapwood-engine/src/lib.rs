@@ -12,7 +12,7 @@
 //! | `tree` | one owned tree: pure decisions, and the task that drives it |
 //! | `trees`, `cache`, `services`, `facts` | the trees driven here, and those kept after their release; what their drivers use; what is true of one tree |
 //! | `committer`, `starting`, `starter` | group commit of turns; starts that others may contest |
-//! | `clock`, `lease`, `claims`, `due`, `hints` | the store's clock; live workers; claims of trees; what wakes them; hints between processes |
+//! | `clock`, `lease`, `claims`, `quarantine`, `due`, `hints` | the store's clock; live workers; claims of trees, and of those that may kill; what wakes them; hints between processes |
 //! | `life`, `outage`, `setbacks`, `tasks` | how far the engine's life has come; a store that does not answer, or went back; its tasks |
 //! | [`environment`](Environment), [`options`](EngineOptions) | where time, chance and tasks come from; how an engine runs |
 //! | [`engine`](Engine), [`tree_handle`](TreeHandle), `waiters` | the handle: start, attach, read, drain |
@@ -39,6 +39,7 @@ mod options;
 mod outage;
 mod outcome;
 mod payload;
+mod quarantine;
 mod registry;
 mod replay;
 mod services;

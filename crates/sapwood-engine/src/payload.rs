@@ -241,6 +241,8 @@ pub(crate) enum ParkedCode {
     Panic,
     /// The store refuses what the tree recorded.
     Refused,
+    /// Its workers died again and again while they had the tree (C4).
+    Quarantine,
 }
 
 impl Parked {

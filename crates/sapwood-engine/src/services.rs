@@ -19,6 +19,7 @@ use crate::hints::OutboxSignal;
 use crate::lease::LeaseWatch;
 use crate::life::Life;
 use crate::outage::{Outage, User};
+use crate::quarantine::Quarantine;
 use crate::registry::Registry;
 use crate::setbacks::Setbacks;
 use crate::starting::Starts;
@@ -38,6 +39,8 @@ pub(crate) struct Services {
     pub(crate) clock: Arc<StoreClock>,
     /// Whether to begin something new, and whether to go on at all.
     pub(crate) life: Arc<Life>,
+    /// Trees that may be killing workers.
+    pub(crate) quarantine: Quarantine,
     /// Commits that the store has lost.
     pub(crate) setbacks: Setbacks,
     /// The pauses of reads while the store does not answer.

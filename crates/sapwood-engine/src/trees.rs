@@ -21,6 +21,8 @@ use crate::error::StartError;
 use crate::hints::Hinter;
 use crate::options::CachePolicy;
 use crate::outage::User;
+use crate::payload::ParkedCode;
+use crate::quarantine::PARKED_AT;
 use crate::services::Services;
 use crate::starting::{StartReply, new_tree};
 use crate::tasks::Tasks;
@@ -132,7 +134,8 @@ impl Trees {
             }
             return;
         };
-        let Claimed { row, taken_over } = claimed;
+        let Claimed { row, takeovers } = claimed;
+        let taken_over = takeovers > 0;
         // An operator has mended it, or thinks so.
         self.set_aside.lock().retain(|(tree, _)| *tree != id);
         match self.cache.take(id) {
@@ -144,7 +147,14 @@ impl Trees {
         }
         match self.services.tree_load(id).await {
             Ok(Some(image)) => match self.loaded(id, image) {
-                Ok(tree) => place.drive(LiveTree::new(tree), None, !taken_over),
+                Ok(mut tree) => {
+                    if takeovers >= PARKED_AT {
+                        let why = format!("its workers died {takeovers} times in a row while they had it");
+                        tree.park_all(ParkedCode::Quarantine, &why);
+                        place.parks();
+                    }
+                    place.drive(LiveTree::new(tree), None, !taken_over);
+                }
                 Err(reason) => self.set_aside(id, &reason).await,
             },
             Ok(None) => tracing::error!(tree = %id, "a claimed tree has no rows"),
@@ -241,10 +251,8 @@ impl Trees {
                 Err(reason) => return trees.set_aside(id, &reason).await,
             };
             if let Some(error) = error {
-                tree.park_all(&error);
-                if let Some(driven) = trees.driven.lock().get_mut(&id) {
-                    driven.parks = true;
-                }
+                tree.park_all(ParkedCode::Refused, &format!("the store refuses what the tree recorded: {error}"));
+                place.parks();
             }
             place.drive(LiveTree::new(tree), None, false);
         });
@@ -347,6 +355,13 @@ struct Place {
 }
 
 impl Place {
+    /// The tree is driven to be parked: if even that is refused, it is set aside.
+    fn parks(&self) {
+        if let Some(driven) = self.trees.driven.lock().get_mut(&self.id) {
+            driven.parks = true;
+        }
+    }
+
     fn drive(self, live: LiveTree, created: Option<Created>, is_due: bool) {
         let trees = Arc::clone(&self.trees);
         if let Some(driven) = trees.driven.lock().get_mut(&self.id) {
@@ -369,6 +384,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        self.trees.services.quarantine.left(self.id);
         let driven = self.trees.driven.lock().remove(&self.id);
         if let Some(claimed) = driven.and_then(|driven| driven.claimed_again) {
             let trees = Arc::clone(&self.trees);

@@ -23,8 +23,33 @@ orphaned as materialized (
     where t.owner = any (array(select w.id from context.worker w where w.state <> 'alive' and not w.emptied))
         and t.state < 3
         and (t.needs is null or t.needs = any ($3::text[]))
+        and t.taken_over_at is distinct from t.revision
         and (select count(*) from me) = 1
     limit $2
+    for no key update skip locked
+),
+-- Taken over before, and not committed since: one of these may be what its workers died of.
+suspected as materialized (
+    select t.id
+    from context.tree t
+    where t.owner = any (array(select w.id from context.worker w where w.state <> 'alive' and not w.emptied))
+        and t.state < 3
+        and (t.needs is null or t.needs = any ($3::text[]))
+        and t.taken_over_at = t.revision and t.takeovers < 2
+        and (select count(*) from me) = 1
+    limit $4
+    for no key update skip locked
+),
+suspected_again as materialized (
+    select t.id
+    from context.tree t
+    where t.owner = any (array(select w.id from context.worker w where w.state <> 'alive' and not w.emptied))
+        and t.state < 3
+        and (t.needs is null or t.needs = any ($3::text[]))
+        and t.taken_over_at = t.revision and t.takeovers >= 2
+        and (select count(*) from me) = 1
+    order by t.takeovers, t.id
+    limit case when (select count(*) from suspected) = 0 then $5::bigint else 0 end
     for no key update skip locked
 ),
 due as materialized (
@@ -49,17 +74,27 @@ needed as materialized (
 chosen as materialized (
     select id, true as taken_over from orphaned
     union all
+    select id, true from suspected
+    union all
+    select id, true from suspected_again
+    union all
     select id, false from due
     union all
     select id, false from needed
 ),
 claimed as (
     update context.tree t
-    set owner = $1, revision = least(t.revision, 9223372036854775806) + 1, state = 0, ready_at = null, needs = null, aside = null
+    set owner = $1, revision = least(t.revision, 9223372036854775806) + 1, state = 0, ready_at = null, needs = null, aside = null,
+        takeovers = case
+            when not c.taken_over then t.takeovers
+            when t.taken_over_at = t.revision then least(t.takeovers, 100) + 1
+            else 1
+        end,
+        taken_over_at = case when c.taken_over then least(t.revision, 9223372036854775806) + 1 else t.taken_over_at end
     from chosen c
     where t.id = c.id
     returning
-        c.taken_over, t.id, t.function, t.version, t.state, t.owner, t.revision, t.control, t.inbox, t.number,
+        c.taken_over, t.takeovers, t.id, t.function, t.version, t.state, t.owner, t.revision, t.control, t.inbox, t.number,
         t.ready_at, t.needs, t.aside, t.correlation, t.causation, t.traceparent, t.created_at, t.settled_at
 ),
 next as materialized (

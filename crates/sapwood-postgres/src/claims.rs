@@ -1,6 +1,6 @@
 //! Claiming trees.
 
-use sapwood_core::store::{Claimed, Claims, StoreResult};
+use sapwood_core::store::{Claimed, Claims, StoreResult, Suspects};
 use sapwood_core::{FunctionVersion, TreeId, WorkerId};
 use uuid::Uuid;
 
@@ -14,13 +14,16 @@ pub(crate) async fn claim(
     worker: WorkerId,
     limit: usize,
     versions: &[FunctionVersion],
+    suspects: Suspects,
 ) -> StoreResult<Claims> {
     let doing = "claim trees";
     let versions: Vec<String> = versions.iter().map(ToString::to_string).collect();
     let claim = sqlx::query(pool.sql(include_str!("../queries/tree_claim.sql")))
         .bind(worker.0)
         .bind(row_limit(limit))
-        .bind(versions);
+        .bind(versions)
+        .bind(row_limit(suspects.second))
+        .bind(row_limit(suspects.further));
     let found = pool.run(doing, async |connection| claim.fetch_all(connection).await).await?;
     let mut claims = Claims::default();
     // There is always a row, with nulls for the tree if none was claimed.
@@ -31,9 +34,11 @@ pub(crate) async fn claim(
         }
         // A time that cannot be read is not due before the next poll, which looks again.
         claims.next_ready_at = row.opt_time("next_ready_at").ok().flatten();
-        if let Some(taken_over) = row.plain("taken_over")? {
+        if let Some(taken_over) = row.plain::<Option<bool>>("taken_over")? {
+            // A count that cannot be read is no reason to suspect anything.
+            let takeovers = if taken_over { row.plain::<i16>("takeovers").map_or(1, |n| u32::from(n.max(1).unsigned_abs())) } else { 0 };
             match rows::tree_row_or_id(&row)? {
-                Ok(row) => claims.trees.push(Claimed { row, taken_over }),
+                Ok(row) => claims.trees.push(Claimed { row, takeovers }),
                 Err(unreadable) => claims.unreadable.push(unreadable),
             }
         }

@@ -1,7 +1,7 @@
 //! The role of workers: committers, starters, claims and loads.
 
 use async_trait::async_trait;
-use sapwood_core::store::{Claims, Committer, Starter, StoreResult, Trees};
+use sapwood_core::store::{Claims, Committer, Starter, StoreResult, Suspects, Trees};
 use sapwood_core::tree::{InvocationImage, TreeImage};
 use sapwood_core::{FunctionVersion, Path, TreeId, WorkerId};
 
@@ -20,8 +20,14 @@ impl Trees for PostgresStore {
         Box::new(PostgresStarter::new(self.connector.clone(), owner))
     }
 
-    async fn tree_claim(&self, worker: WorkerId, limit: usize, versions: &[FunctionVersion]) -> StoreResult<Claims> {
-        claims::claim(&self.workers, worker, limit, versions).await
+    async fn tree_claim(
+        &self,
+        worker: WorkerId,
+        limit: usize,
+        versions: &[FunctionVersion],
+        suspects: Suspects,
+    ) -> StoreResult<Claims> {
+        claims::claim(&self.workers, worker, limit, versions, suspects).await
     }
 
     async fn tree_owned(

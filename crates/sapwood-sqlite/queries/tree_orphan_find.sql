@@ -1,4 +1,4 @@
--- Trees whose owner is not alive. A settled tree (its state is 3 or more) has nothing left to claim.
+-- Trees whose owner is not alive, but for those that were taken over before and have committed nothing since. A settled tree (its state is 3 or more) has nothing left to claim.
 select
     id, function, version, state, owner, revision, control, inbox, number, ready_at, needs, aside, correlation,
     causation, traceparent, created_at, settled_at
@@ -6,4 +6,5 @@ from tree indexed by tree_owned
 where owner in (select worker.id from worker where worker.state <> 'alive')
   and state < 3
   and (needs is null or needs in (select value from json_each(?1)))
+  and taken_over_at is not revision
 limit ?2

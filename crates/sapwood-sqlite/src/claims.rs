@@ -2,9 +2,10 @@
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use sapwood_core::store::{Claimed, Claims, StoreResult};
+use sapwood_core::store::{Claimed, Claims, StoreResult, Suspects};
 use sapwood_core::tree::{TreeRow, TreeState};
 use sapwood_core::{FunctionVersion, TreeId, WorkerId};
+use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
@@ -17,6 +18,10 @@ use crate::rows;
 use crate::work::Work;
 
 static TREE_CLAIM: Bulk = Bulk::each(include_str!("../queries/tree_claim.sql"));
+static TREE_TAKE_OVER: Bulk = Bulk::each(include_str!("../queries/tree_take_over.sql"));
+
+/// More takeovers than are ever counted.
+const MOST: i64 = 1_000_000;
 
 /// Claims at most `limit` trees. Those whose worker is not alive come first, because they were running before.
 pub(crate) struct Claim {
@@ -24,12 +29,13 @@ pub(crate) struct Claim {
     limit: usize,
     /// The versions that this worker has, as a JSON array.
     versions: String,
+    suspects: Suspects,
 }
 
 impl Claim {
-    pub(crate) fn new(worker: WorkerId, limit: usize, versions: &[FunctionVersion]) -> Self {
+    pub(crate) fn new(worker: WorkerId, limit: usize, versions: &[FunctionVersion], suspects: Suspects) -> Self {
         let versions: Vec<String> = versions.iter().map(ToString::to_string).collect();
-        Self { worker, limit, versions: serde_json::json!(versions).to_string() }
+        Self { worker, limit, versions: serde_json::json!(versions).to_string(), suspects }
     }
 }
 
@@ -40,15 +46,21 @@ impl Work for Claim {
     async fn run(&self, db: &mut Db<'_>) -> StoreResult<Claims> {
         require_alive(db, self.worker).await?;
         let orphans = self.orphans(db).await?;
+        let mut suspects = self.suspects(db, self.suspects.second, 1, 1).await?;
+        if suspects.is_empty() {
+            suspects = self.suspects(db, self.suspects.further, 2, MOST).await?;
+        }
         let ready = self.ready(db, self.limit.saturating_sub(orphans.len())).await?;
-        let found = orphans.iter().map(|row| (row, true)).chain(ready.iter().map(|row| (row, false)));
+        let taken_over = orphans.iter().map(|row| (row, 1)).chain(suspects.iter().map(|row| (row, takeovers(row))));
+        let found = taken_over.chain(ready.iter().map(|row| (row, 0)));
         let mut claims = Claims::default();
-        let mut ids = Vec::with_capacity(orphans.len() + ready.len());
-        for (row, taken_over) in found {
+        let (mut orphaned, mut unowned) = (Vec::new(), Vec::new());
+        for (row, takeovers) in found {
+            let ids = if takeovers > 0 { &mut orphaned } else { &mut unowned };
             match rows::tree_row_or_id(row)? {
                 Ok(row) => {
                     ids.push(row.id);
-                    claims.trees.push(Claimed { row: self.claimed(row), taken_over });
+                    claims.trees.push(Claimed { row: self.claimed(row), takeovers });
                 }
                 Err(unreadable) => {
                     ids.push(unreadable.id);
@@ -56,7 +68,8 @@ impl Work for Claim {
                 }
             }
         }
-        db.each(&TREE_CLAIM, &ids, |id, args| args.worker(self.worker).tree(*id)).await?;
+        db.each(&TREE_TAKE_OVER, &orphaned, |id, args| args.worker(self.worker).tree(*id)).await?;
+        db.each(&TREE_CLAIM, &unowned, |id, args| args.worker(self.worker).tree(*id)).await?;
         claims.next_ready_at = self.next_ready_at(db).await?;
         Ok(claims)
     }
@@ -66,6 +79,15 @@ impl Claim {
     async fn orphans(&self, db: &mut Db<'_>) -> StoreResult<Vec<SqliteRow>> {
         let args = Args::of(2).text(self.versions.as_str()).count(self.limit);
         db.all(include_str!("../queries/tree_orphan_find.sql"), args).await
+    }
+
+    /// Trees that were taken over so often in a row already.
+    async fn suspects(&self, db: &mut Db<'_>, limit: usize, least: i64, most: i64) -> StoreResult<Vec<SqliteRow>> {
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        let args = Args::of(4).text(self.versions.as_str()).count(limit).int(least).int(most);
+        db.all(include_str!("../queries/tree_suspect_find.sql"), args).await
     }
 
     /// Trees that are due: first those that any worker may go on with, then those that need a version of this one.
@@ -101,6 +123,11 @@ impl Claim {
             ..found
         }
     }
+}
+
+/// The takeovers of a suspect, with the one that is being made. A count that cannot be read is no reason to suspect more.
+fn takeovers(row: &SqliteRow) -> u32 {
+    row.try_get::<i64, _>("takeovers").ok().and_then(|before| u32::try_from(before).ok()).unwrap_or(0).saturating_add(1)
 }
 
 /// Sets a tree aside that its owner cannot drive.

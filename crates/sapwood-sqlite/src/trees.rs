@@ -1,7 +1,7 @@
 //! The role of workers: committers, starters, claims and loads.
 
 use async_trait::async_trait;
-use sapwood_core::store::{Claims, Committer, Starter, StoreResult, Trees};
+use sapwood_core::store::{Claims, Committer, Starter, StoreResult, Suspects, Trees};
 use sapwood_core::tree::{InvocationImage, TreeImage};
 use sapwood_core::{FunctionVersion, Path, TreeId, WorkerId};
 
@@ -21,8 +21,14 @@ impl Trees for SqliteStore {
         Box::new(SqliteStarter::new(self.writer().clone(), owner))
     }
 
-    async fn tree_claim(&self, worker: WorkerId, limit: usize, versions: &[FunctionVersion]) -> StoreResult<Claims> {
-        self.writer().run(Claim::new(worker, limit, versions)).await
+    async fn tree_claim(
+        &self,
+        worker: WorkerId,
+        limit: usize,
+        versions: &[FunctionVersion],
+        suspects: Suspects,
+    ) -> StoreResult<Claims> {
+        self.writer().run(Claim::new(worker, limit, versions, suspects)).await
     }
 
     async fn tree_owned(

@@ -12,6 +12,7 @@ mod grants;
 mod guards;
 mod promises;
 mod recording;
+mod quarantine;
 mod replay;
 mod seeded;
 mod suspension;

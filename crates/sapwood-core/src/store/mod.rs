@@ -43,7 +43,7 @@ pub use outbox::{LaneAdvance, LaneLease, Outbox, OutboxEvent, OutboxRow, lane_of
 pub use reading::{ListedTree, Reading, TreeFilter, TreeOutcome};
 pub use schema::{AppliedMigration, SchemaFit};
 pub use starting::{Intake, KeyScope, NewTree, Start, StartKey, Started, Starter};
-pub use trees::{Claimed, Claims, Trees, UnreadableTree};
+pub use trees::{Claimed, Claims, Suspects, Trees, UnreadableTree};
 pub use turn::{Committer, InvocationChange, Next, Ownership, Recovered, Turn, Verdict};
 
 /// The result of every method of the port.

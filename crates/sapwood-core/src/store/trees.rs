@@ -21,9 +21,18 @@ pub trait Trees {
     /// alive; only if `needs` is null or among `versions`. Each claim moves the revision on by one, clears
     /// `ready_at`, `needs` and `aside` and sets the state to running. Skips trees whose row is locked.
     ///
+    /// A tree that is taken over again without a commit of its own since it was taken over last is a suspect, and is only
+    /// claimed as far as `suspects` allows, besides `limit`.
+    ///
     /// A tree whose row cannot be read is claimed all the same, and named apart: the claimer sets it aside, so that no
     /// later claim meets it.
-    async fn tree_claim(&self, worker: WorkerId, limit: usize, versions: &[FunctionVersion]) -> StoreResult<Claims>;
+    async fn tree_claim(
+        &self,
+        worker: WorkerId,
+        limit: usize,
+        versions: &[FunctionVersion],
+        suspects: Suspects,
+    ) -> StoreResult<Claims>;
 
     /// The open trees that `worker` owns, with their revisions, by id: at most `limit` of those after `after`.
     async fn tree_owned(
@@ -70,6 +79,23 @@ pub struct UnreadableTree {
 pub struct Claimed {
     /// Its row, as it is now.
     pub row: TreeRow,
-    /// Whether it was taken from a worker that is not alive: then what ran there must run again.
-    pub taken_over: bool,
+    /// How often in a row it was taken from a worker that is not alive, without a commit of its own in between, this claim
+    /// included; 0 if it had no owner. What ran there must run again.
+    pub takeovers: u32,
+}
+
+/// How many suspects a claim may take over: trees that may be what their workers died of (C4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Suspects {
+    /// At most so many that are taken over for the second time in a row.
+    pub second: usize,
+    /// At most so many for the third time or more, and only if the claim takes none for the second.
+    pub further: usize,
+}
+
+impl Suspects {
+    /// None.
+    pub const NONE: Self = Self { second: 0, further: 0 };
+    /// However many there are.
+    pub const ALL: Self = Self { second: 1_000_000, further: 1_000_000 };
 }

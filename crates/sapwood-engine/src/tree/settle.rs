@@ -149,14 +149,11 @@ impl Tree {
         self.save(id);
     }
 
-    /// Parks every invocation: the store refuses what they recorded.
-    pub(crate) fn park_all(&mut self, error: &str) {
+    /// Parks every invocation, for a reason that is the whole tree's.
+    pub(crate) fn park_all(&mut self, code: ParkedCode, message: &str) {
         let nodes: Vec<NodeId> = self.nodes.ids().collect();
         for id in nodes {
-            self.park(
-                id,
-                &Parked::new(ParkedCode::Refused, format!("the store refuses what the tree recorded: {error}"), 0, ""),
-            );
+            self.park(id, &Parked::new(code, message, 0, ""));
         }
     }
 

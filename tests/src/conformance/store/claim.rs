@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use sapwood_core::store::{Next, Ownership, Start, Turn, Verdict};
+use sapwood_core::store::{Suspects, Next, Ownership, Start, Turn, Verdict};
 use sapwood_core::tree::TreeState;
 use sapwood_core::{FunctionVersion, TreeId};
 
@@ -29,7 +29,7 @@ pub async fn two_claimers_share_what_is_ready_without_overlap(test: &TestStore) 
         let mut misses = 0;
         // A claim skips what another holds locked, so one empty answer is not yet the end.
         while misses < 3 {
-            let claims = store.tree_claim(worker.id, 7, &[]).await.expect("a claim");
+            let claims = store.tree_claim(worker.id, 7, &[], Suspects::ALL).await.expect("a claim");
             assert!(claims.trees.len() <= 7);
             misses = if claims.trees.is_empty() { misses + 1 } else { 0 };
             mine.extend(claims.trees.into_iter().map(|claimed| claimed.row));
@@ -52,11 +52,11 @@ pub async fn a_claim_moves_the_revision_and_makes_the_tree_run(test: &TestStore)
     worker.commit_all(&[release(tree, 1, Some(in_future(Duration::ZERO)), Some("f@1"))]).await;
     test.advance(Duration::from_secs(1)).await;
 
-    let claims = store.tree_claim(worker.id, 10, &[FunctionVersion::new("f", 1)]).await.expect("a claim");
+    let claims = store.tree_claim(worker.id, 10, &[FunctionVersion::new("f", 1)], Suspects::ALL).await.expect("a claim");
 
     assert_eq!(claims.trees.len(), 1);
     let claimed = &claims.trees[0];
-    assert!(!claimed.taken_over);
+    assert!(claimed.takeovers == 0);
     assert_eq!((claimed.row.revision, claimed.row.state), (3, TreeState::Running));
     assert_eq!((claimed.row.owner, claimed.row.ready_at, &claimed.row.needs), (Some(worker.id), None, &None));
     assert_eq!(row(&store, tree).await, claimed.row);
@@ -72,7 +72,7 @@ pub async fn a_claimed_tree_refuses_its_former_owner(test: &TestStore) {
     let tree = former.tree().await;
     former.commit_all(&[release(tree, 1, Some(in_future(Duration::ZERO)), None)]).await;
     test.advance(Duration::from_secs(1)).await;
-    assert_eq!(store.tree_claim(worker.id, 10, &[]).await.expect("a claim").trees.len(), 1);
+    assert_eq!(store.tree_claim(worker.id, 10, &[], Suspects::ALL).await.expect("a claim").trees.len(), 1);
     for revision in 1..=4 {
         assert_eq!(former.commit_one(turn(tree, revision)).await, Verdict::Refused);
     }
@@ -96,7 +96,7 @@ pub async fn a_tree_that_needs_a_version_is_claimed_by_who_has_it(test: &TestSto
         let (store, id) = (store.clone(), worker.id);
         let versions: Vec<_> = versions.iter().map(|version| version.parse().expect("a version")).collect();
         async move {
-            let claims = store.tree_claim(id, 10, &versions).await.expect("a claim");
+            let claims = store.tree_claim(id, 10, &versions, Suspects::ALL).await.expect("a claim");
             claims.trees.into_iter().map(|claimed| claimed.row.id).collect::<Vec<_>>()
         }
     };
@@ -121,16 +121,16 @@ pub async fn a_tree_is_claimed_when_its_time_has_come(test: &TestStore) {
         ])
         .await;
 
-    let claims = store.tree_claim(worker.id, 10, &[]).await.expect("a claim");
+    let claims = store.tree_claim(worker.id, 10, &[], Suspects::ALL).await.expect("a claim");
     assert_eq!((claims.trees.len(), claims.next_ready_at), (0, Some(soon)));
 
     test.advance(Duration::from_secs(200)).await;
-    let claims = store.tree_claim(worker.id, 10, &[]).await.expect("a claim");
+    let claims = store.tree_claim(worker.id, 10, &[], Suspects::ALL).await.expect("a claim");
     assert_eq!(claims.trees.iter().map(|claimed| claimed.row.id).collect::<Vec<_>>(), [trees[1]]);
     assert_eq!(claims.next_ready_at.map(micros), Some(late));
 
     test.advance(Duration::from_secs(400)).await;
-    let claims = store.tree_claim(worker.id, 10, &[]).await.expect("a claim");
+    let claims = store.tree_claim(worker.id, 10, &[], Suspects::ALL).await.expect("a claim");
     assert_eq!(claims.trees.iter().map(|claimed| claimed.row.id).collect::<Vec<_>>(), [trees[0]]);
     assert_eq!(claims.next_ready_at, None, "a tree without a time is never ready");
 }
@@ -145,19 +145,19 @@ pub async fn trees_of_the_dead_are_taken_over_and_those_of_the_living_are_not(te
     living.trees(3).await;
     gone.commit_all(&[full(left[0], 1)]).await;
     let waiting = ready_trees(test, 1).await[0];
-    let before = store.tree_claim(survivor.id, 0, &[]).await.expect("a claim of nothing");
+    let before = store.tree_claim(survivor.id, 0, &[], Suspects::ALL).await.expect("a claim of nothing");
     assert_eq!(before.trees, []);
 
     store.worker_leave(gone.id).await.expect("it leaves");
-    let claims = store.tree_claim(survivor.id, 10, &[]).await.expect("a claim");
+    let claims = store.tree_claim(survivor.id, 10, &[], Suspects::ALL).await.expect("a claim");
 
-    let taken: HashSet<TreeId> = claims.trees.iter().filter(|c| c.taken_over).map(|c| c.row.id).collect();
+    let taken: HashSet<TreeId> = claims.trees.iter().filter(|c| c.takeovers > 0).map(|c| c.row.id).collect();
     assert_eq!(taken, left.iter().copied().collect());
-    let found: Vec<TreeId> = claims.trees.iter().filter(|c| !c.taken_over).map(|c| c.row.id).collect();
+    let found: Vec<TreeId> = claims.trees.iter().filter(|c| c.takeovers == 0).map(|c| c.row.id).collect();
     assert_eq!(found, [waiting]);
     assert!(claims.trees.iter().all(|claimed| claimed.row.owner == Some(survivor.id)));
     assert_eq!(row(&store, left[0]).await.revision, 3, "a takeover is a claim like any other");
-    assert_eq!(store.tree_claim(survivor.id, 10, &[]).await.expect("a claim").trees, []);
+    assert_eq!(store.tree_claim(survivor.id, 10, &[], Suspects::ALL).await.expect("a claim").trees, []);
 }
 
 /// C2: a worker is dead when it is buried, not when its lease is over.
@@ -166,11 +166,11 @@ pub async fn trees_of_an_expired_worker_are_not_claimed_before_it_is_buried(test
     let mut silent = Worker::join(&store).await;
     let trees = silent.trees(2).await;
     let survivor = Worker::join(&store).await;
-    assert_eq!(store.tree_claim(survivor.id, 10, &[]).await.expect("a claim").trees, []);
+    assert_eq!(store.tree_claim(survivor.id, 10, &[], Suspects::ALL).await.expect("a claim").trees, []);
 
     survivor.bury(silent.id).await;
-    let claims = store.tree_claim(survivor.id, 10, &[]).await.expect("a claim");
-    let mut taken: Vec<TreeId> = claims.trees.iter().filter(|c| c.taken_over).map(|c| c.row.id).collect();
+    let claims = store.tree_claim(survivor.id, 10, &[], Suspects::ALL).await.expect("a claim");
+    let mut taken: Vec<TreeId> = claims.trees.iter().filter(|c| c.takeovers > 0).map(|c| c.row.id).collect();
     taken.sort();
     assert_eq!(taken, trees);
 }
@@ -185,7 +185,7 @@ pub async fn a_tree_that_was_given_up_is_not_taken_over(test: &TestStore) {
     gone.commit_all(&[settle, release(trees[1], 1, None, None)]).await;
     store.worker_leave(gone.id).await.expect("it leaves");
     let survivor = Worker::join(&store).await;
-    assert_eq!(store.tree_claim(survivor.id, 10, &[]).await.expect("a claim").trees, []);
+    assert_eq!(store.tree_claim(survivor.id, 10, &[], Suspects::ALL).await.expect("a claim").trees, []);
     assert_eq!(row(&store, trees[1]).await.revision, 2, "nothing is rewritten");
 }
 
@@ -203,7 +203,7 @@ pub async fn a_settled_tree_is_never_claimed(test: &TestStore) {
     gone.commit_all(&turns).await;
     store.worker_leave(gone.id).await.expect("it leaves");
     let survivor = Worker::join(&store).await;
-    assert_eq!(store.tree_claim(survivor.id, 10, &[]).await.expect("a claim").trees, []);
+    assert_eq!(store.tree_claim(survivor.id, 10, &[], Suspects::ALL).await.expect("a claim").trees, []);
     assert_eq!(row(&store, trees[0]).await.state, TreeState::Resolved);
 }
 
@@ -214,7 +214,7 @@ pub async fn a_claim_is_bounded(test: &TestStore) {
     let worker = Worker::join(&store).await;
     let mut sizes = Vec::new();
     for _ in 0..4 {
-        sizes.push(store.tree_claim(worker.id, 10, &[]).await.expect("a claim").trees.len());
+        sizes.push(store.tree_claim(worker.id, 10, &[], Suspects::ALL).await.expect("a claim").trees.len());
     }
     assert_eq!(sizes, [10, 10, 5, 0]);
 }
@@ -226,7 +226,7 @@ pub async fn a_tree_goes_from_hand_to_hand(test: &TestStore) {
     let tree = ready_trees(test, 1).await[0];
     for round in 0..6 {
         let worker = &mut workers[round % 2];
-        let claims = store.tree_claim(worker.id, 10, &[]).await.expect("a claim");
+        let claims = store.tree_claim(worker.id, 10, &[], Suspects::ALL).await.expect("a claim");
         assert_eq!(claims.trees.len(), 1, "round {round}");
         let revision = claims.trees[0].row.revision;
         assert_eq!(revision, 2 * round as u64 + 1);
@@ -235,4 +235,38 @@ pub async fn a_tree_goes_from_hand_to_hand(test: &TestStore) {
         again.next.ownership = Ownership::Release { ready_at: now, needs: None };
         assert_eq!(worker.commit_one(again).await, Verdict::Committed);
     }
+}
+
+/// C4: a tree that is taken over again and has committed nothing in between is a suspect, claimed only as far as it is
+/// allowed; its count is the takeovers in a row.
+pub async fn a_tree_that_is_taken_over_again_and_again_is_a_suspect(test: &TestStore) {
+    let store = test.store();
+    let mut first = Worker::join(&store).await;
+    let trees = first.trees(3).await;
+    let next_of = async |dead: WorkerId, suspects: Suspects| {
+        let worker = Worker::join(&store).await;
+        worker.bury(dead).await;
+        let claims = store.tree_claim(worker.id, 10, &[], suspects).await.expect("a claim");
+        let mut taken: Vec<(TreeId, u32)> = claims.trees.iter().map(|c| (c.row.id, c.takeovers)).collect();
+        taken.sort_unstable();
+        (worker, taken)
+    };
+    let counted = |takeovers: [u32; 3]| trees.iter().copied().zip(takeovers).collect::<Vec<_>>();
+    let (mut second, taken) = next_of(first.id, Suspects::NONE).await;
+    assert_eq!(taken, counted([1, 1, 1]), "nobody is a suspect yet");
+    // The first tree commits; the others do not.
+    assert_eq!(second.commit_one(full(trees[0], 2)).await, Verdict::Committed);
+    let (third, taken) = next_of(second.id, Suspects::NONE).await;
+    assert_eq!(taken, [(trees[0], 1)]);
+    let one = Suspects { second: 1, further: 1 };
+    let claims = store.tree_claim(third.id, 10, &[], one).await.expect("a claim");
+    assert_eq!(claims.trees.iter().map(|c| c.takeovers).collect::<Vec<_>>(), [2], "one of the two");
+    let suspect = claims.trees[0].row.id;
+    let claims = store.tree_claim(third.id, 10, &[], Suspects { second: 0, further: 1 }).await.expect("a claim");
+    assert!(claims.trees.is_empty(), "the other one was not taken over twice");
+    let (fourth, taken) = next_of(third.id, one).await;
+    assert_eq!(taken.len(), 2, "{taken:?}");
+    assert!(taken.iter().all(|(tree, takeovers)| (*tree != suspect) && *takeovers == 2), "the others go first: {taken:?}");
+    let claims = store.tree_claim(fourth.id, 10, &[], one).await.expect("a claim");
+    assert_eq!(claims.trees.iter().map(|c| (c.row.id, c.takeovers)).collect::<Vec<_>>(), [(suspect, 3)]);
 }

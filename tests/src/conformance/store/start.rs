@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures::future::join_all;
-use sapwood_core::store::{KeyScope, NewTree, Start, StartKey, Started, Store, StoreErrorKind, TreeFilter, Verdict};
+use sapwood_core::store::{Suspects, KeyScope, NewTree, Start, StartKey, Started, Store, StoreErrorKind, TreeFilter, Verdict};
 use sapwood_core::tree::TreeState;
 use sapwood_core::{Path, TreeId};
 
@@ -166,11 +166,11 @@ pub async fn a_start_without_owner_is_ready_to_be_claimed(test: &TestStore) {
     let worker = Worker::join(&store).await;
     let starts: Vec<Start> = (0..3).map(|n| start(&n.to_string())).collect();
     store.starter(None).start(&starts).await.expect("they start");
-    let claims = store.tree_claim(worker.id, 10, &[]).await.expect("they are claimed");
+    let claims = store.tree_claim(worker.id, 10, &[], Suspects::ALL).await.expect("they are claimed");
     let mut claimed: Vec<TreeId> = claims.trees.iter().map(|claimed| claimed.row.id).collect();
     claimed.sort();
     assert_eq!(claimed, starts.iter().map(|start| start.tree.id).collect::<Vec<_>>());
-    assert!(claims.trees.iter().all(|claimed| !claimed.taken_over && claimed.row.revision == 1));
+    assert!(claims.trees.iter().all(|claimed| claimed.takeovers == 0 && claimed.row.revision == 1));
 }
 
 /// A tree started inside a worker is its own from the beginning, at revision 0.
@@ -181,7 +181,7 @@ pub async fn a_start_of_a_worker_is_owned_by_it(test: &TestStore) {
     let started = store.starter(Some((worker.id, 1))).start(std::slice::from_ref(&one)).await.expect("it starts");
     assert_eq!(started, [Started::Created]);
     assert_eq!(row(&store, one.tree.id).await.owner, Some(worker.id));
-    assert_eq!(store.tree_claim(worker.id, 10, &[]).await.expect("claimed").trees, []);
+    assert_eq!(store.tree_claim(worker.id, 10, &[], Suspects::ALL).await.expect("claimed").trees, []);
     assert_eq!(worker.commit_one(full(one.tree.id, 0)).await, Verdict::Committed);
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sapwood_core::Path;
-use sapwood_core::store::{Turn, Verdict};
+use sapwood_core::store::{Suspects, Turn, Verdict};
 use sapwood_core::tree::{Timer, TimerKind};
 
 use super::fixture::{Worker, in_future, release, row, timer, turn};
@@ -82,10 +82,10 @@ pub async fn a_sleep_is_found_by_another_worker_when_it_is_over(test: &TestStore
     store.worker_leave(sleeper.id).await.expect("it leaves");
 
     let worker = Worker::join(&store).await;
-    let claims = store.tree_claim(worker.id, 10, &[]).await.expect("a claim");
+    let claims = store.tree_claim(worker.id, 10, &[], Suspects::ALL).await.expect("a claim");
     assert_eq!((claims.trees.len(), claims.next_ready_at), (0, Some(sleep.due_at)));
     test.advance(Duration::from_secs(3_700)).await;
-    let claims = store.tree_claim(worker.id, 10, &[]).await.expect("a claim");
+    let claims = store.tree_claim(worker.id, 10, &[], Suspects::ALL).await.expect("a claim");
     assert_eq!(claims.trees.len(), 1);
     assert_eq!(store.tree_load(tree).await.expect("read").expect("there").timers, [sleep]);
     assert_eq!(row(&store, tree).await.owner, Some(worker.id));

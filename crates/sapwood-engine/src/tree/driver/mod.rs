@@ -274,6 +274,7 @@ impl Driver {
         }
         let sent = self.hold.landed()?;
         self.tree.committed();
+        self.services.quarantine.committed(tree);
         if let Some(created) = self.created.take() {
             // The caller may have stopped waiting.
             let _ = created.send(Ok(()));

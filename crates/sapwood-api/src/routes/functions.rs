@@ -68,8 +68,8 @@ pub(super) async fn list(Within(context): Within) -> Json<FunctionList> {
         (status = 409, description = "`id_conflict`"),
         (status = 413, description = "`payload_too_large`"),
         (status = 415, description = "`unsupported_media_type`"),
-        (status = 422, description = "`invalid_input`, `not_startable`"),
-        (status = 503, description = "`store_unavailable`, `draining`"),
+        (status = 422, description = "`invalid_input`, `not_startable`, `start_refused`"),
+        (status = 503, description = "`store_unavailable`, `draining`, `worker_stopped`"),
     )
 )]
 pub(super) async fn start(

@@ -7,9 +7,9 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use sapwood_core::WorkerId;
 use sapwood_core::broker::TopicPartition;
-use sapwood_core::store::{Suspects, 
+use sapwood_core::store::{
     EventLog as _, GroupOffsets as _, KeyScope, Membership as _, Outbox as _, Reading as _, Store as _, StoreErrorKind,
-    StoreResult, TreeFilter, Trees as _, Verdict,
+    StoreResult, Suspects, TreeFilter, Trees as _, Verdict,
 };
 use sapwood_postgres::{PostgresOptions, PostgresStore};
 use sapwood_tests::conformance::store::fixture::{Worker, full, start};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sapwood_core::TreeId;
-use sapwood_core::store::{Suspects, Committer, Recovered, Started, Turn, Verdict};
+use sapwood_core::store::{Committer, Recovered, Started, Suspects, Turn, Verdict};
 use sapwood_tests::conformance::store::fixture::{Worker, event, full, row, start, turn};
 use sapwood_tests::postgres::TestSchema;
 use sapwood_tests::store::{TestStore, outbox};

@@ -9,8 +9,8 @@ use sapwood_core::broker::TopicPartition;
 use sapwood_core::store::{
     AssignedPartition, Beat, Claims, Committer, EventLog, GroupOffsets, Hint, Intake, Joined, KeyScope, LaneAdvance,
     LaneLease, Lease, ListedTree, LogRecord, LoggedRecord, Membership, OrderedRows, Outbox, OutboxRow, Reading,
-    Recovered, Start, Started, Starter, Store, StoreError, StoreErrorKind, StoreInfo, StoreResult, Suspects, TreeFilter,
-    TreeOutcome, Trees, Turn, Verdict,
+    Recovered, Start, Started, Starter, Store, StoreError, StoreErrorKind, StoreInfo, StoreResult, Suspects,
+    TreeFilter, TreeOutcome, Trees, Turn, Verdict,
 };
 use sapwood_core::tree::{InvocationImage, TreeImage, TreeRecord, TreeRow};
 use sapwood_core::{FunctionVersion, Path, TreeId, WorkerId};

@@ -89,7 +89,7 @@ impl Starts {
         let start = Start { tree: new, key: StartKey { scope, key, digest: canonical::digest(&input) } };
         let (reply, answer) = oneshot::channel();
         let stopped = || StartError::of_life(&self.life);
-        // Until the answer is there, a drain waits: what is inserted by then is driven, or nobody's.
+        // Until the answer is there, a drain waits: what is inserted by then is driven here, or owned by no worker.
         let _open = self.open.read().await;
         if self.life.is_draining() {
             return Err(stopped());

@@ -36,7 +36,11 @@ pub(crate) async fn claim(
         claims.next_ready_at = row.opt_time("next_ready_at").ok().flatten();
         if let Some(taken_over) = row.plain::<Option<bool>>("taken_over")? {
             // A count that cannot be read is no reason to suspect anything.
-            let takeovers = if taken_over { row.plain::<i16>("takeovers").map_or(1, |n| u32::from(n.max(1).unsigned_abs())) } else { 0 };
+            let takeovers = if taken_over {
+                row.plain::<i16>("takeovers").map_or(1, |n| u32::from(n.max(1).unsigned_abs()))
+            } else {
+                0
+            };
             match rows::tree_row_or_id(&row)? {
                 Ok(row) => claims.trees.push(Claimed { row, takeovers }),
                 Err(unreadable) => claims.unreadable.push(unreadable),

@@ -53,7 +53,7 @@ async fn a_drain_ends_in_time_while_the_store_is_away(world: &World) {
     faults.hold_none();
 }
 
-/// C4: what a leaving worker started is nobody's, and its end is no trouble.
+/// C4: what a leaving worker started is owned by no worker, and its end is no trouble.
 async fn a_clean_drain_logs_no_error_and_leaves_nothing_owned(world: &World) {
     let app = Probe::new();
     let first = world.launch(&app).await;

@@ -7,12 +7,14 @@
 mod cell;
 mod poll;
 mod report;
+mod state;
 mod steps;
 mod waker;
 
-pub(crate) use cell::{Cell, StepPoll};
+pub(crate) use cell::Cell;
 pub(crate) use poll::{Activation, Body, panic_message};
 #[cfg(test)]
 pub(crate) use report::RetryBasis;
 pub(crate) use report::{Finish, Fresh, Notice, Polled, Report, Stand, StartOrder, StepEnd, Work};
+pub(crate) use state::StepPoll;
 pub(crate) use waker::{BodyWaker, StepWaker, Wakes};

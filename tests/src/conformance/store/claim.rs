@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use sapwood_core::store::{Suspects, Next, Ownership, Start, Turn, Verdict};
+use sapwood_core::store::{Next, Ownership, Start, Suspects, Turn, Verdict};
 use sapwood_core::tree::TreeState;
-use sapwood_core::{FunctionVersion, TreeId};
+use sapwood_core::{FunctionVersion, TreeId, WorkerId};
 
 use super::fixture::{Worker, full, in_future, micros, release, row, start, turn};
 use crate::store::TestStore;
@@ -52,7 +52,8 @@ pub async fn a_claim_moves_the_revision_and_makes_the_tree_run(test: &TestStore)
     worker.commit_all(&[release(tree, 1, Some(in_future(Duration::ZERO)), Some("f@1"))]).await;
     test.advance(Duration::from_secs(1)).await;
 
-    let claims = store.tree_claim(worker.id, 10, &[FunctionVersion::new("f", 1)], Suspects::ALL).await.expect("a claim");
+    let claims =
+        store.tree_claim(worker.id, 10, &[FunctionVersion::new("f", 1)], Suspects::ALL).await.expect("a claim");
 
     assert_eq!(claims.trees.len(), 1);
     let claimed = &claims.trees[0];
@@ -266,7 +267,10 @@ pub async fn a_tree_that_is_taken_over_again_and_again_is_a_suspect(test: &TestS
     assert!(claims.trees.is_empty(), "the other one was not taken over twice");
     let (fourth, taken) = next_of(third.id, one).await;
     assert_eq!(taken.len(), 2, "{taken:?}");
-    assert!(taken.iter().all(|(tree, takeovers)| (*tree != suspect) && *takeovers == 2), "the others go first: {taken:?}");
+    assert!(
+        taken.iter().all(|(tree, takeovers)| (*tree != suspect) && *takeovers == 2),
+        "the others go first: {taken:?}"
+    );
     let claims = store.tree_claim(fourth.id, 10, &[], one).await.expect("a claim");
     assert_eq!(claims.trees.iter().map(|c| (c.row.id, c.takeovers)).collect::<Vec<_>>(), [(suspect, 3)]);
 }

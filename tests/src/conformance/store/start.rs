@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use futures::future::join_all;
-use sapwood_core::store::{Suspects, KeyScope, NewTree, Start, StartKey, Started, Store, StoreErrorKind, TreeFilter, Verdict};
+use sapwood_core::store::{
+    KeyScope, NewTree, Start, StartKey, Started, Store, StoreErrorKind, Suspects, TreeFilter, Verdict,
+};
 use sapwood_core::tree::TreeState;
 use sapwood_core::{Path, TreeId};
 

@@ -68,9 +68,17 @@ pub(crate) async fn run(services: Arc<Services>, trees: Arc<Trees>, due: Arc<Due
     }
 }
 
-/// The pause until the next tree is due, at most the backstop. That is jittered, so that workers do not claim in step.
+/// How much shorter and longer than the poll the backstop is, so that workers do not claim in step.
+const JITTER: f64 = 0.25;
+
+/// The longest pause between two claims.
+pub(crate) fn longest_pause(poll: Duration) -> Duration {
+    poll.mul_f64(1.0 + JITTER)
+}
+
+/// The pause until the next tree is due, at most the backstop.
 fn pause(services: &Services, poll: Duration, next: Option<Timestamp>) -> Duration {
-    let backstop = poll.mul_f64(0.75 + 0.5 * services.environment.fraction());
+    let backstop = poll.mul_f64(1.0 - JITTER + 2.0 * JITTER * services.environment.fraction());
     let Some(next) = next else { return backstop };
     services.clock.until(next).min(backstop)
 }

@@ -132,7 +132,8 @@ impl Engine {
         let outage = Arc::new(Outage::new(Arc::clone(&life), Arc::clone(&environment)));
         let lease = Arc::new(LeaseWatch::begun(Arc::clone(&environment), sent, options.lease));
         let tasks = Arc::new(Tasks::new(Arc::clone(&environment), Arc::clone(&life)));
-        let (waiters, due, hinter) = (Arc::<Waiters>::default(), Arc::<Due>::default(), Arc::<Hinter>::default());
+        let (waiters, hinter) = (Arc::<Waiters>::default(), Arc::<Hinter>::default());
+        let due = Arc::new(Due::new(claims::longest_pause(options.poll)));
         let (committers, submissions) = Committers::new(count);
         let (starts, requests) =
             Starts::new(Arc::clone(&registry), Arc::clone(&store), Arc::clone(&environment), Arc::clone(&life));

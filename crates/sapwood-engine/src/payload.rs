@@ -29,17 +29,27 @@ const FIRST_PLAIN: u8 = 0x20;
 /// [`NotRecordable`] if it could not be read back: nothing is written then. In a debug build also if the encoding is
 /// not the same each time, because a replay would take the difference for a violation.
 pub(crate) fn record<T: Serialize + DeserializeOwned>(value: &T) -> Result<Bytes, NotRecordable> {
+    record_and_read(value).map(|(stored, _)| stored)
+}
+
+/// As [`record`], with the value as it is read back: what a replay would see (R6).
+pub(crate) fn record_and_read<T: Serialize + DeserializeOwned>(value: &T) -> Result<(Bytes, T), NotRecordable> {
     let stored = Bytes::from(json::to_vec(value)?);
-    let rounds = if cfg!(debug_assertions) { STABLE_ROUNDS } else { 1 };
-    for _ in 0..rounds {
-        let read: T = serde_json::from_slice(&stored)
-            .map_err(|error| NotRecordable::new::<T>(format!("it cannot be read back: {error}")))?;
-        if cfg!(debug_assertions) && json::to_vec(&read)? != stored {
-            let why = "its encoding changes when it is read and written again; a set or map without an order does that";
-            return Err(NotRecordable::new::<T>(why));
+    let read_back = || {
+        serde_json::from_slice::<T>(&stored)
+            .map_err(|error| NotRecordable::new::<T>(format!("it cannot be read back: {error}")))
+    };
+    if cfg!(debug_assertions) {
+        for _ in 0..STABLE_ROUNDS {
+            if json::to_vec(&read_back()?)? != stored {
+                let why =
+                    "its encoding changes when it is read and written again; a set or map without an order does that";
+                return Err(NotRecordable::new::<T>(why));
+            }
         }
     }
-    Ok(stored)
+    let read = read_back()?;
+    Ok((stored, read))
 }
 
 /// The stored form of one of the types below.
@@ -295,7 +305,7 @@ impl BodyError {
         Ok(Self { transient: true, message, error: error.unwrap_or_default() })
     }
 
-    fn of<E: Failure>(error: &E) -> Result<Self, NotRecordable> {
+    pub(crate) fn of<E: Failure>(error: &E) -> Result<Self, NotRecordable> {
         Ok(Self { transient: error.is_transient(), message: error.to_string(), error: record(error)? })
     }
 }

@@ -215,7 +215,7 @@ impl Trees {
             Ended::Released { tree, ready_at } => {
                 self.cache.keep(id, tree);
                 if let Some(ready_at) = ready_at {
-                    self.due.at(ready_at);
+                    self.due.at(ready_at, self.services.clock.now());
                 }
             }
             Ended::Refused { committed } => self.reload(place, Some(committed), None),

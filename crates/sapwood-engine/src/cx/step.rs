@@ -17,7 +17,7 @@ use tokio::time::Sleep;
 use super::Cx;
 use crate::activation::{Cell, StepPoll, StepWaker};
 use crate::function::Recordable;
-use crate::payload::{BodyError, BodyResult, Rejection, RejectionKind, body_result, decode};
+use crate::payload::{BodyError, BodyResult, Rejection, RejectionKind, decode, record_and_read};
 use crate::replay::{Asked, Completion, OpKind};
 
 impl<D: Dependencies> Cx<D> {
@@ -47,7 +47,7 @@ impl<D: Dependencies> Cx<D> {
         let cell = Arc::clone(&self.cell);
         let run = Box::new(move || Box::pin(run()) as Attempt<'a, T, E>);
         let timeout = cell.facts().step_timeout;
-        StepHandle { cell, position, location, policy: RetryPolicy::STEP, timeout, run, attempt: None, waker: None }
+        StepHandle { cell, position, location, policy: RetryPolicy::STEP, timeout, run, attempt: None, read: None, waker: None }
     }
 }
 
@@ -76,6 +76,8 @@ pub struct StepHandle<'a, T, E> {
     run: Box<dyn FnMut() -> Attempt<'a, T, E> + Send + 'a>,
     /// The attempt under way; `None` between two attempts.
     attempt: Option<Running<'a, T, E>>,
+    /// The result of the attempt that succeeded, as it is read from its stored form; given once it is recorded.
+    read: Option<Box<T>>,
     /// What the attempt was last polled with.
     waker: Option<StepWaker>,
 }
@@ -127,7 +129,12 @@ impl<T: Recordable, E: Failure> StepHandle<'_, T, E> {
             timer: timeout.map(|timeout| (timeout, Box::pin(tokio::time::sleep(timeout)))),
         });
         let ended = match running.attempt.as_mut().poll(task) {
-            Poll::Ready(result) => body_result(result),
+            // What a replay would read is kept for the delivery, so that it is read once.
+            Poll::Ready(Ok(value)) => record_and_read(&value).map(|(stored, read)| {
+                this.read = Some(Box::new(read));
+                Ok(stored)
+            }),
+            Poll::Ready(Err(error)) => BodyError::of(&error).map(Err),
             Poll::Pending => {
                 let (timeout, timer) = running.timer.as_mut()?;
                 if timer.as_mut().poll(task).is_pending() {
@@ -140,9 +147,9 @@ impl<T: Recordable, E: Failure> StepHandle<'_, T, E> {
         Some(ended)
     }
 
-    fn read(&self, completion: Completion) -> Result<T, E> {
+    fn read(&mut self, completion: Completion) -> Result<T, E> {
         match completion {
-            Completion::StepOk(value) => match decode(&value) {
+            Completion::StepOk(value) => match self.read.take().map_or_else(|| decode(&value), |read| Ok(*read)) {
                 Ok(value) => Ok(value),
                 Err(error) => self.unreadable::<T>(&error),
             },

@@ -26,6 +26,8 @@ pub trait Consumer: Send + Sync + 'static {
     const VERSION: u32;
     /// Its doc comment.
     const DESCRIPTION: &'static str;
+    /// Where its source is, as `file:line:column`.
+    const LOCATION: &'static str = "";
     /// The group that gets each event once.
     const GROUP: &'static str;
     /// How often it is attempted before the event is a dead letter.

@@ -28,6 +28,8 @@ pub struct Definition {
     pub version: u32,
     /// Its doc comment.
     pub description: &'static str,
+    /// Where its source is, as `file:line:column`; empty if it was not written by the attribute.
+    pub location: &'static str,
     /// How often it is attempted.
     pub retry: RetryPolicy,
     /// What starts it.
@@ -45,6 +47,7 @@ impl Definition {
             name: F::NAME,
             version: F::VERSION,
             description: F::DESCRIPTION,
+            location: F::LOCATION,
             retry: F::RETRY,
             trigger: Trigger::Call,
             input_schema: |generator| generator.subschema_for::<F>(),
@@ -65,6 +68,7 @@ impl Definition {
             name: C::NAME,
             version: C::VERSION,
             description: C::DESCRIPTION,
+            location: C::LOCATION,
             retry: C::RETRY,
             trigger: Trigger::Event(EventTrigger {
                 group: C::GROUP,

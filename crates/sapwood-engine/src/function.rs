@@ -34,6 +34,8 @@ pub trait Function: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 's
     const VERSION: u32;
     /// Its doc comment.
     const DESCRIPTION: &'static str;
+    /// Where its source is, as `file:line:column`.
+    const LOCATION: &'static str = "";
     /// How often it is attempted.
     const RETRY: RetryPolicy;
 

@@ -223,7 +223,7 @@ pub(crate) struct Parked {
     /// The position in program order.
     pub(crate) position: Position,
     /// The source location, as `file:line:column`, of the operation that the reason is about; if it is about none, of
-    /// the last one that the body asked for. Empty if it has asked for none.
+    /// the last one that the body asked for; if it has not begun, of the function. Empty for a whole tree.
     pub(crate) location: String,
     /// Of a divergence: what the journal has there, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -88,6 +88,8 @@ fn expand(options: &Options, source: Source) -> syn::Result<TokenStream> {
                 const NAME: &'static str = #name;
                 const VERSION: u32 = #number;
                 const DESCRIPTION: &'static str = #description;
+                const LOCATION: &'static str =
+                    ::core::concat!(::core::file!(), ":", ::core::line!(), ":", ::core::column!());
                 const GROUP: &'static str = #group;
                 const RETRY: #engine::RetryPolicy = #policy;
 

@@ -100,6 +100,8 @@ fn expand(options: &Options, source: Source) -> syn::Result<TokenStream> {
                 const NAME: &'static str = #name;
                 const VERSION: u32 = #number;
                 const DESCRIPTION: &'static str = #description;
+                const LOCATION: &'static str =
+                    ::core::concat!(::core::file!(), ":", ::core::line!(), ":", ::core::column!());
                 const RETRY: #engine::RetryPolicy = #policy;
 
                 fn run<'a>(self, cx: &'a mut #engine::Cx<#dependencies>) -> #future {

@@ -215,6 +215,7 @@ async fn a_journal_that_cannot_be_read_parks_its_function_and_no_other(world: &W
     assert!(waits_on_operator(parked), "{parked:#?}");
     let why = String::from_utf8_lossy(parked.parked.as_ref().expect("parked"));
     assert!(why.contains("the row is damaged, as planned"), "{why}");
+    assert!(why.contains("engine/mod.rs:"), "where the function is: {why}");
     assert_eq!((parked.promise, parked.attempt), (PromiseState::Pending, 1), "no failure, and no attempt");
     assert!(parked.timeline.starts_with(&node(&before, "/0").timeline), "history stays whole");
     assert_eq!(node(&view, "/").promise, PromiseState::Pending);

@@ -20,6 +20,7 @@ impl Driver {
     pub(super) fn loaded(&mut self, id: NodeId, image: StoreResult<Option<InvocationImage>>) {
         let Some(node) = self.tree.node(id) else { return };
         let definition = node.definition.clone();
+        let location = definition.as_ref().map_or("", |definition| definition.location);
         let image = match image {
             Ok(Some(image)) => image,
             // An engine that has ended decides nothing.
@@ -27,7 +28,7 @@ impl Driver {
             other => {
                 let why = other.err().map_or_else(|| "it has no row".to_owned(), |error| error.to_string());
                 let message = format!("its journal cannot be read: {why}");
-                return self.park(id, &Parked::new(ParkedCode::Unreadable, message, 0, ""));
+                return self.park(id, &Parked::new(ParkedCode::Unreadable, message, 0, location));
             }
         };
         let Some(definition) = definition else { return };
@@ -39,7 +40,7 @@ impl Driver {
                 }
             }
             Err(error) => {
-                let parked = Parked::new(ParkedCode::Unreadable, error.to_string(), error.position, "");
+                let parked = Parked::new(ParkedCode::Unreadable, error.to_string(), error.position, location);
                 self.park(id, &parked);
             }
         }
@@ -80,7 +81,7 @@ impl Driver {
             }
             Trigger::Call => {
                 let message = format!("the input of {} is not readable: {error}", definition.versioned());
-                self.park(id, &Parked::new(ParkedCode::Unreadable, message, 0, ""));
+                self.park(id, &Parked::new(ParkedCode::Unreadable, message, 0, definition.location));
             }
         }
     }

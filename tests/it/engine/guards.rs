@@ -218,6 +218,7 @@ async fn a_poll_writes_a_bounded_number_of_bytes(world: &World) {
 async fn ends_much_at_once(cx: &mut Cx<Probe>, steps: usize) -> Result<usize, Trouble> {
     let app = cx.dependencies();
     let large = || async {
+        app.mark("at work");
         app.pass("large").await;
         Ok::<_, Trouble>("x".repeat(1_000_000))
     };
@@ -228,23 +229,36 @@ async fn ends_much_at_once(cx: &mut Cx<Probe>, steps: usize) -> Result<usize, Tr
     Ok(all.iter().map(String::len).sum())
 }
 
-/// A2: results that come at once are committed one turn after another, and none of them is lost.
+/// A2: results that come at once, in the poll in which their steps begin or in a later one, are committed one turn after
+/// another, and none of them is lost.
 async fn what_ends_in_one_poll_is_cut_into_turns_of_a_bounded_size(world: &World) {
     const STEPS: usize = 20;
     const LARGEST: usize = 10_000_000;
-    let app = Probe::new();
-    let (store, faults) = with_faults(world.store().another().await);
-    let engine = world.launch_on(&app, store, world.options()).await;
-    app.open("large", STEPS);
-    let tree = engine.start(ends_much_at_once(STEPS)).await.expect("a tree");
-    app.reached("all ended", 1).await;
-    is_idle(&engine).await;
-    let sizes: Vec<usize> =
-        faults.turns().iter().map(|turn| turn.entries.iter().map(|(_, entry)| entry.payload.len()).sum()).collect();
-    assert!(sizes.iter().all(|size| *size < LARGEST), "{sizes:?}");
-    assert!(sizes.iter().sum::<usize>() >= STEPS * 1_000_000, "{sizes:?}");
-    world.advance(HOUR).await;
-    assert_eq!(tree.result().await.expect("a result"), STEPS * 1_000_000);
+    for begins_open in [true, false] {
+        let app = Probe::new();
+        let (store, faults) = with_faults(world.store().another().await);
+        let engine = world.launch_on(&app, store, world.options()).await;
+        if begins_open {
+            app.open("large", STEPS);
+        }
+        let tree = engine.start(ends_much_at_once(STEPS)).await.expect("a tree");
+        app.reached("at work", STEPS).await;
+        if !begins_open {
+            app.open("large", STEPS);
+        }
+        app.reached("all ended", 1).await;
+        is_idle(&engine).await;
+        let sizes: Vec<usize> = faults
+            .turns()
+            .iter()
+            .map(|turn| turn.entries.iter().map(|(_, entry)| entry.payload.len()).sum())
+            .collect();
+        assert!(sizes.iter().all(|size| *size < LARGEST), "{begins_open}: {sizes:?}");
+        assert!(sizes.iter().sum::<usize>() >= STEPS * 1_000_000, "{begins_open}: {sizes:?}");
+        world.advance(HOUR).await;
+        assert_eq!(tree.result().await.expect("a result"), STEPS * 1_000_000);
+        world.crash(&engine).await;
+    }
 }
 
 /// A2: from four fifths of a limit on, once in a tree for each limit.

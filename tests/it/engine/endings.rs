@@ -78,12 +78,20 @@ async fn ends_during_a_commit(cx: &mut Cx<Probe>) -> Result<u32, Trouble> {
         cx.step("first", move || async move {
             app.mark("first begins");
             app.pass("first").await;
+            app.mark("first ends");
             Ok::<_, Trouble>(1)
         })
     };
     let panics = async {
+        // It is polled after the steps, so what it sees has ended in this poll or before.
         futures::future::poll_fn(|_| {
-            assert!(!app.is_on("panics"), "panics on purpose");
+            if app.is_on("panics") {
+                app.mark("panics");
+                panic!("panics on purpose");
+            }
+            if app.count("first ends") > 0 {
+                app.mark("sees that first has ended");
+            }
             Poll::Pending::<()>
         })
         .await;
@@ -137,14 +145,15 @@ async fn a_step_that_ends_during_a_commit_is_kept_by_the_attempt_that_ends_then(
     app.open("quick", 1);
     faults.held(1).await;
     app.open("first", 1);
+    app.reached("sees that first has ended", 1).await;
+    // Its end waits for the commit. Now the attempt ends, in the poll in which another step does.
     app.turn_on("panics");
     app.open("slow", 1);
-    // The body has panicked once its steps are gone; their permits are spent by then or never.
-    faults.release();
+    app.reached("panics", 1).await;
     app.turn_off("panics");
-    app.open("slow", 1);
+    faults.release();
     assert_eq!(tree.result().await.expect("a result"), 6);
-    assert_eq!(["first begins", "quick begins"].map(|what| app.count(what)), [1, 1]);
+    assert_eq!(["first begins", "slow begins", "quick begins"].map(|what| app.count(what)), [1, 1, 1]);
 }
 
 #[sapwood::function(retry(attempts = 3, backoff = "1ms..2ms"))]

@@ -204,9 +204,6 @@ impl Driver {
                     continue;
                 }
             }
-            if self.polls >= POLLS_IN_A_ROW {
-                self.give_way().await;
-            }
             let signals = std::future::poll_fn(|task| self.poll_news(task)).await;
             if services.life.has_ended() {
                 return Ended::Stopped;

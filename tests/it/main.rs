@@ -10,6 +10,7 @@ mod log_broker;
 mod migrations;
 mod orders;
 mod plans;
+mod rejoin;
 mod sql_vocabulary;
 mod sqlite_file;
 mod store;

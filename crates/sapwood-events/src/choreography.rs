@@ -141,6 +141,18 @@ impl Choreography {
     /// releases the lanes.
     pub async fn drain(&self) {
         self.stop.send_replace(true);
+        self.join().await;
+    }
+
+    /// Aborts every task, as [`Self::kill`] does, and returns once none of them runs any longer: then another choreography
+    /// of the context can begin in this process.
+    pub async fn end(&self) {
+        self.kill();
+        self.join().await;
+    }
+
+    /// Waits until every task has ended, but not for ever.
+    async fn join(&self) {
         let tasks = std::mem::take(&mut *self.tasks.lock());
         let end = Instant::now() + DRAINED_WITHIN;
         for mut task in tasks {
@@ -157,7 +169,8 @@ impl Choreography {
         }
     }
 
-    /// Aborts every task at once, as a crash would.
+    /// Aborts every task at once, as a crash would. One that is just running goes on until it waits for the next time; see
+    /// [`Self::end`].
     pub fn kill(&self) {
         self.tasks.lock().iter().for_each(JoinHandle::abort);
     }

@@ -49,6 +49,8 @@ mod back {
         events_after_a_setback_are_published_by_a_living_relay,
         a_setback_is_noticed_by_a_relay_that_is_idle,
         events_after_a_setback_of_the_log_are_taken_in,
+        a_living_intake_goes_on_where_its_store_went_back_to,
+        a_setback_is_noticed_by_an_intake_that_is_idle,
     });
 }
 

@@ -23,6 +23,7 @@ const VERBS: &[&str] = &[
     "bury_all",
     "change",
     "check",
+    "checkpoint",
     "children",
     "claim",
     "clear",
@@ -104,6 +105,7 @@ const POSTGRES_ALONE: &[(&str, &str)] = &[
 /// Statements of jobs that only SQLite has, and why.
 const SQLITE_ALONE: &[(&str, &str)] = &[
     ("fence_thin", "goes with `worker_thin`"),
+    ("store_checkpoint", "a PostgreSQL server makes its checkpoints itself"),
     ("store_copy", "PostgreSQL has `pg_dump`"),
     ("worker_bury_all", "the lock on the file proves at an opening that no earlier worker lives"),
     ("worker_thin", "PostgreSQL keeps its workers and marks those that own nothing as emptied"),

@@ -1,6 +1,7 @@
 //! Every test that opens a socket, a database or a process: one binary, a module each subject.
 
 mod api;
+mod desk;
 mod engine;
 mod events;
 mod floors;
@@ -10,7 +11,6 @@ mod log_broker;
 mod migrations;
 mod orders;
 mod plans;
-mod rejoin;
 mod sql_vocabulary;
 mod sqlite_file;
 mod store;

@@ -23,6 +23,7 @@ const VERBS: &[&str] = &[
     "bury_all",
     "change",
     "check",
+    "checkpoint",
     "children",
     "claim",
     "clear",
@@ -32,7 +33,6 @@ const VERBS: &[&str] = &[
     "copy",
     "count",
     "describe",
-    "epoch",
     "exists",
     "extend",
     "find",
@@ -96,6 +96,8 @@ const DIVIDED: &[(&str, &[&str])] = &[
             "tree_take_over",
         ],
     ),
+    ("intake_insert", &["group_offset_advance"]),
+    ("tree_claim", &["tree_needed_find", "tree_orphan_find", "tree_ready_find", "tree_ready_next"]),
     ("tree_load", &["invocation_count", "invocation_open", "timer_list"]),
     ("tree_read", &["invocation_list", "journal_list", "timer_list"]),
     ("invocation_load", &["invocation_children", "journal_load", "timer_load"]),
@@ -117,6 +119,7 @@ const POSTGRES_ALONE: &[(&str, &str)] = &[
 /// Statements of jobs that only SQLite has, and why.
 const SQLITE_ALONE: &[(&str, &str)] = &[
     ("fence_thin", "goes with `worker_thin`"),
+    ("store_checkpoint", "a PostgreSQL server makes its checkpoints itself"),
     ("store_copy", "PostgreSQL has `pg_dump`"),
     ("worker_bury_all", "the lock on the file proves at an opening that no earlier worker lives"),
     ("worker_thin", "PostgreSQL keeps its workers and marks those that own nothing as emptied"),

@@ -1,13 +1,14 @@
-//! The file of a SQLite store: copied while it is written to, and taken away under a living process.
+//! The file of a SQLite store: copied while it is written to, taken away under a living process, and the log beside it.
 
 use std::sync::Arc;
 
 use sapwood::Error;
 use sapwood::prelude::*;
 use sapwood_core::TreeId;
-use sapwood_core::store::Store;
+use sapwood_core::store::{EventLog as _, LogRecord, Store};
 use sapwood_engine::EngineOptions;
 use sapwood_sqlite::{SqliteOptions, SqliteStore, backup};
+use sapwood_tests::logs;
 use sapwood_tests::probe::Probe;
 use sapwood_tests::sqlite::TestFile;
 use sapwood_tests::wait::within;
@@ -110,4 +111,58 @@ async fn nothing_is_acknowledged_while_the_file_is_gone() {
         within("its end", started.result()).await.expect("it runs");
     }
     engine.drain().await.expect("it leaves");
+}
+
+/// The write-ahead log stays within its bound, but for a reader that needs what is in it: that is said, once, and how long it
+/// has needed it; when the reader has ended, the log is cut.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_write_ahead_log_is_bounded_and_a_reader_that_holds_it_up_is_told() {
+    const BOUND: u64 = 256 * 1024;
+    logs::begin();
+    let place = TestFile::fresh();
+    let store = SqliteStore::open(SqliteOptions::file(place.path()).log_bytes(BOUND)).await.expect("it opens");
+    store.migrate().await.expect("migrated");
+    let bytes = || std::fs::metadata(place.directory().join("store.db-wal")).expect("a log").len();
+    let records = [LogRecord {
+        topic: "t".to_owned(),
+        key: "k".to_owned(),
+        headers: Vec::new(),
+        content: vec![7; 64 * 1024].into(),
+    }];
+    let write = async || store.log_append(&records).await.expect("appended");
+    let most = async |writes: usize| {
+        let mut most = 0;
+        for _ in 0..writes {
+            write().await;
+            most = most.max(bytes());
+        }
+        most
+    };
+    let written = most(20).await;
+    assert!(written < 2 * BOUND, "{written} bytes without a reader");
+
+    let mut reader = place.connect().await;
+    let mut snapshot = reader.begin().await.expect("it begins");
+    let _: i64 =
+        sqlx::query_scalar("select count(*) from log_record").fetch_one(&mut *snapshot).await.expect("it reads");
+    let told = || logs::of(place.directory().to_str().expect("UTF-8"));
+    let until_told = async {
+        while told().is_empty() {
+            write().await;
+        }
+    };
+    within("a warning", until_told).await;
+    most(10).await;
+    assert!(bytes() > BOUND, "it is held up");
+    let warnings = told();
+    assert!(matches!(&warnings[..], [one] if one.contains("none of this process: a shell")), "{warnings:?}");
+
+    snapshot.rollback().await.expect("it ends");
+    let until_cut = async {
+        while bytes() > BOUND {
+            write().await;
+        }
+    };
+    within("a log that is cut", until_cut).await;
+    store.close().await;
 }

@@ -130,6 +130,8 @@ mod intake {
         a_batch_sent_twice_is_taken_in_once,
         each_group_gets_the_event,
         a_batch_of_an_older_epoch_is_refused_whole,
+        a_batch_that_does_not_follow_the_stored_offset_is_refused_whole,
+        how_partitions_stand_is_read_without_taking_them,
         a_batch_of_a_partition_never_assigned_is_refused,
         a_topic_made_anew_is_not_where_the_old_one_was,
         a_topic_without_an_id_keeps_its_position,

@@ -59,9 +59,11 @@ async fn calls(store: &PostgresStore, worker: WorkerId) -> Vec<(&'static str, St
     let (lanes, outbox) = (store.lane_claim(worker, 1), store.outbox_read(0, 0, 10));
     let partitions = [partition];
     let (assigned, log) = (store.partition_assign("g", &partitions), store.log_read("t", 0, 10));
+    let stands = store.partition_read("g", &partitions);
     let (ping, hint) = (store.ping(), store.hint(&[sapwood_core::store::Hint::Ready]));
     let (claim, load, read, list, key, outcome) = tokio::join!(claim, load, read, list, key, outcome);
-    let (lanes, outbox, assigned, log, ping, hint) = tokio::join!(lanes, outbox, assigned, log, ping, hint);
+    let (lanes, outbox, assigned, stands) = tokio::join!(lanes, outbox, assigned, stands);
+    let (log, ping, hint) = tokio::join!(log, ping, hint);
     vec![
         ("tree_claim", claim.map(drop)),
         ("tree_load", load.map(drop)),
@@ -72,6 +74,7 @@ async fn calls(store: &PostgresStore, worker: WorkerId) -> Vec<(&'static str, St
         ("lane_claim", lanes.map(drop)),
         ("outbox_read", outbox.map(drop)),
         ("partition_assign", assigned.map(drop)),
+        ("partition_read", stands.map(drop)),
         ("log_read", log.map(drop)),
         ("ping", ping),
         ("hint", hint),

@@ -286,6 +286,11 @@ impl GroupOffsets for Front {
         self.pass().await;
         self.store.partition_assign(group, partitions).await
     }
+
+    async fn partition_read(&self, group: &str, partitions: &[TopicPartition]) -> StoreResult<Vec<AssignedPartition>> {
+        self.pass().await;
+        self.store.partition_read(group, partitions).await
+    }
 }
 
 #[async_trait]

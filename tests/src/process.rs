@@ -171,8 +171,34 @@ impl Process {
     /// # Panics
     /// If the system has no `kill`.
     pub fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    /// Makes it stand still, as on a machine that is paused, until [`Self::go_on`].
+    ///
+    /// # Panics
+    /// If the system has no `kill`.
+    pub fn stand_still(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Panics
+    /// If the system has no `kill`.
+    pub fn go_on(&self) {
+        self.signal("CONT");
+    }
+
+    /// The system's id of it.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn signal(&self, signal: &str) {
         // The standard library sends SIGKILL only. It is not waited for yet, so the id is its own.
-        let kill = format!("kill -TERM {}", self.child.id());
+        let kill = format!("kill -{signal} {}", self.child.id());
         let sent = Command::new("sh").args(["-c", &kill]).status().expect("the system has a shell");
         assert!(sent.success(), "{kill}: {sent}");
     }

@@ -319,7 +319,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`StoreErrorKind::Refused`](sapwood_core::store::StoreErrorKind::Refused) if another member has one of the
-    /// partitions.
+    /// partitions, or the store went back in it.
     pub async fn intake(&self, batch: Intake) -> StoreResult<Vec<Started>> {
         self.services.starts.intake(batch).await
     }

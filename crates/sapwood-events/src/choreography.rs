@@ -24,8 +24,9 @@ const DRAINED_WITHIN: Duration = Duration::from_secs(15);
 /// How a choreography runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChoreographyOptions {
-    /// How often the outbox is read and lanes are claimed without a wake-up. It bounds how late an event leaves if its
-    /// process died right after the commit, and how many queries an idle context makes.
+    /// How often the outbox is read and lanes are claimed without a wake-up, and how often an intake asks whether the store
+    /// still has its offsets. It bounds how late an event leaves if its process died right after the commit, and how many
+    /// queries an idle context makes.
     pub period: Duration,
     /// How long a call of the store or of the broker may take, except a publication, which waits for the broker. Then
     /// it is given up and repeated: longer than an answer that is on its way, short enough for an outage.
@@ -97,7 +98,17 @@ impl Choreography {
             let (engine, broker) = (engine.clone(), Arc::clone(&broker));
             let (topics, stop) = (topics.clone(), stopped.clone());
             tasks.push(tokio::spawn(
-                IntakeTask { engine, broker, group, health, topics, stop, answer_within: options.answer_within }.run(),
+                IntakeTask {
+                    engine,
+                    broker,
+                    group,
+                    health,
+                    topics,
+                    stop,
+                    period: options.period,
+                    answer_within: options.answer_within,
+                }
+                .run(),
             ));
             intakes.push(shown);
         }
@@ -141,6 +152,18 @@ impl Choreography {
     /// releases the lanes.
     pub async fn drain(&self) {
         self.stop.send_replace(true);
+        self.join().await;
+    }
+
+    /// Aborts every task, as [`Self::kill`] does, and returns once none of them runs any longer: then another choreography
+    /// of the context can begin in this process.
+    pub async fn end(&self) {
+        self.kill();
+        self.join().await;
+    }
+
+    /// Waits until every task has ended, but not for ever.
+    async fn join(&self) {
         let tasks = std::mem::take(&mut *self.tasks.lock());
         let end = Instant::now() + DRAINED_WITHIN;
         for mut task in tasks {
@@ -157,7 +180,8 @@ impl Choreography {
         }
     }
 
-    /// Aborts every task at once, as a crash would.
+    /// Aborts every task at once, as a crash would. One that is just running goes on until it waits for the next time; see
+    /// [`Self::end`].
     pub fn kill(&self) {
         self.tasks.lock().iter().for_each(JoinHandle::abort);
     }

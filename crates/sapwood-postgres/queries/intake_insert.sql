@@ -1,5 +1,6 @@
 -- Accepts a poll batch of events: offsets, keys and new trees, all or nothing. An offset whose epoch is not that of the
--- last assignment refuses the batch. Locks: the fence; the offsets, ascending; the keys, ascending. It starts trees as
+-- last assignment refuses the batch, and so does one that does not follow the stored one; one that is stored already is of
+-- a batch whose answer was lost. Locks: the fence; the offsets, ascending; the keys, ascending. It starts trees as
 -- `start_insert.sql` does.
 with fenced as materialized (
     select 1 from context.fence
@@ -11,11 +12,12 @@ permit as materialized (
 ),
 offsets as materialized (
     select o.consumer_group, o.topic, o.partition, o.topic_id, u.next_offset
-    from unnest($15::text[], $16::integer[], $17::text[], $18::bigint[], $19::bigint[])
-        as u (topic, partition, topic_id, epoch, next_offset)
+    from unnest($15::text[], $16::integer[], $17::text[], $18::bigint[], $19::bigint[], $20::bigint[])
+        as u (topic, partition, topic_id, epoch, after, next_offset)
     join context.group_offset o
         on o.consumer_group = $14 and o.topic = u.topic and o.partition = u.partition and o.topic_id = u.topic_id
-    where o.epoch = u.epoch and (select alive from permit)
+    where o.epoch = u.epoch and (o.next_offset is not distinct from u.after or o.next_offset = u.next_offset)
+        and (select alive from permit)
     order by o.topic, o.partition, o.topic_id
     for no key update of o
 ),

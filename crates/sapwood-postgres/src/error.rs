@@ -94,6 +94,12 @@ pub(crate) fn is_of_a_pooler(state: &str) -> bool {
     matches!(state, "42P05" | "26000")
 }
 
+/// A table or a schema is not there.
+pub(crate) fn is_of_a_table_gone(error: &sqlx::Error) -> bool {
+    let state = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    state.is_some_and(|state| matches!(&*state, "42P01" | "3F000"))
+}
+
 /// Serialization failure, deadlock, a lock that was not to be had in time, a cancelled statement.
 fn is_contention(state: &str) -> bool {
     matches!(state, "40001" | "40P01" | "55P03" | "57014")

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use sapwood_core::WorkerId;
 use sapwood_core::store::{Beat, Joined, Lease, Membership, StoreResult};
 
-use crate::error::fenced;
+use crate::error::{fenced, is_of_a_table_gone, permanent};
 use crate::fields::{Fields, micros};
 use crate::lease::PostgresLease;
 use crate::store::PostgresStore;
@@ -19,7 +19,16 @@ impl Membership for PostgresStore {
             .bind(name)
             .bind(i32::from(fences))
             .bind(micros(lease));
-        let row = self.workers.run(doing, async |connection| join.fetch_one(connection).await).await?;
+        let mut is_gone = false;
+        let joining = self.workers.run(doing, async |connection| {
+            join.fetch_one(connection).await.inspect_err(|error| is_gone = is_of_a_table_gone(error))
+        });
+        let row = match joining.await {
+            Err(error) if is_gone => {
+                return Err(permanent("the tables of this context are no longer in PostgreSQL").caused_by(error));
+            }
+            joined => joined?,
+        };
         let row = Fields::of(&row, doing);
         Ok(Joined { worker: WorkerId(row.plain("id")?), now: row.time("now")? })
     }

@@ -18,19 +18,34 @@ impl GroupOffsets for PostgresStore {
         group: &str,
         partitions: &[TopicPartition],
     ) -> StoreResult<Vec<AssignedPartition>> {
-        let doing = "assign partitions";
-        let assign = sqlx::query(self.workers.sql(include_str!("../queries/partition_assign.sql")))
+        self.partitions("assign partitions", include_str!("../queries/partition_assign.sql"), group, partitions).await
+    }
+
+    async fn partition_read(&self, group: &str, partitions: &[TopicPartition]) -> StoreResult<Vec<AssignedPartition>> {
+        self.partitions("read partitions", include_str!("../queries/partition_read.sql"), group, partitions).await
+    }
+}
+
+impl PostgresStore {
+    /// What a statement gives of these partitions, in the order in which they were asked for.
+    async fn partitions(
+        &self,
+        doing: &'static str,
+        statement: &'static str,
+        group: &str,
+        partitions: &[TopicPartition],
+    ) -> StoreResult<Vec<AssignedPartition>> {
+        let ask = sqlx::query(self.workers.sql(statement))
             .bind(group)
             .bind(partitions.iter().map(|partition| partition.topic.as_str()).bind_iter())
             .bind(partitions.iter().map(|partition| partition.partition).bind_iter())
             .bind(partitions.iter().map(|partition| partition.topic_id.as_deref().unwrap_or_default()).bind_iter());
-        let found = self.workers.run(doing, async |connection| assign.fetch_all(connection).await).await?;
-        let mut assigned = HashMap::with_capacity(found.len());
+        let found = self.workers.run(doing, async |connection| ask.fetch_all(connection).await).await?;
+        let mut given = HashMap::with_capacity(found.len());
         for row in &found {
             let partition = rows::assigned_partition(&Fields::of(row, doing))?;
-            assigned.insert(partition.partition.clone(), partition);
+            given.insert(partition.partition.clone(), partition);
         }
-        // In the order in which they were asked for. Each has a row, because it was inserted or updated.
-        Ok(partitions.iter().filter_map(|partition| assigned.get(partition).cloned()).collect())
+        Ok(partitions.iter().filter_map(|partition| given.get(partition).cloned()).collect())
     }
 }

@@ -138,7 +138,11 @@ impl Starter for PostgresStarter {
         let answer = Fields::of(&row, doing);
         self.require_alive(&answer)?;
         if !answer.plain::<bool>("accepted")? {
-            let message = format!("a partition of this batch is assigned to another member of group {}", batch.group);
+            let message = format!(
+                "a partition of this batch is assigned to another member of group {}, or its offset is no longer what \
+                 the batch follows",
+                batch.group
+            );
             return Err(StoreError::new(StoreErrorKind::Refused, message));
         }
         self.started(&batch.starts, &answer).await
@@ -169,5 +173,6 @@ fn bind_offsets<'q>(statement: Statement<'q>, batch: &'q Intake) -> Statement<'q
         .bind(partitions().map(|partition| partition.partition).bind_iter())
         .bind(partitions().map(|partition| partition.topic_id.as_deref().unwrap_or_default()).bind_iter())
         .bind(offsets().map(|advance| advance.epoch).bind_iter())
+        .bind(offsets().map(|advance| advance.after).bind_iter())
         .bind(offsets().map(|advance| advance.next_offset).bind_iter())
 }

@@ -49,6 +49,20 @@ pub(crate) async fn writer(options: &SqliteOptions) -> StoreResult<SqliteConnect
     connect.connect().await.map_err(|error| not_opened(options, error))
 }
 
+/// How long a checkpoint waits for readers, and the writer for it.
+const CHECKPOINT_WITHIN: Duration = Duration::from_millis(100);
+
+/// A connection for checkpoints of a file that is there.
+pub(crate) async fn checkpoints(options: &SqliteOptions) -> sqlx::Result<SqliteConnection> {
+    let file = options.file.as_deref().unwrap_or_else(|| Path::new(""));
+    let connect = SqliteConnectOptions::new()
+        .filename(file)
+        .busy_timeout(CHECKPOINT_WITHIN)
+        .thread_name(|_| "sqlite-checkpoint".to_owned())
+        .disable_statement_logging();
+    connect.connect().await
+}
+
 /// The readers of a file, at most so many.
 pub(crate) fn readers(file: &Path, limit: u32) -> SqlitePool {
     let connect = SqliteConnectOptions::new()

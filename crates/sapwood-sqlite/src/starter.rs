@@ -68,7 +68,7 @@ impl Work for TakeIn {
     async fn run(&self, db: &mut Db<'_>) -> StoreResult<Vec<Started>> {
         let Intake { group, offsets, starts } = &self.batch;
         require_owner(db, self.owner).await?;
-        offsets::require_epochs(db, group, offsets).await?;
+        offsets::require_followed(db, group, offsets).await?;
         offsets::advance(db, group, offsets).await?;
         start_all(db, self.owner, starts).await
     }

@@ -14,6 +14,7 @@ use crate::error::classify;
 use crate::hints::Hints;
 use crate::lock::FileLock;
 use crate::options::SqliteOptions;
+use crate::reads::Reads;
 use crate::schema::{LANES, SchemaCheck, TakeOver};
 use crate::work::Work;
 use crate::writer::{Writer, stored};
@@ -31,6 +32,8 @@ struct Inner {
     writer: Writer,
     /// None in memory, where the writer reads.
     readers: Option<SqlitePool>,
+    /// What the readers do now.
+    reads: Reads,
     hints: Hints,
     /// Set as soon as the schema is this build's.
     lanes: OnceLock<u16>,
@@ -56,13 +59,14 @@ impl SqliteStore {
         };
         let mut connection = connect::writer(&options).await?;
         let durability = connect::durability(&mut connection).await?;
-        let writer = Writer::start(connection, options.clone(), lock)?;
+        let reads = Reads::default();
+        let writer = Writer::start(connection, options.clone(), lock, reads.clone())?;
         let readers = options.file.as_deref().map(|file| connect::readers(file, options.readers));
         let lanes = OnceLock::new();
         if let Some(count) = writer.run(TakeOver).await? {
             let _ = lanes.set(count);
         }
-        let inner = Inner { options, writer, readers, hints: Hints::new(), lanes, durability };
+        let inner = Inner { options, writer, readers, reads, hints: Hints::new(), lanes, durability };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -97,11 +101,14 @@ impl SqliteStore {
     pub(crate) async fn read<W: Work>(&self, work: W) -> StoreResult<W::Answer> {
         let Some(readers) = &self.inner.readers else { return self.inner.writer.run(work).await };
         let now = stored(self.inner.options.clock.now());
+        let kind = std::any::type_name::<W>().rsplit("::").next().unwrap_or_default();
         if !W::SNAPSHOT {
             let mut connection = readers.acquire().await.map_err(classify)?;
+            let _reading = self.inner.reads.begin(kind);
             return work.run(&mut Db::new(&mut connection, now)).await;
         }
         let mut transaction = readers.begin().await.map_err(classify)?;
+        let _reading = self.inner.reads.begin(kind);
         let answer = work.run(&mut Db::new(&mut transaction, now)).await?;
         transaction.commit().await.map_err(classify)?;
         Ok(answer)

@@ -17,11 +17,13 @@ use sapwood_core::store::{StoreError, StoreErrorKind, StoreResult};
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::checkpoint::Checkpoints;
 use crate::db::Db;
 use crate::error::{again, classify, closed, permanent};
 use crate::identity::Identity;
 use crate::lock::FileLock;
 use crate::options::SqliteOptions;
+use crate::reads::Reads;
 use crate::work::Work;
 use crate::{connect, schema};
 
@@ -50,6 +52,7 @@ impl Writer {
         connection: SqliteConnection,
         options: SqliteOptions,
         lock: Option<FileLock>,
+        reads: Reads,
     ) -> StoreResult<Self> {
         let (queue, commands) = mpsc::channel(QUEUE);
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -58,7 +61,8 @@ impl Writer {
             .map_err(|error| permanent("cannot start the SQLite writer").caused_by(error))?;
         let clock = Arc::clone(&options.clock);
         let identity = options.file.as_deref().map(Identity::of);
-        let desk = Desk { connection: Some(connection), identity, options, clock };
+        let checkpoints = Checkpoints::of(&options, reads);
+        let desk = Desk { connection: Some(connection), identity, checkpoints, options, clock };
         std::thread::Builder::new()
             .name("sqlite-queue".to_owned())
             .spawn(move || {
@@ -144,6 +148,8 @@ struct Desk {
     connection: Option<SqliteConnection>,
     /// The file that was opened first; `None` in memory. Nothing is acknowledged while another is at its path.
     identity: Option<Identity>,
+    /// The bound on the write-ahead log; `None` in memory.
+    checkpoints: Option<Checkpoints>,
     /// For opening the connection again.
     options: SqliteOptions,
     clock: Arc<dyn Clock>,
@@ -162,6 +168,9 @@ impl Desk {
         while let Some(first) = commands.recv().await {
             let (group, other) = gather(first, &mut commands);
             self.commit(group).await;
+            if let Some(checkpoints) = &mut self.checkpoints {
+                checkpoints.keep().await;
+            }
             match other {
                 None | Some(Command::Run(_)) => {}
                 Some(Command::Migrate(reply)) => {
@@ -251,6 +260,9 @@ impl Desk {
     }
 
     async fn close(&mut self) {
+        if let Some(checkpoints) = self.checkpoints.take() {
+            checkpoints.close().await;
+        }
         if let Some(connection) = self.connection.take()
             && let Err(error) = connection.close().await
         {

@@ -17,6 +17,9 @@ use crate::error::{Result, StartupError};
 /// The pause before a context is launched again that could not be: its store may not answer yet.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
+/// How long a worker may take to leave that was launched in vain: it has hardly begun anything.
+const LEAVE_WITHIN: Duration = Duration::from_secs(3);
+
 /// A context of a process, whatever the type of its dependencies.
 #[async_trait::async_trait]
 pub(crate) trait Hosted: Send + Sync {
@@ -64,6 +67,8 @@ pub(crate) struct Worker {
 pub(crate) struct RunningContext {
     store: Arc<dyn Store>,
     worker: watch::Receiver<Worker>,
+    /// Why a worker that was declared dead has not joined again yet.
+    hindrance: watch::Receiver<Option<String>>,
     stop: watch::Sender<bool>,
     /// Watches the worker; awaited by the drain.
     watcher: JoinHandle<()>,
@@ -72,8 +77,18 @@ pub(crate) struct RunningContext {
 impl Launch {
     async fn worker(&self) -> std::result::Result<Worker, LaunchTrouble> {
         let engine = self.host.launch(Arc::clone(&self.store), self.options.clone()).await?;
-        let choreography = Choreography::launch(&engine, Arc::clone(&self.broker)).await?;
-        Ok(Worker { engine, choreography: Arc::new(choreography) })
+        self.with_events(engine).await
+    }
+
+    /// The worker of this engine, which leaves the store again if its events are not set up.
+    async fn with_events(&self, engine: Engine) -> std::result::Result<Worker, LaunchTrouble> {
+        match Choreography::launch(&engine, Arc::clone(&self.broker)).await {
+            Ok(choreography) => Ok(Worker { engine, choreography: Arc::new(choreography) }),
+            Err(error) => {
+                leave(&engine).await;
+                Err(error.into())
+            }
+        }
     }
 
     /// Launches the context; `lost` is told if it cannot go on some day.
@@ -81,15 +96,17 @@ impl Launch {
         let worker = self.worker().await.map_err(StartupError::from)?;
         let store = Arc::clone(&self.store);
         let (current, shown) = watch::channel(worker);
+        let (hinder, hindrance) = watch::channel(None);
         let (stop, stopped) = watch::channel(false);
-        let watcher = tokio::spawn(self.watch(current, stopped, lost));
-        Ok(RunningContext { store, worker: shown, stop, watcher })
+        let watcher = tokio::spawn(self.watch(current, hinder, stopped, lost));
+        Ok(RunningContext { store, worker: shown, hindrance, stop, watcher })
     }
 
     /// Joins the store again as a new worker whenever the present one is declared dead, until the process drains.
     async fn watch(
         self,
         current: watch::Sender<Worker>,
+        hinder: watch::Sender<Option<String>>,
         mut stop: watch::Receiver<bool>,
         lost: watch::Sender<Option<String>>,
     ) {
@@ -101,8 +118,8 @@ impl Launch {
                 _ = stop.wait_for(|stop| *stop) => return,
             };
             let Some(why) = why else { return };
-            // What it publishes and takes in is another worker's now.
-            worker.choreography.kill();
+            // What it publishes and takes in is another worker's now; none of it goes on beside the next one.
+            worker.choreography.end().await;
             match why {
                 Stopped::DeclaredDead => {
                     tracing::warn!(context = name, "the worker was declared dead; it joins again as a new worker");
@@ -113,40 +130,80 @@ impl Launch {
                     return;
                 }
             }
-            match self.worker_again(&mut stop).await {
+            match self.worker_again(&hinder, &mut stop).await {
                 Ok(Some(worker)) => {
                     tracing::info!(context = name, worker = %worker.engine.worker(), "joined again");
                     current.send_replace(worker);
+                    hinder.send_replace(None);
                 }
                 Ok(None) => return,
                 Err(error) => {
                     tracing::error!(context = name, "the worker was declared dead and cannot join again: {error:?}");
-                    lost.send_replace(Some(format!("the context `{name}` cannot join its store again: {error}")));
+                    lost.send_replace(Some(format!("the context `{name}` cannot join its store again: {error:?}")));
                     return;
                 }
             }
         }
     }
 
-    /// Launches until it succeeds; `None` if the process drains meanwhile.
-    async fn worker_again(&self, stop: &mut watch::Receiver<bool>) -> Result<Option<Worker>> {
+    /// Launches until it succeeds; `None` if the process drains meanwhile. A worker that was not completed by then has
+    /// left.
+    async fn worker_again(
+        &self,
+        hinder: &watch::Sender<Option<String>>,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Result<Option<Worker>> {
         loop {
-            let error = tokio::select! {
-                worker = self.worker() => match worker {
-                    Ok(worker) => return Ok(Some(worker)),
-                    Err(error) => error,
-                },
+            let engine = tokio::select! {
+                engine = self.host.launch(Arc::clone(&self.store), self.options.clone()) => engine,
                 _ = stop.wait_for(|stop| *stop) => return Ok(None),
             };
-            if !error.passes() {
-                return Err(error.into());
-            }
+            let worker = match engine {
+                Err(error) => Err(error.into()),
+                Ok(engine) => {
+                    let worker = tokio::select! {
+                        worker = self.with_events(engine.clone()) => Some(worker),
+                        _ = stop.wait_for(|stop| *stop) => None,
+                    };
+                    let Some(worker) = worker else {
+                        leave(&engine).await;
+                        return Ok(None);
+                    };
+                    worker
+                }
+            };
+            let error = match worker {
+                Ok(worker) => return Ok(Some(worker)),
+                Err(error) if !error.passes() => return Err(error.into()),
+                Err(error) => in_full(&error),
+            };
+            hinder.send_if_modified(|hindrance| {
+                let is_new = hindrance.as_ref() != Some(&error);
+                if is_new {
+                    tracing::warn!(context = self.host.name(), "the worker cannot join again yet: {error}");
+                    *hindrance = Some(error);
+                }
+                is_new
+            });
             tokio::select! {
                 () = tokio::time::sleep(AGAIN_AFTER) => {}
                 _ = stop.wait_for(|stop| *stop) => return Ok(None),
             }
         }
     }
+}
+
+/// Ends an engine that nobody has been told of. What it claimed meanwhile is free again.
+async fn leave(engine: &Engine) {
+    if let Err(error) = engine.drain_within(LEAVE_WITHIN).await {
+        tracing::warn!("a worker that was not needed did not leave; its lease must expire first: {error}");
+    }
+}
+
+/// An error with its causes.
+fn in_full(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 impl RunningContext {
@@ -156,11 +213,16 @@ impl RunningContext {
     }
 
     pub(crate) fn api(&self) -> ContextApi {
-        let (engine, choreography) = (self.worker.clone(), self.worker.clone());
+        let (engine, choreography, hindrance) = (self.worker.clone(), self.worker.clone(), self.hindrance.clone());
+        let part = |name: &str, state, detail| HealthPart { name: name.to_owned(), state, detail };
         ContextApi::following(move || engine.borrow().engine.clone()).health(move || {
             let trouble = choreography.borrow().choreography.health().check().err();
             let state = if trouble.is_some() { HealthState::Degraded } else { HealthState::Up };
-            vec![HealthPart { name: "events".to_owned(), state, detail: trouble }]
+            let events = part("events", state, trouble);
+            let hindrance = hindrance.borrow().clone().map(|why| {
+                part("joining", HealthState::Down, Some(format!("the worker cannot join its store again yet: {why}")))
+            });
+            std::iter::once(events).chain(hindrance).collect()
         })
     }
 

@@ -49,6 +49,8 @@ mod back {
         events_after_a_setback_are_published_by_a_living_relay,
         a_setback_is_noticed_by_a_relay_that_is_idle,
         events_after_a_setback_of_the_log_are_taken_in,
+        a_living_intake_goes_on_where_its_store_went_back_to,
+        a_setback_is_noticed_by_an_intake_that_is_idle,
     });
 }
 
@@ -57,5 +59,6 @@ mod quiet {
     sapwood_tests::on_both_stores!(crate::events::silence {
         a_relay_gives_up_what_is_never_answered_and_goes_on,
         a_drain_does_not_wait_for_what_is_never_answered,
+        what_was_ended_does_nothing_beside_its_successor,
     });
 }

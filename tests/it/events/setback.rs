@@ -97,3 +97,47 @@ pub(crate) async fn events_after_a_setback_of_the_log_are_taken_in(test: &TestSt
     shop.outside.reached_any("done book b", 2).await;
     shop.drain().await;
 }
+
+/// Takes the group of a consumer's store back to an offset, and forgets that anything was taken in.
+async fn group_goes_back(test: &TestStore, to: i64) {
+    test.execute(&format!(
+        "begin;
+         delete from start_key where scope = 'group:shipping';
+         update group_offset set next_offset = {to} where consumer_group = 'shipping';
+         commit"
+    ))
+    .await;
+}
+
+/// H2: what a group has not taken in by the word of its store comes again, although its intake remembers that it did: no
+/// later event makes the store pass over it.
+pub(crate) async fn a_living_intake_goes_on_where_its_store_went_back_to(test: &TestStore) {
+    let shop = Shop::open(test).await;
+    shop.orders.place("a", 3).await;
+    shop.shipping.has_taken("shipping", 3).await;
+    shop.outside.reached_any("done book a", 3).await;
+    group_goes_back(&shop.shipping_test, 1).await;
+    shop.orders.place("b", 1).await;
+    shop.shipping.has_taken("shipping", 6).await;
+    shop.outside.reached_any("done book", 6).await;
+    let counts = ["a 0", "a 1", "a 2", "b 0"].map(|of| shop.outside.count(&format!("done book {of}")));
+    assert_eq!(counts, [1, 2, 2, 1], "the store's offset is where it goes on");
+    shop.drain().await;
+}
+
+/// H2: a setback is noticed without a new event too, in the slow period.
+pub(crate) async fn a_setback_is_noticed_by_an_intake_that_is_idle(test: &TestStore) {
+    let (shipping_test, outside) = (another_context(test).await, Probe::new());
+    let broker = log_broker(&[("orders", test), ("shipping", &shipping_test)]);
+    let orders = Running::told(OrdersDependencies { outside: Probe::new() }, test.store(), &broker).await;
+    let app = ShippingDependencies { outside: outside.clone() };
+    let shipping = Running::looking(app, shipping_test.store(), &broker).await;
+    orders.place("a", 2).await;
+    shipping.has_taken("shipping", 2).await;
+    outside.reached_any("done book a", 2).await;
+    group_goes_back(&shipping_test, 0).await;
+    shipping.has_taken("shipping", 4).await;
+    outside.reached_any("done book a", 4).await;
+    shipping.drain().await;
+    orders.drain().await;
+}

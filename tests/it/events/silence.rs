@@ -2,16 +2,22 @@
 //! and a drain does not wait for them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
+use async_trait::async_trait;
+use parking_lot::{Condvar, Mutex};
 use sapwood::EngineOptions;
 use sapwood::prelude::*;
+use sapwood_core::broker::{Broker, BrokerError, Record, Subscription};
 use sapwood_core::store::Store;
 use sapwood_events::{Choreography, ChoreographyOptions};
 use sapwood_tests::front::with_faults;
 use sapwood_tests::probe::Probe;
 use sapwood_tests::store::TestStore;
-use sapwood_tests::wait::{until, within};
+use sapwood_tests::wait::{PATIENCE, until, within};
+use tokio::sync::Notify;
 
 use super::world::*;
 
@@ -62,4 +68,75 @@ pub(crate) async fn a_drain_does_not_wait_for_what_is_never_answered(test: &Test
     within("the end of both", drained).await;
     orders.engine.kill();
     shipping.engine.kill();
+}
+
+/// A broker whose client does not give its thread back while it publishes, until it is let go.
+#[derive(Default)]
+struct Busy {
+    begun: Notify,
+    is_let_go: Mutex<bool>,
+    changed: Condvar,
+    has_sent: AtomicBool,
+}
+
+impl Busy {
+    /// Sends, once it is let go.
+    fn send(&self) {
+        let mut is_let_go = self.is_let_go.lock();
+        while !*is_let_go {
+            assert!(!self.changed.wait_for(&mut is_let_go, PATIENCE).timed_out(), "it is let go");
+        }
+        self.has_sent.store(true, Ordering::SeqCst);
+    }
+
+    fn let_go(&self) {
+        *self.is_let_go.lock() = true;
+        self.changed.notify_all();
+    }
+}
+
+#[async_trait]
+impl Broker for Busy {
+    fn describe(&self) -> String {
+        "busy".to_owned()
+    }
+
+    async fn ping(&self) -> Result<(), BrokerError> {
+        Ok(())
+    }
+
+    async fn topics_ensure(&self, _: &[String]) -> Result<(), BrokerError> {
+        Ok(())
+    }
+
+    async fn publish(&self, _: Vec<Record>) -> Vec<Result<(), BrokerError>> {
+        self.begun.notify_one();
+        // The runtime gives the other tasks of this thread to another one.
+        tokio::task::block_in_place(|| self.send());
+        std::future::pending().await
+    }
+
+    async fn subscribe(&self, _: &str, _: &[String]) -> Result<Box<dyn Subscription>, BrokerError> {
+        std::future::pending().await
+    }
+}
+
+/// C1: a worker that was declared dead and its successor live in one process: what the first one still sent, it has sent
+/// before the second begins.
+pub(crate) async fn what_was_ended_does_nothing_beside_its_successor(test: &TestStore) {
+    let broker = Arc::<Busy>::default();
+    let app = OrdersDependencies { outside: Probe::new() };
+    let orders = Running::told(app, test.store(), &(broker.clone() as Arc<dyn Broker>)).await;
+    orders.place("a", 1).await;
+    within("a publication", broker.begun.notified()).await;
+    let mut end = std::pin::pin!(orders.choreography.end());
+    let asked = futures::poll!(&mut end);
+    let had_sent = broker.has_sent.load(Ordering::SeqCst);
+    broker.let_go();
+    if asked.is_pending() {
+        within("its end", end).await;
+    }
+    assert_eq!((asked, had_sent), (Poll::Pending, false), "it ends when nothing of it runs");
+    assert!(broker.has_sent.load(Ordering::SeqCst));
+    orders.engine.kill();
 }

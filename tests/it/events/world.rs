@@ -233,7 +233,7 @@ pub(super) struct Shop {
     pub(super) outside: Arc<Probe>,
     pub(super) orders: Running,
     pub(super) shipping: Running,
-    _shipping_test: TestStore,
+    pub(super) shipping_test: TestStore,
 }
 
 impl Shop {
@@ -244,7 +244,7 @@ impl Shop {
         let orders = Running::told(OrdersDependencies { outside: Probe::new() }, test.store(), &broker).await;
         let shipping =
             Running::told(ShippingDependencies { outside: outside.clone() }, shipping_test.store(), &broker).await;
-        Self { broker, outside, orders, shipping, _shipping_test: shipping_test }
+        Self { broker, outside, orders, shipping, shipping_test }
     }
 
     /// Ends both as a deploy does.

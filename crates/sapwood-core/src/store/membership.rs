@@ -12,6 +12,10 @@ use crate::WorkerId;
 #[async_trait]
 pub trait Membership {
     /// Registers a worker with `fences` fence rows and the length of its lease.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Permanent`](super::StoreErrorKind::Permanent) if the store has lost its tables: what runs cannot
+    /// make them, and only another start of the process looks which migrations are missing.
     async fn worker_join(&self, name: &str, fences: u16, lease: Duration) -> StoreResult<Joined>;
 
     /// A value that renews the worker's lease, on a connection of its own that the first renewal opens, so that it may

@@ -11,6 +11,10 @@ pub trait GroupOffsets {
     /// Takes partitions for `group`, giving each the next epoch; returns where to go on in each.
     async fn partition_assign(&self, group: &str, partitions: &[TopicPartition])
     -> StoreResult<Vec<AssignedPartition>>;
+
+    /// How these partitions stand, without taking any: the epoch of the last assignment of each, and where to go on. One
+    /// that was never assigned is left out.
+    async fn partition_read(&self, group: &str, partitions: &[TopicPartition]) -> StoreResult<Vec<AssignedPartition>>;
 }
 
 /// A partition assigned to this member.
@@ -31,6 +35,9 @@ pub struct OffsetAdvance {
     pub partition: TopicPartition,
     /// The epoch of the assignment under which the batch was read.
     pub epoch: i64,
+    /// The offset that this one follows, as the store last told it; `None` if it had none. A member that remembers more
+    /// than the store, which may have gone back, must not make it pass over anything.
+    pub after: Option<i64>,
     /// The offset to go on with.
     pub next_offset: i64,
 }

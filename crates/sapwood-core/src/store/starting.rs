@@ -20,8 +20,9 @@ pub trait Starter: Send {
     /// [`Self::start`] is.
     ///
     /// # Errors
-    /// [`StoreErrorKind::Refused`](super::StoreErrorKind::Refused) if the epoch of a partition is not the one of its
-    /// last assignment: nothing was applied, another member has the partition.
+    /// [`StoreErrorKind::Refused`](super::StoreErrorKind::Refused) if nothing was applied: the epoch of a partition is not
+    /// the one of its last assignment, because another member has it, or the store's offset is neither the one that the
+    /// batch follows nor the one that it leads to, because the store went back.
     async fn intake(&mut self, batch: &Intake) -> StoreResult<Vec<Started>>;
 }
 

@@ -9,6 +9,9 @@
 //!   and the keys dedupe it.
 //! - **The store refuses offsets**: another member has the partition. The records are dropped here, because that member
 //!   gets them too. If the broker does not revoke the partition in time, this member joins the group again.
+//! - **The store went back**, after a failover or a restore: it refuses offsets that do not follow its own, and is asked
+//!   for them in a slow period too. This member joins the group again, from where the store says; what comes again is
+//!   deduped by the keys that the store still has.
 //! - **The store refuses data permanently**: the batch is halved until the event is alone. The group stops at it,
 //!   visibly, and commits it again at growing intervals.
 //! - **The broker is down**: it is asked again; a client that can no longer be used is replaced.
@@ -19,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sapwood_core::broker::{Broker, BrokerError, BrokerErrorKind, Consumed, Delivery, Subscription, TopicPartition};
-use sapwood_core::retry::Backoff;
+use sapwood_core::retry::{Backoff, jittered};
 use sapwood_core::store::{AssignedPartition, Start, Started, StoreError, StoreErrorKind};
 use sapwood_engine::Engine;
 use tokio::sync::watch;
@@ -29,7 +32,7 @@ use crate::groups::Group;
 use crate::health::IntakeHealth;
 use crate::pace;
 use crate::topics::{self, Ready};
-use plan::{Assignments, Item};
+use plan::{Assignments, Item, Standing};
 
 /// How long the broker may go on assigning a partition to this member after the store refused it; then this member
 /// joins the group again. It is long enough for a rebalance, and for the session of a stalled member to end.
@@ -49,6 +52,8 @@ pub(crate) struct IntakeTask {
     pub(crate) topics: watch::Receiver<Ready>,
     /// Becomes true when the choreography drains.
     pub(crate) stop: watch::Receiver<bool>,
+    /// How often the store is asked whether it still has the offsets that this task remembers.
+    pub(crate) period: Duration,
     /// How long a call may take, except the wait for the next delivery.
     pub(crate) answer_within: Duration,
 }
@@ -104,11 +109,17 @@ impl IntakeTask {
     async fn belong(&mut self, outage: &mut Backoff) -> Flow {
         let mut subscription = self.join().await?;
         let mut assignments = Assignments::default();
+        let mut next_look = self.next_look();
         loop {
             let rejoin = assignments.lost_since().map_or_else(far_off, |since| since + LOST);
             let delivery = tokio::select! {
                 biased;
                 () = pace::stopped(&mut self.stop) => return Err(End::Stopped),
+                () = sleep_until(next_look) => {
+                    self.look(&assignments).await?;
+                    next_look = self.next_look();
+                    continue;
+                }
                 delivery = subscription.next() => delivery,
                 () = sleep_until(rejoin) => return Err(End::Rejoin(lost())),
             };
@@ -126,6 +137,33 @@ impl IntakeTask {
                 Err(error) => return Err(End::Rejoin(error)),
             }
         }
+    }
+
+    fn next_look(&self) -> Instant {
+        Instant::now() + jittered(self.period, self.engine.environment().fraction())
+    }
+
+    /// Compares what this member remembers with what the store has. A store that does not answer is asked again in the
+    /// next period.
+    async fn look(&mut self, assignments: &Assignments) -> Flow {
+        let partitions = assignments.all_mine();
+        if partitions.is_empty() {
+            return Ok(());
+        }
+        let read = self.engine.store().partition_read(self.group.name, &partitions);
+        let stored = tokio::select! {
+            biased;
+            () = pace::stopped(&mut self.stop) => return Err(End::Stopped),
+            stored = pace::answered(self.answer_within, read) => stored,
+        };
+        let Ok(stored) = stored else { return Ok(()) };
+        for partition in &partitions {
+            let row = stored.iter().find(|row| row.partition == *partition);
+            if assignments.standing(partition, row) == Standing::WentBack {
+                return Err(self.went_back(partition));
+            }
+        }
+        Ok(())
     }
 
     async fn join(&mut self) -> Result<Box<dyn Subscription>, End> {
@@ -219,7 +257,7 @@ impl IntakeTask {
         let (mut outage, mut refusal) = (pace::outage(), pace::refusal());
         while let Some(items) = commits.pop_front() {
             let Some(intake) = plan::intake_of(&self.group, assignments, &items) else { continue };
-            let offsets =
+            let offsets: Vec<_> =
                 intake.offsets.iter().map(|advance| (advance.partition.clone(), advance.next_offset)).collect();
             let starts = intake.starts.clone();
             // The engine repeats a batch until the store answers. A stop does not wait for that: the batch is durable or
@@ -232,6 +270,7 @@ impl IntakeTask {
             match taken {
                 Ok(started) => {
                     (outage, refusal) = (pace::outage(), pace::refusal());
+                    assignments.advanced(&offsets);
                     self.taken(items.len(), &starts, &started);
                     self.advise(offsets, subscription).await;
                 }
@@ -245,7 +284,7 @@ impl IntakeTask {
                         let new_id = || self.engine.environment().tree_id();
                         let mut parts = plan::by_partition(items, &new_id);
                         match parts.as_slice() {
-                            [only] => self.lost(only, assignments),
+                            [only] => self.refused(only, assignments).await?,
                             _ => parts.drain(..).rev().for_each(|part| commits.push_front(part)),
                         }
                     }
@@ -295,6 +334,39 @@ impl IntakeTask {
         if let Err(error) = advised {
             tracing::debug!(group = self.group.name, %error, "the group's offsets were not reported to the broker");
         }
+    }
+
+    /// The store refused offsets of this partition: another member has it, or the store went back.
+    async fn refused(&mut self, items: &[Item], assignments: &mut Assignments) -> Flow {
+        let Some(Item { topic, partition, .. }) = items.first() else { return Ok(()) };
+        let is_of = |of: &TopicPartition| of.topic == *topic && of.partition == *partition;
+        let Some(of) = assignments.all_mine().into_iter().find(is_of) else { return Ok(()) };
+        let mut backoff = pace::outage();
+        loop {
+            let read = self.engine.store().partition_read(self.group.name, std::slice::from_ref(&of));
+            let stored = tokio::select! {
+                biased;
+                () = pace::stopped(&mut self.stop) => return Err(End::Stopped),
+                stored = pace::answered(self.answer_within, read) => stored,
+            };
+            match stored {
+                Ok(stored) if assignments.standing(&of, stored.first()) == Standing::Taken => {
+                    self.lost(items, assignments);
+                    return Ok(());
+                }
+                Ok(_) => return Err(self.went_back(&of)),
+                Err(error) => self.wait_for_store(&error, &mut backoff).await?,
+            }
+        }
+    }
+
+    /// The store no longer has what this member remembers: it begins again with what the store has.
+    fn went_back(&self, partition: &TopicPartition) -> End {
+        let name = named(&partition.topic, partition.partition);
+        let message =
+            format!("the store went back: it no longer has the offset of {name}, which is read again from its own");
+        tracing::error!(group = self.group.name, "{message}");
+        End::Rejoin(BrokerError::new(BrokerErrorKind::Passing, message))
     }
 
     fn lost(&self, items: &[Item], assignments: &mut Assignments) {

@@ -25,25 +25,67 @@ pub(super) struct Assignments {
     partitions: BTreeMap<(String, i32), Assignment>,
 }
 
+/// How the store stands to what this member remembers of a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It has the same.
+    Agreed,
+    /// It has assigned the partition to another member since.
+    Taken,
+    /// It lost what this member remembers.
+    WentBack,
+}
+
 /// Whether a partition that the broker assigned to this member is assigned to it by the store too.
 #[derive(Debug)]
 enum Assignment {
     Mine {
         partition: TopicPartition,
         epoch: i64,
+        /// What the store last told, or took.
+        next_offset: Option<i64>,
     },
     /// The store refused it, because another member has it. The broker should revoke it soon.
-    Lost {
-        since: Instant,
-    },
+    Lost { since: Instant },
 }
 
 impl Assignments {
     /// Notes that the store has assigned these.
     pub(super) fn assigned(&mut self, assigned: &[AssignedPartition]) {
-        for AssignedPartition { partition, epoch, .. } in assigned {
-            let assignment = Assignment::Mine { partition: partition.clone(), epoch: *epoch };
+        for AssignedPartition { partition, epoch, next_offset } in assigned {
+            let (partition, epoch, next_offset) = (partition.clone(), *epoch, *next_offset);
+            let assignment = Assignment::Mine { partition: partition.clone(), epoch, next_offset };
             self.partitions.insert((partition.topic.clone(), partition.partition), assignment);
+        }
+    }
+
+    /// Notes that the store has taken these.
+    pub(super) fn advanced(&mut self, offsets: &[(TopicPartition, i64)]) {
+        for (TopicPartition { topic, partition, .. }, to) in offsets {
+            if let Some(Assignment::Mine { next_offset, .. }) = self.partitions.get_mut(&(topic.clone(), *partition)) {
+                *next_offset = Some(*to);
+            }
+        }
+    }
+
+    /// The partitions that this member reads.
+    pub(super) fn all_mine(&self) -> Vec<TopicPartition> {
+        let mine = self.partitions.values().filter_map(|assignment| match assignment {
+            Assignment::Mine { partition, .. } => Some(partition.clone()),
+            Assignment::Lost { .. } => None,
+        });
+        mine.collect()
+    }
+
+    /// How the store stands to a partition of this member, given the row that it has of it.
+    pub(super) fn standing(&self, partition: &TopicPartition, stored: Option<&AssignedPartition>) -> Standing {
+        let mine = self.partitions.get(&(partition.topic.clone(), partition.partition));
+        let Some(Assignment::Mine { epoch, next_offset, .. }) = mine else { return Standing::Taken };
+        match stored {
+            Some(stored) if stored.epoch > *epoch => Standing::Taken,
+            Some(stored) if stored.epoch == *epoch && stored.next_offset == *next_offset => Standing::Agreed,
+            // Epochs only grow, too, unless the store goes back.
+            Some(_) | None => Standing::WentBack,
         }
     }
 
@@ -73,9 +115,15 @@ impl Assignments {
         self.partitions.values().filter(|assignment| matches!(assignment, Assignment::Mine { .. })).count()
     }
 
-    fn mine(&self, topic: &str, partition: i32) -> Option<(&TopicPartition, i64)> {
+    /// The advance of a partition of this member to an offset.
+    fn advance(&self, topic: &str, partition: i32, to: i64) -> Option<OffsetAdvance> {
         match self.partitions.get(&(topic.to_owned(), partition))? {
-            Assignment::Mine { partition, epoch } => Some((partition, *epoch)),
+            Assignment::Mine { partition, epoch, next_offset } => Some(OffsetAdvance {
+                partition: partition.clone(),
+                epoch: *epoch,
+                after: *next_offset,
+                next_offset: to,
+            }),
             Assignment::Lost { .. } => None,
         }
     }
@@ -174,12 +222,12 @@ pub(super) fn intake_of(group: &Group, assignments: &Assignments, items: &[Item]
     let mut offsets: BTreeMap<(&str, i32), OffsetAdvance> = BTreeMap::new();
     let mut starts = Vec::new();
     for item in items {
-        let Some((partition, epoch)) = assignments.mine(&item.topic, item.partition) else { continue };
         let next_offset = item.offset + 1;
+        let Some(advance) = assignments.advance(&item.topic, item.partition, next_offset) else { continue };
         offsets
             .entry((&item.topic, item.partition))
             .and_modify(|advance| advance.next_offset = advance.next_offset.max(next_offset))
-            .or_insert_with(|| OffsetAdvance { partition: partition.clone(), epoch, next_offset });
+            .or_insert(advance);
         starts.extend(item.start.clone());
     }
     let offsets: Vec<_> = offsets.into_values().collect();
@@ -302,6 +350,30 @@ mod tests {
         assignments.revoked(&[partition(0), partition(1)]);
         assert_eq!((assignments.lost_since(), assignments.count()), (None, 0));
         assert_eq!(intake_of(&group, &assignments, &items), None);
+    }
+
+    /// H2: memory never outranks the store, which tells another member from a store that lost what it had.
+    #[test]
+    fn a_store_that_went_back_is_told_from_another_member() {
+        let mut assignments = assignments(&[(0, 3)]);
+        let partition = assignments.all_mine().remove(0);
+        let stored = |epoch, next_offset| AssignedPartition { partition: partition.clone(), epoch, next_offset };
+        assignments.advanced(&[(partition.clone(), 9)]);
+        let intake = intake_of(&group(), &assignments, &items_of(&group(), vec![completed(0, 9)], &TreeId::fresh));
+        let advance = &intake.expect("a partition").offsets[0];
+        assert_eq!((advance.after, advance.next_offset), (Some(9), 10));
+        for (row, standing) in [
+            (Some(stored(3, Some(9))), Standing::Agreed),
+            (Some(stored(3, Some(8))), Standing::WentBack),
+            (Some(stored(3, None)), Standing::WentBack),
+            (Some(stored(2, Some(9))), Standing::WentBack),
+            (Some(stored(4, Some(8))), Standing::Taken),
+            (None, Standing::WentBack),
+        ] {
+            assert_eq!(assignments.standing(&partition, row.as_ref()), standing, "{row:?}");
+        }
+        assignments.lost("orders.events", 0, Instant::now());
+        assert_eq!(assignments.standing(&partition, None), Standing::Taken);
     }
 
     /// H4: a commit that was refused after its answer was lost may have been applied; sent again, its trees are others.

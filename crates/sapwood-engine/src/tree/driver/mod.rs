@@ -551,7 +551,9 @@ impl Driver {
             return;
         }
         let has_events = self.tree.drafts_events();
-        if self.tree.outcome().is_some() || !self.tree.is_active(self.is_draining) {
+        // What is still in the queue has something to do, though it may have no more than a completion to be told of.
+        let is_idle = self.ready.is_empty() && !self.tree.is_active(self.is_draining);
+        if self.tree.outcome().is_some() || is_idle {
             let (turn, ready_at) = self.tree.release(self.services.clock.now());
             self.hold.sent(Sent { releases: Some(ready_at), has_events });
             return self.services.committers.submit(turn, Arc::clone(&self.mailbox));

@@ -175,10 +175,10 @@ impl Tree {
         wanted.into_iter().filter_map(|id| Some((id, self.nodes.get(id)?.path.clone()))).collect()
     }
 
-    /// The nodes with a step or a start that waits for durability, in the order of their creation, so that what was
-    /// called first begins first.
-    pub(crate) fn wanting(&self) -> Vec<NodeId> {
-        self.nodes.wanting()
+    /// The node after `after` with a step or a start that waits for durability, in the order of their creation, so that
+    /// what was called first begins first.
+    pub(crate) fn wanting_after(&self, after: Option<NodeId>) -> Option<NodeId> {
+        self.nodes.wanting_after(after)
     }
 
     /// Takes what became of a node's operations and its body was not told yet.

@@ -5,6 +5,7 @@
 //! each event of one of them. So a node's status and its work are changed here alone.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 
 use bytes::Bytes;
 use sapwood_core::Path;
@@ -98,9 +99,10 @@ impl Nodes {
         self.load_wanted.iter().copied().collect()
     }
 
-    /// Those with a step or a start that waits for durability, in the order of their creation.
-    pub(super) fn wanting(&self) -> Vec<NodeId> {
-        self.wanting.iter().copied().collect()
+    /// The first of those created after `after` with a step or a start that waits for durability.
+    pub(super) fn wanting_after(&self, after: Option<NodeId>) -> Option<NodeId> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.wanting.range((from, Bound::Unbounded)).next().copied()
     }
 
     /// Whether anything waits for everything recorded to be durable.

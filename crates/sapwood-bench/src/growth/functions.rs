@@ -36,6 +36,8 @@ pub(super) enum Does {
     Step,
     /// An hour's sleep.
     Sleep,
+    /// An hour's sleep, and another.
+    SleepAgain,
     /// So many hours' sleep as tell their place.
     SleepInTurn,
     /// A step that fails while the outside is down; the function is attempted again.
@@ -72,6 +74,11 @@ pub(super) async fn child(cx: &mut Cx<BenchApp>, place: u32, does: Does) -> Resu
         Does::Nothing => {}
         Does::Step => drop(cx.step("step", nothing).await?),
         Does::Sleep => cx.sleep(HOUR).await,
+        Does::SleepAgain => {
+            cx.sleep(HOUR).await;
+            cx.dependencies().woken.send_modify(|woken| *woken += 1);
+            cx.sleep(HOUR).await;
+        }
         Does::SleepInTurn => {
             cx.sleep(HOUR * (place + 1)).await;
             cx.dependencies().woken.send_modify(|woken| *woken += 1);

@@ -31,6 +31,8 @@ pub(super) enum Shape {
     ChildrenWithSteps,
     /// Children that sleep, and wake at one time.
     ChildrenAsleep,
+    /// Children that sleep, wake at one time, and sleep again.
+    ChildrenAsleepAgain,
     /// Children that sleep, of which some wake one after another, each for a turn of its own.
     ChildrenWakingInTurn,
     /// Children that sleep, taken over by another worker after a crash, and woken at one time.
@@ -69,6 +71,7 @@ impl Shape {
             Self::ChildrenInOrder => world.to_its_end(fans_out(n, Does::Nothing, InOrder)).await,
             Self::ChildrenWithSteps => world.to_its_end(fans_out(n, Does::Step, Unordered)).await,
             Self::ChildrenAsleep => world.through_an_hour(fans_out(n, Does::Sleep, Unordered)).await,
+            Self::ChildrenAsleepAgain => world.through_two_hours(n).await,
             Self::ChildrenWakingInTurn => world.waking_in_turn(n).await,
             Self::ChildrenTakenOver => world.taken_over(n).await,
             Self::ChildrenRetried => world.through_an_outage(fans_out(n, Does::Fail, Unordered)).await,
@@ -95,6 +98,21 @@ impl World {
     async fn through_an_hour<F: Function>(&self, call: Call<F>) -> Result<Spent> {
         let watch = Stopwatch::start(&self.place).await?;
         let tree = self.asleep(call).await?;
+        self.place.advance(2 * HOUR).await?;
+        self.engine.poke().await;
+        tree.result().await.map_err(|error| error.to_string())?;
+        Ok(watch.stop())
+    }
+
+    /// As [`Self::through_an_hour`]; all sleep again, and a second hour passes.
+    async fn through_two_hours(&self, n: u32) -> Result<Spent> {
+        let mut woken = self.app.woken.subscribe();
+        let watch = Stopwatch::start(&self.place).await?;
+        let tree = self.asleep(fans_out(n, Does::SleepAgain, Awaits::Unordered)).await?;
+        self.place.advance(2 * HOUR).await?;
+        self.engine.poke().await;
+        woken.wait_for(|woken| *woken == n).await?;
+        released(self.engine.store().as_ref(), tree.id()).await?;
         self.place.advance(2 * HOUR).await?;
         self.engine.poke().await;
         tree.result().await.map_err(|error| error.to_string())?;

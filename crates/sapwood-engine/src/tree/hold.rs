@@ -84,7 +84,7 @@ impl<E> Default for Hold<E> {
 
 impl<E> Hold<E> {
     /// The stage of a tree: `has_draft` if something is recorded that is in no turn yet, `wants` if something waits for
-    /// durability. `wants` is called only if it matters, because it looks at every node.
+    /// durability, which is asked only if it matters.
     pub(crate) fn stage(&self, has_draft: bool, wants: impl FnOnce() -> bool) -> Stage {
         match self.sent {
             None if has_draft => Stage::Drafted,

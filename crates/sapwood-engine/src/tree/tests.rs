@@ -16,7 +16,7 @@ use sapwood_core::{BoundedContext, Dependencies, FunctionVersion, Path, Position
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::model::Tree;
+use super::model::{TREE_BYTES, Tree};
 use super::node::{Move, NodeId, Status};
 use crate::activation::{Finish, Fresh, Notice, Report, RetryBasis, StepEnd, Work};
 use crate::clock::{StoreClock, Told};
@@ -548,6 +548,36 @@ fn completed_position(notice: &Notice) -> Option<Position> {
         Notice::Completed { position, .. } => Some(*position),
         _ => None,
     }
+}
+
+/// What a tree takes of memory is kept as its nodes change, and only those that were touched are measured again.
+#[test]
+fn memory_is_measured_where_something_was_touched() {
+    let mut play = Play::new();
+    let children = play.calls(ROOT, 3);
+    play.tree.suspend(ROOT);
+    let measured = std::cell::RefCell::new(Vec::new());
+    let bytes = |play: &mut Play| {
+        let of_body = |id| {
+            measured.borrow_mut().push(id);
+            10_000
+        };
+        let bytes = play.tree.bytes(of_body);
+        (bytes, std::mem::take(&mut *measured.borrow_mut()).into_iter().collect::<std::collections::BTreeSet<_>>())
+    };
+    let (all, asked) = bytes(&mut play);
+    assert!(all > 40_000 && asked.len() == 4, "{all} {asked:?}");
+    assert_eq!(bytes(&mut play), (all, [].into()), "nothing was touched");
+    play.tree.suspend(children[1]);
+    assert_eq!(bytes(&mut play), (all, [children[1]].into()));
+    let value = "a value that its parent was not told yet";
+    play.returns(children[1], value);
+    let (after, asked) = bytes(&mut play);
+    assert_eq!(asked, [ROOT].into(), "a settled node is gone");
+    let of_each = (all - TREE_BYTES) / 4;
+    assert_eq!(after, all - of_each + value.len(), "the child's share is gone, and its value waits for its parent");
+    play.notices(ROOT);
+    assert_eq!(bytes(&mut play).0, after - value.len());
 }
 
 /// S6: a sleep whose end is beyond the last timestamp is as good as endless, and nothing is due.

@@ -301,6 +301,8 @@ impl Driver {
         for id in self.tree.put_down_active() {
             self.bodies.remove(&id);
         }
+        // A drain may have left some, and the next driver makes a queue of its own.
+        self.ready.drain(..).for_each(|id| self.tree.dequeue(id));
         let empty = Tree::empty(Arc::clone(&self.tree.facts));
         let tree = std::mem::replace(&mut self.tree, empty);
         let live = LiveTree { tree, bodies: std::mem::take(&mut self.bodies), mailbox: Arc::clone(&self.mailbox) };

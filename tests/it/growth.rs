@@ -3,6 +3,7 @@
 //! The program that measures is run as a process of its own, because other tests run in this one, and compares its own
 //! processor time, so that a busy machine does not matter.
 
+use sapwood_tests::postgres::TestDatabase;
 use sapwood_tests::process::Program;
 use sapwood_tests::workspace;
 
@@ -36,18 +37,35 @@ const SHAPES: [(&[&str], &str); 2] = [
 
 #[test]
 fn twice_the_size_is_about_twice_the_cost() {
-    let measured = SHAPES.map(|(shapes, sizes)| {
-        let shapes = shapes.join(",");
-        let arguments = ["growth", "--sizes", sizes, "--runs", "2", "--most", MOST, "--shapes", &shapes];
-        Program::new("sapwood-bench", workspace::root()).arguments(arguments).start()
-    });
+    let measured = SHAPES.map(|(shapes, sizes)| growth(shapes, sizes, &[]).start());
     for (process, (shapes, _)) in measured.into_iter().zip(SHAPES) {
-        let table = process.ended().well();
-        println!("{table}");
-        for shape in shapes {
-            let lines = table.lines().filter(|line| line.split_whitespace().next() == Some(shape));
-            assert_eq!(lines.count(), 2, "{shape} is measured at both sizes: {table}");
-        }
+        all_are_measured(&process.ended().well(), shapes);
+    }
+}
+
+/// What a worker does differently on PostgreSQL. The time of the database is not compared, because other tests use it.
+#[tokio::test]
+#[cfg_attr(not(sapwood_services), ignore = "needs PostgreSQL: ./test provides it")]
+async fn twice_the_size_is_about_twice_the_cost_on_postgres() {
+    let shapes = ["children-with-steps", "children-asleep-again", "children-taken-over", "events", "view"];
+    let database = TestDatabase::create().await;
+    let url = database.url();
+    let process = growth(&shapes, "2500,5000", &["--worker-only", "--store", &url]);
+    let ended = tokio::task::spawn_blocking(move || process.run()).await.expect("the process is waited for");
+    all_are_measured(&ended.well(), &shapes);
+}
+
+fn growth(shapes: &[&str], sizes: &str, more: &[&str]) -> Program {
+    let shapes = shapes.join(",");
+    let arguments = ["growth", "--sizes", sizes, "--runs", "2", "--most", MOST, "--shapes", &shapes];
+    Program::new("sapwood-bench", workspace::root()).arguments(arguments).arguments(more)
+}
+
+fn all_are_measured(table: &str, shapes: &[&str]) {
+    println!("{table}");
+    for shape in shapes {
+        let lines = table.lines().filter(|line| line.split_whitespace().next() == Some(shape));
+        assert_eq!(lines.count(), 2, "{shape} is measured at both sizes: {table}");
     }
 }
 

@@ -48,6 +48,9 @@ pub(crate) struct Growth {
     /// Fails if twice the size costs more than so many times as much
     #[arg(long)]
     most: Option<f64>,
+    /// Counts this process alone: others use the database
+    #[arg(long)]
+    worker_only: bool,
 }
 
 impl Growth {
@@ -55,7 +58,9 @@ impl Growth {
         let place = Place::open(store).await?;
         let info = place.store.info();
         println!("{} {}: {:?}", info.kind, info.location, info.durability);
-        place.tell_what_is_not_measured().await?;
+        if !self.worker_only {
+            place.tell_what_is_not_measured().await?;
+        }
         place.remove().await?;
         println!(
             "shape                          size   worker ms  database ms     wall ms  µs/size  ratio to half the size"
@@ -65,7 +70,7 @@ impl Growth {
         for shape in shapes {
             let mut points = Vec::new();
             // The first run of a program reads itself from the disk.
-            run(*shape, store, self.sizes.first().copied().unwrap_or_default()).await?;
+            self.run(*shape, store, self.sizes.first().copied().unwrap_or_default()).await?;
             for size in &self.sizes {
                 points.push(Point { size: *size, spent: self.least(*shape, store, *size).await? });
                 let ratio = self.ratio(*shape, store, &mut points).await?;
@@ -79,9 +84,9 @@ impl Growth {
     }
 
     async fn least(&self, shape: Shape, store: Option<&str>, size: u32) -> Result<Spent> {
-        let mut least = run(shape, store, size).await?;
+        let mut least = self.run(shape, store, size).await?;
         for _ in 1..self.runs {
-            least = least.or_less(run(shape, store, size).await?);
+            least = least.or_less(self.run(shape, store, size).await?);
         }
         Ok(least)
     }
@@ -96,10 +101,15 @@ impl Growth {
             if !self.is_steep(ratio(half, last)) {
                 break;
             }
-            half.spent = half.spent.or_less(run(shape, store, half.size).await?);
-            last.spent = last.spent.or_less(run(shape, store, last.size).await?);
+            half.spent = half.spent.or_less(self.run(shape, store, half.size).await?);
+            last.spent = last.spent.or_less(self.run(shape, store, last.size).await?);
         }
         Ok(Some(ratio(half, last)))
+    }
+
+    async fn run(&self, shape: Shape, store: Option<&str>, size: u32) -> Result<Spent> {
+        let spent = run(shape, store, size).await?;
+        Ok(Spent { database: spent.database.filter(|_| !self.worker_only), ..spent })
     }
 
     fn is_steep(&self, ratio: f64) -> bool {

@@ -6,6 +6,7 @@ mod engine;
 mod events;
 mod floors;
 mod glossary;
+mod growth;
 mod kafka;
 mod log_broker;
 mod migrations;

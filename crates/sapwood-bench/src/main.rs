@@ -1,37 +1,35 @@
 //! Measures trees per second and the cost of a tree, and compares them with the same rows written by bare batched SQL.
 //!
 //! Run with `cargo run --release -p sapwood-bench -- --store postgres://…`, or without `--store` for SQLite in a
-//! temporary directory. The speed of machines varies, so compare ratios within one run.
+//! temporary directory. The speed of machines varies, so compare ratios within one run. `… -- growth` measures instead
+//! how the cost of one tree grows with its size.
 
 mod bare;
+mod growth;
 mod meter;
+mod place;
 mod processes;
 mod workloads;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use sapwood::{Call, Engine, EngineOptions, Function};
-use sapwood_core::store::Store;
-use sapwood_postgres::{PostgresOptions, PostgresStore};
-use sapwood_sqlite::{SqliteOptions, SqliteStore};
-use sqlx::{Connection, PgConnection};
 
+use crate::growth::Growth;
 use crate::meter::{Cost, Reading};
-use crate::processes::Postmaster;
+use crate::place::Place;
 use crate::workloads::{BenchApp, seq3, tree4x2};
-
-/// The name of the schema, and the start of the directory's name.
-const NAME: &str = "sapwood_bench";
 
 /// Measures trees per second and the cost of a tree, and compares them with the same rows written by bare batched SQL.
 #[derive(Parser)]
 struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// postgres://USER@HOST/DATABASE; without it, SQLite in a temporary directory
-    #[arg(long)]
+    #[arg(long, global = true)]
     store: Option<String>,
     /// Trees of a workload with many in flight; a workload with one in flight runs a twentieth of them
     #[arg(long, default_value_t = 40_000)]
@@ -41,12 +39,25 @@ struct Arguments {
     committers: u16,
 }
 
+#[derive(Subcommand)]
+enum Command {
+    Growth(Growth),
+}
+
 type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
 #[tokio::main]
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let place = Place::open(&arguments).await?;
+    match &arguments.command {
+        Some(Command::Growth(growth)) => growth.measure(arguments.store.as_deref()).await,
+        None => compare(&arguments).await,
+    }
+}
+
+/// Measures trees per second beside bare batched SQL.
+async fn compare(arguments: &Arguments) -> Result<()> {
+    let place = Place::open(arguments.store.as_deref()).await?;
     let info = place.store.info();
     println!("{} {}: {:?}", info.kind, info.location, info.durability);
     place.tell_what_is_not_measured().await?;
@@ -54,14 +65,14 @@ async fn main() -> Result<()> {
         "workload      in flight  trees/s   p50 ms  worker µs  database µs  commits  statements  ins/upd/del       WAL bytes   (per tree)"
     );
     let options = EngineOptions { committers: arguments.committers, ..EngineOptions::default() };
-    let engine = Engine::launch(Arc::new(BenchApp), Arc::clone(&place.store), options).await?;
+    let engine = Engine::launch(Arc::<BenchApp>::default(), Arc::clone(&place.store), options).await?;
     run(&engine, &place, "warm-up", 64, 2_000, seq3).await?;
     run(&engine, &place, "seq3", 1, arguments.trees / 20, seq3).await?;
     run(&engine, &place, "seq3", 256, arguments.trees, seq3).await?;
     run(&engine, &place, "tree4x2", 64, arguments.trees / 4, tree4x2).await?;
     engine.drain().await?;
-    place.bare(1, arguments.trees / 20).await?;
-    place.bare(256, arguments.trees).await?;
+    bare(&place, 1, arguments.trees / 20).await?;
+    bare(&place, 256, arguments.trees).await?;
     place.remove().await
 }
 
@@ -125,74 +136,18 @@ fn print(name: &str, in_flight: u32, trees: u32, seconds: f64, p50: Option<Durat
     );
 }
 
-/// The store to measure, and how to remove it.
-struct Place {
-    store: Arc<dyn Store>,
-    /// Of PostgreSQL, if it is the store.
-    url: Option<String>,
-    /// Of the SQLite files, if they are the store.
-    directory: Option<PathBuf>,
-}
-
-impl Place {
-    async fn open(arguments: &Arguments) -> Result<Self> {
-        if let Some(url) = &arguments.store {
-            sqlx::raw_sql(sqlx::AssertSqlSafe(format!("drop schema if exists {NAME} cascade")))
-                .execute(&mut PgConnection::connect(url).await?)
-                .await?;
-            let store = PostgresStore::connect(PostgresOptions::new(url.clone(), NAME)).await?;
-            store.migrate().await?;
-            return Ok(Self { store: Arc::new(store), url: Some(url.clone()), directory: None });
-        }
-        let directory = std::env::temp_dir().join(format!("{NAME}_{}", std::process::id()));
-        let store = SqliteStore::open(SqliteOptions::file(directory.join("bench.db"))).await?;
-        store.migrate().await?;
-        Ok(Self { store: Arc::new(store), url: None, directory: Some(directory) })
+/// Writes the same rows without the platform.
+async fn bare(place: &Place, batch: u32, trees: u32) -> Result<()> {
+    let mut connection = place.connect().await?;
+    let before = Reading::take(connection.as_mut()).await?;
+    let begun = Instant::now();
+    if let Some(url) = &place.url {
+        bare::postgres(url, trees as usize, batch as usize).await?;
+    } else if let Some(directory) = &place.directory {
+        bare::sqlite(&directory.join(format!("bare_{batch}.db")), trees as usize, batch as usize).await?;
     }
-
-    async fn connect(&self) -> Result<Option<PgConnection>> {
-        Ok(match &self.url {
-            Some(url) => Some(PgConnection::connect(url).await?),
-            None => None,
-        })
-    }
-
-    /// Prints a line if the database's time cannot be measured.
-    async fn tell_what_is_not_measured(&self) -> Result<()> {
-        if let Some(mut connection) = self.connect().await?
-            && Postmaster::of(&mut connection).await?.is_none()
-        {
-            println!("the database's time is not measured: its processes cannot be seen on this machine");
-        }
-        Ok(())
-    }
-
-    /// Writes the same rows without the platform.
-    async fn bare(&self, batch: u32, trees: u32) -> Result<()> {
-        let mut connection = self.connect().await?;
-        let before = Reading::take(connection.as_mut()).await?;
-        let begun = Instant::now();
-        if let Some(url) = &self.url {
-            bare::postgres(url, trees as usize, batch as usize).await?;
-        } else if let Some(directory) = &self.directory {
-            bare::sqlite(&directory.join(format!("bare_{batch}.db")), trees as usize, batch as usize).await?;
-        }
-        let seconds = begun.elapsed().as_secs_f64();
-        let after = Reading::take(connection.as_mut()).await?;
-        print("bare seq3", batch, trees, seconds, None, &before.cost_until(&after, trees));
-        Ok(())
-    }
-
-    async fn remove(self) -> Result<()> {
-        self.store.close().await;
-        if let Some(url) = self.url {
-            sqlx::raw_sql(sqlx::AssertSqlSafe(format!("drop schema if exists {NAME} cascade")))
-                .execute(&mut PgConnection::connect(&url).await?)
-                .await?;
-        }
-        if let Some(directory) = self.directory {
-            std::fs::remove_dir_all(directory)?;
-        }
-        Ok(())
-    }
+    let seconds = begun.elapsed().as_secs_f64();
+    let after = Reading::take(connection.as_mut()).await?;
+    print("bare seq3", batch, trees, seconds, None, &before.cost_until(&after, trees));
+    Ok(())
 }

@@ -1,16 +1,19 @@
-//! Processor time, read from Linux's `/proc`: of this process, and of the PostgreSQL server behind a connection.
+//! Processor time of this process, and, read from Linux's `/proc`, of the PostgreSQL server behind a connection.
 
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::time::{ClockId, clock_gettime};
 use sqlx::PgConnection;
 
 /// Ticks of `/proc/*/stat` per second; Linux has always reported 100 to programs.
 const TICKS: f64 = 100.0;
 
-/// The time of this process.
+/// The time of this process, in user and in system mode, of all its threads so far.
 pub(crate) fn own_time() -> Duration {
-    time(read("self").map_or(0, |process| process.own))
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    // Time that was spent is not negative.
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
 /// A PostgreSQL server on this machine, named by its first process: the parent of all others.

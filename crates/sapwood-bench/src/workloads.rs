@@ -1,20 +1,32 @@
 //! The workloads: functions whose steps only return 100 bytes, so that the platform is what is measured.
 
+use std::sync::atomic::AtomicBool;
+
 use sapwood::prelude::*;
+use tokio::sync::watch;
 
 /// The bench context.
 #[derive(BoundedContext)]
 #[context(name = "bench")]
 pub(crate) struct Bench;
 
-/// What the functions need: nothing.
-#[derive(Dependencies)]
+/// What the functions need.
+#[derive(Default, Dependencies)]
 #[dependencies(of = Bench)]
-pub(crate) struct BenchApp;
+pub(crate) struct BenchApp {
+    /// While it is set, what talks to the outside fails.
+    pub(crate) is_down: AtomicBool,
+    /// How many sleepers have woken.
+    pub(crate) woken: watch::Sender<u32>,
+}
 
-/// The error type that functions must have; it never occurs.
+/// Why a function fails.
 #[derive(Debug, thiserror::Error, Serialize, Deserialize, JsonSchema, Failure)]
 pub(crate) enum BenchError {
+    /// The outside does not answer.
+    #[error("the outside is down")]
+    #[retry]
+    Down,
     /// A child's failure.
     #[error(transparent)]
     #[failure(call)]
@@ -24,7 +36,7 @@ pub(crate) enum BenchError {
 /// Bytes of a result, quotes included: about the size of a small record.
 pub(crate) const RESULT_BYTES: usize = 100;
 
-async fn nothing() -> Result<String, BenchError> {
+pub(crate) async fn nothing() -> Result<String, BenchError> {
     Ok("x".repeat(RESULT_BYTES - 2))
 }
 

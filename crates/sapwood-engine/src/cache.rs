@@ -44,7 +44,7 @@ impl Cache {
 
     /// Keeps a tree. Those that have to leave for it, perhaps itself, are dropped here: without the lock, because their
     /// bodies are an author's code.
-    pub(crate) fn keep(&self, id: TreeId, tree: Box<LiveTree>) {
+    pub(crate) fn keep(&self, id: TreeId, mut tree: Box<LiveTree>) {
         let Some(budget) = self.budget else { return };
         let mut leaving = Vec::new();
         {

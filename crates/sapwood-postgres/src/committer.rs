@@ -233,23 +233,25 @@ fn bind_entries<'q>(statement: Statement<'q>, turns: &[&'q Turn]) -> Statement<'
 fn bind_timers<'q>(statement: Statement<'q>, turns: &[&'q Turn]) -> Statement<'q> {
     let set = || turns.iter().flat_map(|turn| turn.timers_set.iter().map(|timer| (turn.tree, timer)));
     // A timer that is done and set anew in one turn is not cleared, because setting it overwrites the row.
-    let cleared = || {
-        turns.iter().flat_map(|turn| {
-            let stays = |(path, position): &&(_, _)| {
-                !turn.timers_set.iter().any(|timer| timer.path == *path && timer.position == *position)
-            };
-            turn.timers_cleared.iter().filter(stays).map(|(path, position)| (turn.tree, path, *position))
-        })
-    };
+    let stays: HashSet<_> = set().map(|(tree, timer)| (tree, &timer.path, timer.position)).collect();
+    let (mut trees, mut paths, mut positions) = (Vec::new(), Vec::new(), Vec::new());
+    for turn in turns {
+        for (path, position) in turn.timers_cleared.iter().filter(|(path, at)| !stays.contains(&(turn.tree, path, *at)))
+        {
+            trees.push(turn.tree.uuid());
+            paths.push(path.to_bytes());
+            positions.push(position.cast_signed());
+        }
+    }
     statement
         .bind(set().map(|(tree, _)| tree.uuid()).bind_iter())
         .bind(set().map(|(_, timer)| timer.path.to_bytes()).bind_iter())
         .bind(set().map(|(_, timer)| timer.position.cast_signed()).bind_iter())
         .bind(set().map(|(_, timer)| timer.kind.code()).bind_iter())
         .bind(set().map(|(_, timer)| Stamp(timer.due_at)).bind_iter())
-        .bind(cleared().map(|(tree, _, _)| tree.uuid()).bind_iter())
-        .bind(cleared().map(|(_, path, _)| path.to_bytes()).bind_iter())
-        .bind(cleared().map(|(_, _, position)| position.cast_signed()).bind_iter())
+        .bind(trees)
+        .bind(paths)
+        .bind(positions)
 }
 
 fn bind_events<'q>(statement: Statement<'q>, turns: &[&'q Turn]) -> Statement<'q> {

@@ -18,6 +18,7 @@ mod seeded;
 mod suspension;
 mod time;
 mod tree;
+mod turns;
 mod unreadable;
 mod versions;
 mod violations;

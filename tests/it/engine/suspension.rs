@@ -1,5 +1,6 @@
 //! S: who waits holds nothing, and is woken exactly once.
 
+use futures::future::try_join_all;
 use futures::stream::{StreamExt, TryStreamExt};
 use sapwood::prelude::*;
 use sapwood_core::journal::EntryKind;
@@ -9,8 +10,9 @@ use sapwood_engine::TreeView;
 use sapwood_tests::engine::{World, is_idle, is_suspended, node};
 use sapwood_tests::front::with_faults;
 use sapwood_tests::probe::Probe;
+use sapwood_tests::wait::within;
 
-use super::{HOUR, Trouble, YEAR, leaf, quick};
+use super::{HOUR, Probed, Trouble, YEAR, leaf, quick};
 
 sapwood_tests::on_every_engine!(crate::engine::suspension {
     ten_thousand_suspended_trees_hold_nothing_and_are_not_rewritten,
@@ -21,6 +23,7 @@ sapwood_tests::on_every_engine!(crate::engine::suspension {
     a_suspended_function_resumes_on_another_worker,
     a_worker_with_one_slot_runs_parents_and_children,
     a_sleep_survives_restarts_and_fires_once,
+    who_wakes_while_a_turn_is_full_is_not_left_asleep,
 });
 
 #[sapwood::function]
@@ -234,4 +237,30 @@ async fn a_sleep_survives_restarts_and_fires_once(world: &World) {
     let view = engine.tree(tree).await.expect("the store").expect("the tree");
     // Begun once, and once more on the worker that saw each end.
     assert_eq!((app.count("sleeps_twice"), app.count("wakes"), ends(&view)), (3, 2, 2));
+}
+
+/// Sleeps, then tells more than a three-hundredth of what one turn takes.
+#[sapwood::function]
+async fn wakes_and_tells(cx: &mut Cx<Probe>, n: u32) -> Result<(), Trouble> {
+    cx.sleep(HOUR).await;
+    cx.emit(Probed { key: format!("{n:020000}") });
+    Ok(())
+}
+
+#[sapwood::function]
+async fn has_many_that_wake(cx: &mut Cx<Probe>, children: u32) -> Result<(), Trouble> {
+    let children: Vec<_> = (0..children).map(|n| cx.call(wakes_and_tells(n))).collect();
+    try_join_all(children).await?;
+    Ok(())
+}
+
+/// S3: the turn is full before all have been polled whose sleep is over. Nothing else of the tree runs then; they have the
+/// end of their sleep only, and nothing would bring them back to a tree that is released.
+async fn who_wakes_while_a_turn_is_full_is_not_left_asleep(world: &World) {
+    let app = Probe::new();
+    let engine = world.launch(&app).await;
+    let tree = engine.start(has_many_that_wake(400)).await.expect("a tree");
+    world.tree_suspended(&engine, tree.id()).await;
+    world.advance(HOUR).await;
+    within("the end of the tree", tree.result()).await.expect("a result");
 }

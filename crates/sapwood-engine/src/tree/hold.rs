@@ -24,7 +24,8 @@
 //! The stage is computed from the turn under way, the draft and what waits, and is not stored. If something is recorded
 //! during a hold all the same, the tree is in *Committing* again.
 
-use std::collections::BTreeSet;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use jiff::Timestamp;
 
@@ -62,18 +63,28 @@ pub(crate) struct Hold<E> {
     /// Nodes whose poll waits for the end of a hold.
     held: BTreeSet<NodeId>,
     /// What ended during a hold, in the order in which it ended.
-    deferred: Vec<(NodeId, E)>,
+    deferred: BTreeMap<u64, (NodeId, E)>,
+    /// The same by node: the places of its ends.
+    deferred_of: HashMap<NodeId, VecDeque<u64>>,
+    /// The place of the next end.
+    next_place: u64,
 }
 
 impl<E> Default for Hold<E> {
     fn default() -> Self {
-        Self { sent: None, held: BTreeSet::new(), deferred: Vec::new() }
+        Self {
+            sent: None,
+            held: BTreeSet::new(),
+            deferred: BTreeMap::new(),
+            deferred_of: HashMap::new(),
+            next_place: 0,
+        }
     }
 }
 
 impl<E> Hold<E> {
     /// The stage of a tree: `has_draft` if something is recorded that is in no turn yet, `wants` if something waits for
-    /// durability. `wants` is called only if it matters, because it looks at every node.
+    /// durability, which is asked only if it matters.
     pub(crate) fn stage(&self, has_draft: bool, wants: impl FnOnce() -> bool) -> Stage {
         match self.sent {
             None if has_draft => Stage::Drafted,
@@ -101,7 +112,9 @@ impl<E> Hold<E> {
 
     /// An end is recorded after the hold.
     pub(crate) fn defer(&mut self, node: NodeId, end: E) {
-        self.deferred.push((node, end));
+        self.deferred.insert(self.next_place, (node, end));
+        self.deferred_of.entry(node).or_default().push_back(self.next_place);
+        self.next_place += 1;
     }
 
     /// The turn under way is durable: takes it. `None` if no turn was under way.
@@ -109,23 +122,22 @@ impl<E> Hold<E> {
         self.sent.take()
     }
 
-    /// The ends to be recorded now.
-    pub(crate) fn take_deferred(&mut self) -> Vec<(NodeId, E)> {
-        std::mem::take(&mut self.deferred)
+    /// The end to be recorded next.
+    pub(crate) fn take_deferred(&mut self) -> Option<(NodeId, E)> {
+        let (_, (node, end)) = self.deferred.pop_first()?;
+        if let Entry::Occupied(mut places) = self.deferred_of.entry(node) {
+            places.get_mut().pop_front();
+            if places.get().is_empty() {
+                places.remove();
+            }
+        }
+        Some((node, end))
     }
 
     /// The ends of one node that are to be recorded now, because its activation is over.
     pub(crate) fn take_deferred_of(&mut self, node: NodeId) -> Vec<E> {
-        let deferred = std::mem::take(&mut self.deferred);
-        let (its, others): (Vec<_>, Vec<_>) = deferred.into_iter().partition(|(id, _)| *id == node);
-        self.deferred = others;
-        its.into_iter().map(|(_, end)| end).collect()
-    }
-
-    /// Puts ends back that do not fit into the next turn, before those that came meanwhile.
-    pub(crate) fn defer_again(&mut self, mut rest: Vec<(NodeId, E)>) {
-        rest.append(&mut self.deferred);
-        self.deferred = rest;
+        let places = self.deferred_of.remove(&node).unwrap_or_default();
+        places.iter().filter_map(|place| self.deferred.remove(place)).map(|(_, end)| end).collect()
     }
 
     /// The nodes to be polled now.
@@ -176,9 +188,24 @@ mod tests {
         assert_eq!(hold.stage(false, || true), Stage::Holding);
         assert_eq!(hold.landed(), Some(KEEPS));
         assert_eq!(hold.stage(false, || true), Stage::Durable);
-        assert_eq!(hold.take_deferred(), [(7, "first"), (2, "second")]);
+        assert_eq!([hold.take_deferred(), hold.take_deferred()], [Some((7, "first")), Some((2, "second"))]);
         assert_eq!(hold.take_held(), BTreeSet::from([4]));
-        assert!(hold.take_deferred().is_empty() && hold.take_held().is_empty());
+        assert!(hold.take_deferred().is_none() && hold.take_held().is_empty());
         assert_eq!(hold.landed(), None);
+    }
+
+    /// What one node ended is taken out from among the others, which keep their order.
+    #[test]
+    fn the_ends_of_one_node_leave_and_the_others_stay_in_order() {
+        let mut hold = Hold::default();
+        for (node, end) in [(7, "a"), (2, "b"), (7, "c"), (3, "d"), (7, "e")] {
+            hold.defer(node, end);
+        }
+        assert_eq!(hold.take_deferred(), Some((7, "a")));
+        assert_eq!(hold.take_deferred_of(7), ["c", "e"]);
+        assert!(hold.take_deferred_of(7).is_empty());
+        hold.defer(2, "f");
+        let rest: Vec<_> = std::iter::from_fn(|| hold.take_deferred()).collect();
+        assert_eq!(rest, [(2, "b"), (3, "d"), (2, "f")]);
     }
 }

@@ -25,8 +25,8 @@ impl LiveTree {
     }
 
     /// What it takes of memory, in bytes: an estimate from above of what is known of it.
-    pub(crate) fn bytes(&self) -> usize {
-        self.tree.bytes() + self.bodies.values().map(Activation::bytes).sum::<usize>()
+    pub(crate) fn bytes(&mut self) -> usize {
+        self.tree.bytes(|id| self.bodies.get(&id).map_or(0, Activation::bytes))
     }
 
     /// Whether a claim that returned this row can go on with what is in memory: the claim itself is the only commit

@@ -17,7 +17,7 @@ use crate::facts::Facts;
 use crate::registry::Registry;
 
 /// What a tree takes of memory besides its nodes: counters, tables, its mailbox. An estimate.
-const TREE_BYTES: usize = 1024;
+pub(super) const TREE_BYTES: usize = 1024;
 
 /// A tree as its owner knows it.
 pub(crate) struct Tree {
@@ -118,9 +118,9 @@ impl Tree {
         self.revision += 1;
     }
 
-    /// What it takes of memory without its bodies, in bytes; an estimate.
-    pub(crate) fn bytes(&self) -> usize {
-        TREE_BYTES + self.nodes.bytes()
+    /// What it takes of memory with its bodies, in bytes; an estimate. Costs what was touched since it was asked last.
+    pub(crate) fn bytes(&mut self, of_body: impl Fn(NodeId) -> usize) -> usize {
+        TREE_BYTES + self.nodes.bytes(of_body)
     }
 
     pub(crate) fn outcome(&self) -> Option<&TreeOutcome> {
@@ -154,16 +154,12 @@ impl Tree {
         }
     }
 
-    /// Puts the nodes that are to be polled into a new driver's queue. A cached tree may still have the marks of its
-    /// last driver's queue; they are replaced.
+    /// Puts the nodes that are to be polled into a new driver's queue. None has the mark of another's: a driver takes out
+    /// what is in its queue when it releases a tree.
     pub(crate) fn requeue(&mut self) -> Vec<NodeId> {
-        let all: Vec<NodeId> = self.nodes.ids().collect();
-        let requeued = |id: &NodeId| {
-            let node = self.nodes.get_mut(*id)?;
-            node.is_queued = node.status() == Status::Runnable;
-            node.is_queued.then_some(*id)
-        };
-        all.iter().filter_map(requeued).collect()
+        let mut queued = self.nodes.active_ids();
+        queued.retain(|id| self.status(*id) == Some(Status::Runnable) && self.enqueue(*id));
+        queued
     }
 
     /// Takes the nodes whose journal is to be read; their status says from now on that it is being read.
@@ -175,10 +171,10 @@ impl Tree {
         wanted.into_iter().filter_map(|id| Some((id, self.nodes.get(id)?.path.clone()))).collect()
     }
 
-    /// The nodes with a step or a start that waits for durability, in the order of their creation, so that what was
-    /// called first begins first.
-    pub(crate) fn wanting(&self) -> Vec<NodeId> {
-        self.nodes.wanting()
+    /// The node after `after` with a step or a start that waits for durability, in the order of their creation, so that
+    /// what was called first begins first.
+    pub(crate) fn wanting_after(&self, after: Option<NodeId>) -> Option<NodeId> {
+        self.nodes.wanting_after(after)
     }
 
     /// Takes what became of a node's operations and its body was not told yet.
@@ -305,14 +301,11 @@ impl Tree {
 
     /// Whether this worker has to keep the tree. With `stopping`, it keeps the tree only for what is in flight.
     pub(crate) fn is_active(&self, stopping: bool) -> bool {
-        let stopping = stopping || self.needs.is_some();
-        self.nodes.active().any(|node| match node.status() {
-            Status::Loading => true,
+        if stopping || self.needs.is_some() {
             // Nothing new begins, but what is in flight ends (S2): also of a body that lent its slot meanwhile.
-            _ if stopping => node.work.is_in_flight,
-            Status::Runnable => node.definition.is_some(),
-            _ => true,
-        })
+            return self.nodes.is_any_in_flight();
+        }
+        self.nodes.active().any(|node| node.status() != Status::Runnable || node.definition.is_some())
     }
 
     /// The turn that keeps the tree with its worker.

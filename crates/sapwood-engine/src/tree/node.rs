@@ -156,6 +156,8 @@ pub(crate) struct Node {
     pub(crate) work: Work,
     /// It is in its driver's queue, so that it is queued at most once.
     pub(crate) is_queued: bool,
+    /// What it took of memory when it was measured; `None` if it was touched since.
+    pub(crate) measured: Option<usize>,
 }
 
 impl Node {
@@ -175,6 +177,7 @@ impl Node {
             notices: Vec::new(),
             work: Work::default(),
             is_queued: false,
+            measured: None,
         }
     }
 
@@ -195,6 +198,7 @@ impl Node {
             notices: Vec::new(),
             work: Work::default(),
             is_queued: false,
+            measured: None,
         }
     }
 
@@ -233,6 +237,11 @@ impl Node {
     /// Whether it keeps its tree owned.
     pub(crate) const fn is_active(&self) -> bool {
         self.status.is_active()
+    }
+
+    /// Whether something of it is under way that ends by itself: a step, a start, the reading of its journal.
+    pub(crate) const fn is_in_flight(&self) -> bool {
+        matches!(self.status, Status::Loading) || self.is_active() && self.work.is_in_flight
     }
 }
 

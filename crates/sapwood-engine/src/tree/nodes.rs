@@ -2,9 +2,11 @@
 //! which wait for durability. Pure.
 //!
 //! The answers are kept beside the nodes as these change, because a tree of ten thousand would otherwise be walked at
-//! each event of one of them. So a node's status and its work are changed here alone.
+//! each event of one of them. So a node's status and its work are changed here alone. What the nodes take of memory is
+//! kept as well: a node that was touched is measured again, and no other one.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 
 use bytes::Bytes;
 use sapwood_core::Path;
@@ -28,7 +30,13 @@ pub(super) struct Nodes {
     load_wanted: BTreeSet<NodeId>,
     /// Those with a step or a start that waits for durability.
     wanting: BTreeSet<NodeId>,
+    /// Those with something under way that ends by itself: a step, a start, the reading of a journal.
+    in_flight: BTreeSet<NodeId>,
     parked: BTreeSet<NodeId>,
+    /// Those that may have changed since they were measured.
+    touched: Vec<NodeId>,
+    /// What all of them took when they were measured.
+    bytes: usize,
 }
 
 impl Nodes {
@@ -37,6 +45,7 @@ impl Nodes {
         self.next += 1;
         self.by_path.insert(node.path.clone(), id);
         self.by_id.insert(id, node);
+        self.touched.push(id);
         self.index(id);
         id
     }
@@ -44,6 +53,7 @@ impl Nodes {
     pub(super) fn remove(&mut self, id: NodeId) -> Option<Node> {
         let node = self.by_id.remove(&id)?;
         self.by_path.remove(&node.path);
+        self.bytes -= node.measured.unwrap_or(0);
         self.index(id);
         Some(node)
     }
@@ -54,7 +64,12 @@ impl Nodes {
 
     /// A node, for all changes but those of its status and its work.
     pub(super) fn get_mut(&mut self, id: NodeId) -> Option<&mut Node> {
-        self.by_id.get_mut(&id)
+        let node = self.by_id.get_mut(&id)?;
+        if let Some(bytes) = node.measured.take() {
+            self.bytes -= bytes;
+            self.touched.push(id);
+        }
+        Some(node)
     }
 
     /// The node at a path.
@@ -68,7 +83,7 @@ impl Nodes {
 
     /// Moves the status of a node on; `false` if this cannot happen to it, or it is settled.
     pub(super) fn on(&mut self, id: NodeId, by: Move) -> bool {
-        let has_moved = self.by_id.get_mut(&id).is_some_and(|node| node.on(by));
+        let has_moved = self.get_mut(id).is_some_and(|node| node.on(by));
         if has_moved {
             self.index(id);
         }
@@ -76,7 +91,7 @@ impl Nodes {
     }
 
     pub(super) fn set_work(&mut self, id: NodeId, work: Work) {
-        if let Some(node) = self.by_id.get_mut(&id)
+        if let Some(node) = self.get_mut(id)
             && node.work != work
         {
             node.work = work;
@@ -98,9 +113,14 @@ impl Nodes {
         self.load_wanted.iter().copied().collect()
     }
 
-    /// Those with a step or a start that waits for durability, in the order of their creation.
-    pub(super) fn wanting(&self) -> Vec<NodeId> {
-        self.wanting.iter().copied().collect()
+    /// The first of those created after `after` with a step or a start that waits for durability.
+    pub(super) fn wanting_after(&self, after: Option<NodeId>) -> Option<NodeId> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.wanting.range((from, Bound::Unbounded)).next().copied()
+    }
+
+    pub(super) fn is_any_in_flight(&self) -> bool {
+        !self.in_flight.is_empty()
     }
 
     /// Whether anything waits for everything recorded to be durable.
@@ -112,13 +132,16 @@ impl Nodes {
         !self.parked.is_empty()
     }
 
-    /// What they take of memory, in bytes; an estimate.
-    pub(super) fn bytes(&self) -> usize {
-        let payloads = |node: &Node| {
-            let notices: usize = node.notices.iter().map(Notice::bytes).sum();
-            node.input.as_ref().map_or(0, Bytes::len) + node.state.outcome.as_ref().map_or(0, Bytes::len) + notices
-        };
-        self.by_id.values().map(|node| NODE_BYTES + payloads(node)).sum()
+    /// What they take of memory with their bodies, in bytes; an estimate. Asked are the bodies of those that were touched.
+    pub(super) fn bytes(&mut self, of_body: impl Fn(NodeId) -> usize) -> usize {
+        for id in std::mem::take(&mut self.touched) {
+            if let Some(node) = self.by_id.get_mut(&id) {
+                let bytes = NODE_BYTES + payloads(node) + of_body(id);
+                node.measured = Some(bytes);
+                self.bytes += bytes;
+            }
+        }
+        self.bytes
     }
 
     fn index(&mut self, id: NodeId) {
@@ -127,8 +150,14 @@ impl Nodes {
         keep(&mut self.active, id, is(Node::is_active));
         keep(&mut self.load_wanted, id, is(|node| node.status() == Status::LoadWanted));
         keep(&mut self.wanting, id, is(|node| node.status() == Status::Active && node.work.is_wanted));
+        keep(&mut self.in_flight, id, is(Node::is_in_flight));
         keep(&mut self.parked, id, is(|node| node.status() == Status::Parked));
     }
+}
+
+fn payloads(node: &Node) -> usize {
+    let notices: usize = node.notices.iter().map(Notice::bytes).sum();
+    node.input.as_ref().map_or(0, Bytes::len) + node.state.outcome.as_ref().map_or(0, Bytes::len) + notices
 }
 
 fn keep(set: &mut BTreeSet<NodeId>, id: NodeId, is_member: bool) {

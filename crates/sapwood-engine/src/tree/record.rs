@@ -128,11 +128,13 @@ impl Tree {
         self.arm(id, Entry::NO_POSITION, TimerKind::FunctionRetry, due_at);
     }
 
-    /// Fires the timers that are due at `now`; returns the nodes to be polled. The sleep of an invocation that is not
-    /// loaded is withheld until it is, because the `seq` of its next entry is not known yet.
-    pub(crate) fn fire_due(&mut self, now: Timestamp) -> Vec<NodeId> {
+    /// Fires timers that are due at `now`, at most so many, the earliest first; returns the nodes to be polled. The sleep
+    /// of an invocation that is not loaded is withheld until it is, because the `seq` of its next entry is not known yet.
+    pub(crate) fn fire_due(&mut self, now: Timestamp, most: usize) -> Vec<NodeId> {
         let mut woken = Vec::new();
-        while let Some(timer) = self.timers.take_due(now) {
+        while woken.len() < most
+            && let Some(timer) = self.timers.take_due(now)
+        {
             let Some(id) = self.nodes.at(&timer.path) else { continue };
             let is_loaded = self.nodes.get(id).is_some_and(|node| node.next_seq.is_some());
             if timer.kind != TimerKind::Sleep || is_loaded {

@@ -16,7 +16,7 @@ use sapwood_core::{BoundedContext, Dependencies, FunctionVersion, Path, Position
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::model::Tree;
+use super::model::{TREE_BYTES, Tree};
 use super::node::{Move, NodeId, Status};
 use crate::activation::{Finish, Fresh, Notice, Report, RetryBasis, StepEnd, Work};
 use crate::clock::{StoreClock, Told};
@@ -159,7 +159,7 @@ impl Play {
     /// The wait of a node that backs off is over, and its next attempt begins.
     fn next_attempt(&mut self, id: NodeId) {
         assert_eq!(self.tree.status(id), Some(Status::BackingOff));
-        assert_eq!(self.tree.fire_due(NOW + 2 * SECOND), [id]);
+        assert_eq!(self.tree.fire_due(NOW + 2 * SECOND, usize::MAX), [id]);
         assert_eq!(self.tree.status(id), Some(Status::Runnable));
         self.begin(id);
     }
@@ -520,14 +520,64 @@ fn a_sleep_fires_once() {
     play.writes(ROOT, vec![Fresh::Sleep { position: 0, ms: 1_000, due_at: NOW + SECOND }]);
     play.tree.suspend(ROOT);
     let before = NOW + Duration::from_millis(999);
-    assert!(play.tree.fire_due(before).is_empty());
+    assert!(play.tree.fire_due(before, usize::MAX).is_empty());
     assert_eq!(play.tree.next_due(), Some(NOW + SECOND));
-    assert_eq!(play.tree.fire_due(NOW + SECOND), [ROOT]);
-    assert!(play.tree.fire_due(NOW + 9 * SECOND).is_empty());
+    assert_eq!(play.tree.fire_due(NOW + SECOND, usize::MAX), [ROOT]);
+    assert!(play.tree.fire_due(NOW + 9 * SECOND, usize::MAX).is_empty());
     let turn = play.commits();
     assert_eq!(kinds(&turn), [EntryKind::SleepBegun, EntryKind::SleepEnded]);
     assert!(turn.timers_set.is_empty() && turn.timers_cleared.is_empty(), "set and over in one turn");
     assert_eq!(play.notices(ROOT).len(), 1);
+}
+
+/// S6: sleeps that end at one time may fire in parts, the earliest first; none is left out.
+#[test]
+fn sleeps_that_end_together_fire_in_parts() {
+    let mut play = Play::new();
+    let sleep = |position| Fresh::Sleep { position, ms: 1_000, due_at: NOW + SECOND };
+    play.writes(ROOT, (0..5).map(sleep).collect());
+    play.tree.suspend(ROOT);
+    let parts: Vec<usize> = (0..4).map(|_| play.tree.fire_due(NOW + SECOND, 2).len()).collect();
+    assert_eq!(parts, [2, 2, 1, 0]);
+    let completed: Vec<Position> = play.notices(ROOT).iter().filter_map(completed_position).collect();
+    assert_eq!(completed, [0, 1, 2, 3, 4]);
+}
+
+fn completed_position(notice: &Notice) -> Option<Position> {
+    match notice {
+        Notice::Completed { position, .. } => Some(*position),
+        _ => None,
+    }
+}
+
+/// What a tree takes of memory is kept as its nodes change, and only those that were touched are measured again.
+#[test]
+fn memory_is_measured_where_something_was_touched() {
+    let mut play = Play::new();
+    let children = play.calls(ROOT, 3);
+    play.tree.suspend(ROOT);
+    let measured = std::cell::RefCell::new(Vec::new());
+    let bytes = |play: &mut Play| {
+        let of_body = |id| {
+            measured.borrow_mut().push(id);
+            10_000
+        };
+        let bytes = play.tree.bytes(of_body);
+        (bytes, std::mem::take(&mut *measured.borrow_mut()).into_iter().collect::<std::collections::BTreeSet<_>>())
+    };
+    let (all, asked) = bytes(&mut play);
+    assert!(all > 40_000 && asked.len() == 4, "{all} {asked:?}");
+    assert_eq!(bytes(&mut play), (all, [].into()), "nothing was touched");
+    play.tree.suspend(children[1]);
+    assert_eq!(bytes(&mut play), (all, [children[1]].into()));
+    let value = "a value that its parent was not told yet";
+    play.returns(children[1], value);
+    let (after, asked) = bytes(&mut play);
+    assert_eq!(asked, [ROOT].into(), "a settled node is gone");
+    let of_each = (all - TREE_BYTES) / 4;
+    assert_eq!(after, all - of_each + value.len(), "the child's share is gone, and its value waits for its parent");
+    play.notices(ROOT);
+    assert_eq!(bytes(&mut play).0, after - value.len());
 }
 
 /// S6: a sleep whose end is beyond the last timestamp is as good as endless, and nothing is due.
@@ -535,7 +585,7 @@ fn a_sleep_fires_once() {
 fn a_sleep_without_end_is_never_due() {
     let mut play = Play::new();
     play.writes(ROOT, vec![Fresh::Sleep { position: 0, ms: u64::MAX, due_at: Timestamp::MAX }]);
-    assert!(play.tree.fire_due(NOW + 1_000_000 * SECOND).is_empty());
+    assert!(play.tree.fire_due(NOW + 1_000_000 * SECOND, usize::MAX).is_empty());
     assert_eq!(play.tree.next_due(), Some(Timestamp::MAX));
 }
 
@@ -552,7 +602,7 @@ fn a_parked_invocation_stops_no_sibling() {
     play.writes(children[1], vec![Fresh::Sleep { position: 0, ms: 1_000, due_at: NOW + SECOND }]);
     play.tree.suspend(children[1]);
     assert_eq!(play.released().next.state, TreeState::Suspended);
-    play.tree.fire_due(NOW + SECOND);
+    play.tree.fire_due(NOW + SECOND, usize::MAX);
     play.begin(children[1]);
     play.returns(children[1], "1");
     assert_eq!(play.released().next.state, TreeState::Parked);

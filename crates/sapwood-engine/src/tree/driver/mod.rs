@@ -70,6 +70,9 @@ use crate::services::Services;
 /// thousands of bodies, so many in a row are normal; none of it must keep its thread.
 const POLLS_IN_A_ROW: u32 = 64;
 
+/// Timers that fire in a row before other tasks run: each costs far less than the poll that follows it.
+const FIRES_IN_A_ROW: usize = 256;
+
 /// The pause before a tree checks its worker's lease again: short compared with a lease, long compared with the check.
 const LEASE_PAUSE: Duration = Duration::from_millis(100);
 
@@ -190,11 +193,9 @@ impl Driver {
             let stage = self.stage();
             // Once the tree is being released, nothing more is recorded: no commit could carry it.
             if stage != Stage::Releasing {
-                if stage != Stage::Holding {
-                    self.fire_due();
-                }
-                let worked = self.work();
-                if worked == Worked::ForAWhile {
+                let more_is_due = stage != Stage::Holding && self.fire_due();
+                let worked = self.work().await;
+                if worked == Worked::ForAWhile || worked == Worked::All && more_is_due {
                     self.give_way().await;
                     continue;
                 }
@@ -209,7 +210,7 @@ impl Driver {
                 return Ended::Stopped;
             }
             for signal in signals {
-                if let Some(ended) = self.take(signal) {
+                if let Some(ended) = self.take(signal).await {
                     return ended;
                 }
             }
@@ -242,18 +243,18 @@ impl Driver {
         }
     }
 
-    fn take(&mut self, signal: Signal) -> Option<Ended> {
+    async fn take(&mut self, signal: Signal) -> Option<Ended> {
         match signal {
             Signal::Woken(node) => self.woken(node),
             Signal::Poke => {}
             Signal::Drain => self.is_draining = true,
             Signal::Kill => return Some(Ended::Stopped),
-            Signal::Verdict(verdict) => return self.take_verdict(verdict),
+            Signal::Verdict(verdict) => return self.take_verdict(verdict).await,
         }
         None
     }
 
-    fn take_verdict(&mut self, verdict: Result<Verdict, String>) -> Option<Ended> {
+    async fn take_verdict(&mut self, verdict: Result<Verdict, String>) -> Option<Ended> {
         let tree = self.tree.id();
         match verdict {
             Ok(Verdict::Committed) => {}
@@ -284,7 +285,7 @@ impl Driver {
         }
         if self.stage() == Stage::Durable {
             self.load_wanted();
-            self.grant();
+            self.grant().await;
         }
         self.record_deferred();
         for node in self.hold.take_held() {
@@ -300,6 +301,8 @@ impl Driver {
         for id in self.tree.put_down_active() {
             self.bodies.remove(&id);
         }
+        // A drain may have left some, and the next driver makes a queue of its own.
+        self.ready.drain(..).for_each(|id| self.tree.dequeue(id));
         let empty = Tree::empty(Arc::clone(&self.tree.facts));
         let tree = std::mem::replace(&mut self.tree, empty);
         let live = LiveTree { tree, bodies: std::mem::take(&mut self.bodies), mailbox: Arc::clone(&self.mailbox) };
@@ -336,10 +339,8 @@ impl Driver {
                 }
             }
             Outside::LeaseLooksGood => {
+                // The next round of the loop grants what waits.
                 self.awaits_lease = false;
-                if self.stage() == Stage::Durable {
-                    self.grant();
-                }
             }
         }
     }
@@ -365,15 +366,13 @@ impl Driver {
     }
 
     fn record_deferred(&mut self) {
-        let mut deferred = self.hold.take_deferred().into_iter();
+        // A turn that is full by then brings a verdict, and with it the rest.
         while !self.tree.is_full()
-            && let Some((id, end)) = deferred.next()
+            && let Some((id, end)) = self.hold.take_deferred()
         {
             self.record(id, end);
             self.queue(id);
         }
-        // The turn that is full by now brings a verdict, and with it the rest.
-        self.hold.defer_again(deferred.collect());
     }
 
     /// A body asks to be polled. If it has left memory since, the completion that it waits for brings it back instead.
@@ -399,19 +398,20 @@ impl Driver {
         self.hold.stage(self.tree.has_draft(), || self.tree.wants())
     }
 
-    fn fire_due(&mut self) {
-        if let Some(due_at) = self.tree.next_due() {
-            let now = self.services.clock.now();
-            let now = self.judged.map_or(now, |judged| now.max(judged));
-            if due_at <= now {
-                let woken = self.tree.fire_due(now);
-                self.queue_all(woken);
-            }
+    /// Fires timers that are due; returns whether more are.
+    fn fire_due(&mut self) -> bool {
+        let Some(due_at) = self.tree.next_due() else { return false };
+        let now = self.services.clock.now();
+        let now = self.judged.map_or(now, |judged| now.max(judged));
+        if due_at <= now {
+            let woken = self.tree.fire_due(now, FIRES_IN_A_ROW);
+            self.queue_all(woken);
         }
+        self.tree.next_due().is_some_and(|due_at| due_at <= now)
     }
 
     /// Runs what can run now.
-    fn work(&mut self) -> Worked {
+    async fn work(&mut self) -> Worked {
         loop {
             while !self.ready.is_empty() {
                 if self.tree.is_full() {
@@ -426,7 +426,7 @@ impl Driver {
                 return Worked::All;
             }
             self.load_wanted();
-            self.grant();
+            self.grant().await;
             if self.ready.is_empty() {
                 return Worked::All;
             }
@@ -497,20 +497,21 @@ impl Driver {
         }
     }
 
-    /// Lets wanted steps and starts begin: everything recorded is durable.
-    fn grant(&mut self) {
-        if self.is_draining || self.awaits_lease || !self.tree.wants() {
-            return;
-        }
-        if !self.services.lease.is_good() {
-            self.awaits_lease = true;
-            self.outside.push(Box::pin(async {
-                tokio::time::sleep(LEASE_PAUSE).await;
-                Outside::LeaseLooksGood
-            }));
-            return;
-        }
-        for id in self.tree.wanting() {
+    /// Lets wanted steps and starts begin: everything recorded is durable. It gives way to other tasks meanwhile, but to
+    /// nothing of this tree.
+    async fn grant(&mut self) {
+        let mut last = None;
+        while let Some(id) = self.tree.wanting_after(last)
+            && self.may_grant()
+        {
+            last = Some(id);
+            if self.polls >= POLLS_IN_A_ROW {
+                self.give_way().await;
+                // Much may have happened meanwhile, so it is asked again whether anything may begin.
+                if !self.may_grant() {
+                    break;
+                }
+            }
             let Some(orders) = self.bodies.get_mut(&id).and_then(Activation::grant) else { continue };
             for (position, order) in orders {
                 let start = self.start(id, position, order);
@@ -524,6 +525,9 @@ impl Driver {
                 break;
             }
         }
+        if last.is_none() {
+            return;
+        }
         self.record_deferred();
         if !self.hold.is_committing() {
             // No verdict is to come that would bring them back.
@@ -531,6 +535,23 @@ impl Driver {
                 self.queue(id);
             }
         }
+    }
+
+    /// Whether steps and starts may begin, as far as this worker is concerned.
+    fn may_grant(&mut self) -> bool {
+        let life = &self.services.life;
+        if self.is_draining || self.awaits_lease || life.is_draining() || life.has_ended() {
+            return false;
+        }
+        if !self.services.lease.is_good() {
+            self.awaits_lease = true;
+            self.outside.push(Box::pin(async {
+                tokio::time::sleep(LEASE_PAUSE).await;
+                Outside::LeaseLooksGood
+            }));
+            return false;
+        }
+        true
     }
 
     fn start(&self, node: NodeId, position: Position, order: StartOrder) -> BoxFuture<'static, Outside> {
@@ -551,7 +572,9 @@ impl Driver {
             return;
         }
         let has_events = self.tree.drafts_events();
-        if self.tree.outcome().is_some() || !self.tree.is_active(self.is_draining) {
+        // What is still in the queue has something to do, though it may have no more than a completion to be told of.
+        let is_idle = self.ready.is_empty() && !self.tree.is_active(self.is_draining);
+        if self.tree.outcome().is_some() || is_idle {
             let (turn, ready_at) = self.tree.release(self.services.clock.now());
             self.hold.sent(Sent { releases: Some(ready_at), has_events });
             return self.services.committers.submit(turn, Arc::clone(&self.mailbox));

@@ -84,7 +84,6 @@ const DIVIDED: &[(&str, &[&str])] = &[
         ],
     ),
     ("start_insert", &["fence_check", "invocation_insert", "start_key_insert", "tree_insert"]),
-    ("intake_insert", &["group_offset_advance", "group_offset_epoch"]),
     (
         "tree_claim",
         &[
@@ -97,7 +96,6 @@ const DIVIDED: &[(&str, &[&str])] = &[
         ],
     ),
     ("intake_insert", &["group_offset_advance"]),
-    ("tree_claim", &["tree_needed_find", "tree_orphan_find", "tree_ready_find", "tree_ready_next"]),
     ("tree_load", &["invocation_count", "invocation_open", "timer_list"]),
     ("tree_read", &["invocation_list", "journal_list", "timer_list"]),
     ("invocation_load", &["invocation_children", "journal_load", "timer_load"]),

@@ -248,11 +248,8 @@ async fn what_ends_in_one_poll_is_cut_into_turns_of_a_bounded_size(world: &World
         }
         app.reached("all ended", 1).await;
         is_idle(&engine).await;
-        let sizes: Vec<usize> = faults
-            .turns()
-            .iter()
-            .map(|turn| turn.entries.iter().map(|(_, entry)| entry.payload.len()).sum())
-            .collect();
+        let sizes: Vec<usize> =
+            faults.turns().iter().map(|turn| turn.entries.iter().map(|(_, entry)| entry.payload.len()).sum()).collect();
         assert!(sizes.iter().all(|size| *size < LARGEST), "{begins_open}: {sizes:?}");
         assert!(sizes.iter().sum::<usize>() >= STEPS * 1_000_000, "{begins_open}: {sizes:?}");
         world.advance(HOUR).await;

@@ -47,7 +47,17 @@ impl<D: Dependencies> Cx<D> {
         let cell = Arc::clone(&self.cell);
         let run = Box::new(move || Box::pin(run()) as Attempt<'a, T, E>);
         let timeout = cell.facts().step_timeout;
-        StepHandle { cell, position, location, policy: RetryPolicy::STEP, timeout, run, attempt: None, read: None, waker: None }
+        StepHandle {
+            cell,
+            position,
+            location,
+            policy: RetryPolicy::STEP,
+            timeout,
+            run,
+            attempt: None,
+            read: None,
+            waker: None,
+        }
     }
 }
 

@@ -58,6 +58,7 @@ mod back {
 mod quiet {
     sapwood_tests::on_both_stores!(crate::events::silence {
         a_relay_gives_up_what_is_never_answered_and_goes_on,
+        an_intake_gives_up_what_is_never_answered_and_goes_on,
         a_drain_does_not_wait_for_what_is_never_answered,
         what_was_ended_does_nothing_beside_its_successor,
     });

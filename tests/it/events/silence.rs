@@ -49,6 +49,25 @@ pub(crate) async fn a_relay_gives_up_what_is_never_answered_and_goes_on(test: &T
     orders.drain().await;
 }
 
+/// H2: the same for an intake, which waits for its store before it reads anything.
+pub(crate) async fn an_intake_gives_up_what_is_never_answered_and_goes_on(test: &TestStore) {
+    let orders_app = OrdersDependencies { outside: Probe::new() };
+    let orders = running(orders_app, test.store(), &[("orders", test)], Duration::from_secs(3_600)).await;
+    let shipping_test = another_context(test).await;
+    let (store, faults) = with_faults(shipping_test.store());
+    faults.hang();
+    let both = [("orders", test), ("shipping", &shipping_test)];
+    let app = ShippingDependencies { outside: Probe::new() };
+    let shipping = running(app, store, &both, Duration::from_millis(100)).await;
+    orders.place("a", 2).await;
+    let intake = shipping.choreography.intake("shipping").expect("a group of the context");
+    until(intake, "it is told", |intake| intake.store.is_err()).await;
+    faults.hang_no_more();
+    shipping.has_taken("shipping", 2).await;
+    shipping.drain().await;
+    orders.drain().await;
+}
+
 /// E4: a process that is told to end does so, although its store answers nothing.
 pub(crate) async fn a_drain_does_not_wait_for_what_is_never_answered(test: &TestStore) {
     let (store, faults) = with_faults(test.store());

@@ -59,7 +59,7 @@ pub(crate) async fn run(app: App) -> Result<()> {
             running.drain().await;
             if let Some(why) = lost {
                 eprintln!("{why} [worker_lost]");
-                std::process::exit(shutdown::EXIT_LOST);
+                std::process::exit(shutdown::EXIT_LOST.into());
             }
         }
         Command::Migrate => app.migrate(&Config::load(arguments.config.as_deref())?).await?,

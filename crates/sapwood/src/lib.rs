@@ -54,7 +54,7 @@ pub use sapwood_core::{CallerId, EventId, FunctionVersion, Path, TreeId};
 pub use sapwood_engine::{
     CachePolicy, Call, CallHandle, CallableFrom, Consumer, ConsumerCx, Cx, Definition, Delivered, Engine,
     EngineOptions, Environment, Function, ReadError, Registry, ResultError, SleepHandle, StartError, StartHandle,
-    StartReply, StepHandle, SystemEnvironment, TreeHandle, TreeView,
+    StartReply, StepHandle, Stopped, SystemEnvironment, TreeHandle, TreeView,
 };
 pub use sapwood_macros::{
     AppBoundedContext as BoundedContext, AppEvent as Event, AppFailure as Failure, Dependencies, consumer, function,

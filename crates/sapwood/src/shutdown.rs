@@ -4,7 +4,7 @@
 const TOLD_TWICE: i32 = 130;
 
 /// The exit code of a process in which a context cannot go on, though nobody told it to end: what starts it again helps.
-pub const EXIT_LOST: i32 = 75;
+pub const EXIT_LOST: u8 = 75;
 
 /// Waits for the first signal; from then on, the next one ends the process.
 pub async fn asked() {

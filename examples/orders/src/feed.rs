@@ -7,12 +7,15 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 use indicatif::{ProgressBar, ProgressStyle};
 use orders_app::{Order, place_order};
-use sapwood::{CallerId, Engine};
+use sapwood::{CallerId, Running, StartError};
 
 use crate::summary::{Settled, Summary};
 
 /// Orders under way at once: enough to keep the gateways busy, and few enough to watch the progress.
 const IN_FLIGHT: usize = 64;
+
+/// The pause before an order is started again whose worker had stopped: another is about to take its place.
+const REJOIN_PAUSE: Duration = Duration::from_millis(200);
 
 /// How often progress is printed if standard output is not a terminal.
 const TOLD_EVERY: Duration = Duration::from_secs(1);
@@ -38,9 +41,9 @@ fn invalid(why: &str) -> String {
 }
 
 /// Starts every order and waits until all are settled.
-pub(crate) async fn feed(engine: &Engine, orders: Vec<Order>, summary: &mut Summary) -> Result<(), String> {
+pub(crate) async fn feed(running: &Running, orders: Vec<Order>, summary: &mut Summary) -> Result<(), String> {
     let progress = Progress::new(orders.len());
-    let mut settled = futures::stream::iter(orders).map(|order| settle(engine, order)).buffer_unordered(IN_FLIGHT);
+    let mut settled = futures::stream::iter(orders).map(|order| settle(running, order)).buffer_unordered(IN_FLIGHT);
     while let Some(order) = settled.next().await {
         summary.count(order?);
         progress.tick(summary.orders);
@@ -49,18 +52,26 @@ pub(crate) async fn feed(engine: &Engine, orders: Vec<Order>, summary: &mut Summ
     Ok(())
 }
 
-async fn settle(engine: &Engine, order: Order) -> Result<Settled, String> {
+async fn settle(running: &Running, order: Order) -> Result<Settled, String> {
     let id = order.id.clone();
     let caller_id: CallerId = id.parse().map_err(|error| invalid(&format!("order {id:?}: {error}")))?;
-    let known = engine.find(&caller_id).await.map_err(|error| error.to_string())?;
-    let tree = engine.start(place_order(order).id(&id)).await.map_err(|error| format!("{id}: {error}"))?;
+    let (is_new, tree) = loop {
+        // The engine as it is now: a worker that was declared dead joins again as a new one.
+        let engine = running.engine("orders").ok_or("this process does not run the context `orders`")?;
+        let known = engine.find(&caller_id).await.map_err(|error| error.to_string())?;
+        match engine.start(place_order(order.clone()).id(&id)).await {
+            Ok(tree) => break (known.is_none(), tree),
+            Err(StartError::Stopped(_)) => tokio::time::sleep(REJOIN_PAUSE).await,
+            Err(error) => return Err(format!("{id}: {error}")),
+        }
+    };
     let outcome = match tree.result().await {
         Ok(_) => Ok(()),
         Err(sapwood::ResultError::Call(sapwood::CallError::Failed { error, .. })) => Err(reason(&error)),
         Err(sapwood::ResultError::Call(sapwood::CallError::Ended(failure))) => Err(failure.kind.to_string()),
         Err(error) => return Err(format!("{id}: {error}")),
     };
-    Ok(Settled { tree: tree.id(), is_new: known.is_none(), outcome })
+    Ok(Settled { tree: tree.id(), is_new, outcome })
 }
 
 /// The reason, without the part that differs from order to order.

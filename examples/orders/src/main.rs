@@ -17,13 +17,28 @@ use crate::summary::Summary;
 /// The exit code of `--once` if something is not settled, and of every failure.
 const FAILED: u8 = 1;
 
+/// How a run ended.
+enum End {
+    /// Everything is settled, or with `--once` something is not.
+    Settled(bool),
+    /// A signal asked for the end.
+    Told,
+    /// A context cannot go on, and why.
+    Lost(String),
+}
+
 #[tokio::main]
 async fn main() -> std::process::ExitCode {
     sapwood::telemetry::init();
     let arguments = Arguments::read();
     match run(&arguments).await {
-        Ok(true) => std::process::ExitCode::SUCCESS,
-        Ok(false) => FAILED.into(),
+        Ok(End::Settled(true)) => std::process::ExitCode::SUCCESS,
+        Ok(End::Settled(false)) => FAILED.into(),
+        Ok(End::Told) => u8::from(arguments.once).into(),
+        Ok(End::Lost(why)) => {
+            eprintln!("error: {why} [worker_lost]");
+            sapwood::shutdown::EXIT_LOST.into()
+        }
         Err(error) => {
             eprintln!("error: {error}");
             FAILED.into()
@@ -31,8 +46,8 @@ async fn main() -> std::process::ExitCode {
     }
 }
 
-/// Runs until a signal ends it, or with `--once` until everything is settled. Returns whether it is.
-async fn run(arguments: &Arguments) -> Result<bool, String> {
+/// Runs until a signal ends it, or with `--once` until everything is settled.
+async fn run(arguments: &Arguments) -> Result<End, String> {
     let mut config = Config::load(arguments.config.as_deref()).map_err(|error| format!("{error:?}"))?;
     if let Some(listen) = &arguments.listen {
         config.listen.clone_from(listen);
@@ -43,24 +58,42 @@ async fn run(arguments: &Arguments) -> Result<bool, String> {
     let orders = if arguments.runs(Context::Orders) { feed::read(arguments.orders.as_deref())? } else { Vec::new() };
     let running = app(arguments)?.launch(&config).await.map_err(|error| format!("{error:?}"))?;
     println!("listening on http://{}", running.address());
-    let stop = sapwood::shutdown::asked();
-    tokio::pin!(stop);
-    let settled = if arguments.runs(Context::Orders) {
-        tokio::select! {
-            settled = work(&running, arguments, &config, orders) => Some(settled?),
-            () = &mut stop => None,
-        }
-    } else {
-        serve(&running, arguments, &config, &mut stop).await?;
-        None
+    let end = tokio::select! {
+        end = serve(&running, arguments, &config, orders) => end?,
+        why = running.lost() => End::Lost(why),
     };
-    if settled.is_some() && !arguments.once {
-        println!("Ctrl-C ends it.");
-        stop.await;
-    }
     println!("draining; a second signal ends the process at once");
     running.drain().await;
-    Ok(settled.unwrap_or(!arguments.once))
+    Ok(end)
+}
+
+/// Serves until a signal ends it, or with `--once` until everything is settled.
+async fn serve(
+    running: &Running,
+    arguments: &Arguments,
+    config: &Config,
+    orders: Vec<orders_app::Order>,
+) -> Result<End, String> {
+    let told = sapwood::shutdown::asked();
+    tokio::pin!(told);
+    if !arguments.runs(Context::Orders) {
+        println!("Ctrl-C ends it.");
+        told.await;
+        // What other processes published can be counted only now.
+        let mut summary = Summary::default();
+        summary::look(running, &mut summary).await?;
+        summary.print(running, config, arguments);
+        return Ok(End::Told);
+    }
+    let settled = tokio::select! {
+        settled = work(running, arguments, config, orders) => settled?,
+        () = &mut told => return Ok(End::Told),
+    };
+    if !arguments.once {
+        println!("Ctrl-C ends it.");
+        told.await;
+    }
+    Ok(End::Settled(settled))
 }
 
 /// Feeds the orders and waits until everything that follows from them is settled, too.
@@ -71,27 +104,10 @@ async fn work(
     orders: Vec<orders_app::Order>,
 ) -> Result<bool, String> {
     let mut summary = Summary::default();
-    if let Some(engine) = running.engine("orders") {
-        feed::feed(&engine, orders, &mut summary).await?;
-    }
+    feed::feed(running, orders, &mut summary).await?;
     let settled = summary::await_consumers(running, &mut summary).await?;
     summary.print(running, config, arguments);
     Ok(settled)
-}
-
-/// Handles what other processes publish until a signal ends it; only then can it print a summary.
-async fn serve(
-    running: &Running,
-    arguments: &Arguments,
-    config: &Config,
-    stop: impl Future<Output = ()>,
-) -> Result<(), String> {
-    println!("Ctrl-C ends it.");
-    stop.await;
-    let mut summary = Summary::default();
-    summary::look(running, &mut summary).await?;
-    summary.print(running, config, arguments);
-    Ok(())
 }
 
 fn app(arguments: &Arguments) -> Result<App, String> {

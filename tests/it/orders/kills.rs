@@ -2,14 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::Duration;
-
-use sapwood_tests::process::{Process, Program};
-use sapwood_tests::wait::until_asked;
 
 use super::ledger::Ledger;
 use super::place::Place;
-use super::{TOTALS, orders, totals};
+use super::{EFFECTS, TOTALS, noted, program, totals};
 
 const KILLS: usize = 10;
 
@@ -19,11 +15,6 @@ const APART: (usize, usize) = (380, 120);
 
 /// Orders under way at once, and the steps that one can have in flight: a reservation for each line.
 const STEPS_IN_FLIGHT_MOST: usize = 64 * 4;
-
-/// How often the file of effects is looked at: a few effects a millisecond are made.
-const LOOK_EVERY: Duration = Duration::from_millis(1);
-
-const EFFECTS: &str = "effects.log";
 
 /// R3, C2, C3, E2, H4: on SQLite with the store's own log.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -44,7 +35,7 @@ async fn kill_and_compare(place: &Place) {
     for (kill, line) in kill_points().into_iter().enumerate() {
         let mut process = program(place).start();
         // What an earlier kill let through may be more than this one waits for: then it waits for the next effect.
-        until_lines(&effects, line.max(ledger.lines() + 1), &mut process).await;
+        noted(&effects, line.max(ledger.lines() + 1), &mut process).await;
         let _ = process.kill();
         place.is_quiet().await;
 
@@ -81,29 +72,10 @@ async fn assert_each_event_is_taken_in_once(place: &Place) {
     }
 }
 
-fn program(place: &Place) -> Program {
-    let arguments = ["--once", "--latency", "2", "--effects", EFFECTS];
-    orders(place.directory()).arguments(arguments).environment(place.settings())
-}
-
 async fn read(place: &Place, effects: &Path) -> Ledger {
     let effects = std::fs::read_to_string(effects).expect("effects were noted");
     assert!(effects.ends_with('\n'), "half a line: {:?}", effects.lines().last());
     Ledger::read(place, &effects).await
-}
-
-/// Returns once the file has so many lines.
-async fn until_lines(file: &Path, lines: usize, process: &mut Process) {
-    let has_lines = async || {
-        let text = std::fs::read(file).unwrap_or_default();
-        let found = text.iter().filter(|byte| **byte == b'\n').count();
-        if found >= lines {
-            return Ok(());
-        }
-        assert!(process.runs(), "{} has no {lines} lines: {}", file.display(), process.printed());
-        Err(found)
-    };
-    until_asked(&format!("{lines} effects"), LOOK_EVERY, has_lines).await;
 }
 
 /// After which line of the file of effects each kill comes, ascending, from a seed that is printed.

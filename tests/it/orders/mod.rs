@@ -10,10 +10,21 @@ mod place;
 mod processes;
 mod quick_start;
 mod rest;
+mod stalls;
 
 use std::path::Path;
+use std::time::Duration;
 
-use sapwood_tests::process::Program;
+use sapwood_tests::process::{Process, Program};
+use sapwood_tests::wait::until_asked;
+
+use self::place::Place;
+
+/// Where a run notes its effects, in its directory.
+const EFFECTS: &str = "effects.log";
+
+/// How often the file of effects is looked at: a few effects a millisecond are made.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 /// What becomes of the 1,000 orders, however they are run.
 const TOTALS: [&str; 8] = [
@@ -30,6 +41,26 @@ const TOTALS: [&str; 8] = [
 /// The orders program, with REST on a port of its own.
 fn orders(directory: &Path) -> Program {
     Program::new("orders", directory).arguments(["--listen", "127.0.0.1:0"])
+}
+
+/// A run of the 1,000 orders that notes its effects and takes some seconds.
+fn program(place: &Place) -> Program {
+    let arguments = ["--once", "--latency", "2", "--effects", EFFECTS];
+    orders(place.directory()).arguments(arguments).environment(place.settings())
+}
+
+/// Returns once the file of effects has so many lines.
+async fn noted(file: &Path, lines: usize, process: &mut Process) {
+    let has_lines = async || {
+        let text = std::fs::read(file).unwrap_or_default();
+        let found = text.iter().filter(|byte| **byte == b'\n').count();
+        if found >= lines {
+            return Ok(());
+        }
+        assert!(process.runs(), "{} has no {lines} lines: {}", file.display(), process.printed());
+        Err(found)
+    };
+    until_asked(&format!("{lines} effects"), LOOK_EVERY, has_lines).await;
 }
 
 /// The totals that a run printed, without how many of the orders were new to it.

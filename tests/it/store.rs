@@ -81,6 +81,8 @@ mod claim {
         a_tree_that_is_taken_over_again_and_again_is_a_suspect,
         a_settled_tree_is_never_claimed,
         a_claim_is_bounded,
+        the_trees_of_a_worker_are_listed_page_by_page,
+        the_revisions_of_trees_are_read_without_those_that_are_not_there,
         a_tree_goes_from_hand_to_hand,
     });
 }

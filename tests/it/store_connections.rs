@@ -13,7 +13,7 @@ use sapwood_core::store::{
 };
 use sapwood_postgres::{PostgresOptions, PostgresStore};
 use sapwood_tests::conformance::store::fixture::{Worker, full, start};
-use sapwood_tests::faults::SilentProxy;
+use sapwood_tests::faults::Proxy;
 use sapwood_tests::postgres::{TestRole, TestSchema};
 use sapwood_tests::store::TestStore;
 use sapwood_tests::wait::{until_asked, within};
@@ -34,10 +34,10 @@ async fn connect(options: PostgresOptions) -> PostgresStore {
 }
 
 /// A store that reaches the server by a proxy, and waits for nothing for long.
-async fn by_proxy(schema: &TestSchema) -> (PostgresStore, SilentProxy) {
+async fn by_proxy(schema: &TestSchema) -> (PostgresStore, Proxy) {
     let (user, rest) = schema.url().rsplit_once('@').expect("postgres://USER@HOST:PORT/DATABASE");
     let (server, database) = rest.split_once('/').expect("a database");
-    let proxy = SilentProxy::before(server).await;
+    let proxy = Proxy::before(server).await;
     let url = format!("{user}@{}/{database}", proxy.address());
     let bounded = PostgresOptions {
         connect_within: WITHIN,

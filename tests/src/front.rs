@@ -209,6 +209,10 @@ impl Trees for Front {
         self.store.tree_owned(worker, after, limit).await
     }
 
+    async fn tree_revisions(&self, trees: &[TreeId]) -> StoreResult<Vec<(TreeId, u64)>> {
+        self.store.tree_revisions(trees).await
+    }
+
     async fn tree_set_aside(&self, worker: WorkerId, tree: TreeId, reason: &str) -> StoreResult<bool> {
         let _tell = self.changes.tell_at_the_end();
         self.store.tree_set_aside(worker, tree, reason).await

@@ -11,7 +11,7 @@
 //! | [`probe`] | what functions under test tell their test, and are told by it |
 //! | [`cases`] | the macros that make a test of each case, on every database, engine or broker |
 //! | [`conformance`] | the cases that every store and every broker passes |
-//! | [`pooler`] | a pgbouncer before PostgreSQL |
+//! | [`pooler`], [`cluster`] | a pgbouncer before PostgreSQL; a primary and its standby |
 //! | [`process`] | programs of the workspace, run as processes and watched |
 //! | [`http`] | requests, with no library between them and the socket |
 //! | [`clock`], [`environment`] | the clock that tests move; chance from a seed, on one thread |
@@ -26,6 +26,7 @@ use {sapwood as _, schemars as _, serde as _, thiserror as _};
 pub mod cases;
 pub mod changes;
 pub mod clock;
+pub mod cluster;
 pub mod conformance;
 pub mod damage;
 pub mod engine;

@@ -32,7 +32,13 @@ impl TestSchema {
     /// A name that is not used. The schema itself comes with the first migration.
     #[must_use]
     pub fn fresh() -> Self {
-        Self { url: postgres_url(), pooler: None, name: format!("test_{}", Uuid::now_v7().simple()) }
+        Self::at(postgres_url())
+    }
+
+    /// A name that is not used, in the database at this address.
+    #[must_use]
+    pub fn at(url: String) -> Self {
+        Self { url, pooler: None, name: format!("test_{}", Uuid::now_v7().simple()) }
     }
 
     /// A name that is not used, in a database that stores reach by a pooler of this address.

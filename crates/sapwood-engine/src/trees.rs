@@ -136,6 +136,8 @@ impl Trees {
         };
         let Claimed { row, takeovers } = claimed;
         let taken_over = takeovers > 0;
+        // The claim itself has moved it on.
+        self.services.setbacks.is_at(id, row.revision.saturating_sub(1));
         // An operator has mended it, or thinks so.
         self.set_aside.lock().retain(|(tree, _)| *tree != id);
         match self.cache.take(id) {
@@ -208,11 +210,13 @@ impl Trees {
     fn ended(self: &Arc<Self>, place: Place, ended: Ended) {
         let id = place.id;
         match ended {
-            Ended::Settled { tree, outcome } => {
+            Ended::Settled { tree, revision, outcome } => {
+                self.services.setbacks.left(tree, revision);
                 self.waiters.settled(tree, &outcome);
                 self.hinter.settled();
             }
             Ended::Released { tree, ready_at } => {
+                self.services.setbacks.left(id, tree.tree.revision());
                 self.cache.keep(id, tree);
                 if let Some(ready_at) = ready_at {
                     self.due.at(ready_at, self.services.clock.now());
@@ -268,15 +272,26 @@ impl Trees {
     pub(crate) async fn find_strays(self: Arc<Self>, period: Duration) {
         loop {
             let jittered = period.mul_f64(0.75 + 0.5 * self.services.environment.fraction());
-            tokio::select! {
-                () = self.services.outage.over() => {}
-                () = tokio::time::sleep(jittered) => {}
+            let claims = self.services.outage.of(User::Claims);
+            let was_away = tokio::select! {
+                () = self.services.outage.over() => true,
+                () = tokio::time::sleep(jittered) => false,
+            };
+            if was_away && let Err(error) = claims.outlast(|| self.compare_left()).await {
+                tracing::error!("the store was not searched for commits that it lost: {error}");
             }
-            let found = self.services.outage.of(User::Claims).outlast(|| self.reload_strays()).await;
-            if let Err(error) = found {
+            if let Err(error) = claims.outlast(|| self.reload_strays()).await {
                 tracing::error!("trees that are owned and not driven were not found: {error}");
             }
         }
+    }
+
+    /// Asks the store how far the trees are that left this worker last: it may have gone back.
+    async fn compare_left(&self) -> StoreResult<()> {
+        let Services { store, setbacks, .. } = self.services.as_ref();
+        let left = setbacks.all_left();
+        setbacks.compare(&left, &store.tree_revisions(&left).await?);
+        Ok(())
     }
 
     /// Loads the trees that this worker owns and does not drive. A tree at revision 0 is left to the starter, which is

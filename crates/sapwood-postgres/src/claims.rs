@@ -2,6 +2,7 @@
 
 use sapwood_core::store::{Claimed, Claims, StoreResult, Suspects};
 use sapwood_core::{FunctionVersion, TreeId, WorkerId};
+use sqlx::postgres::{PgBindIterExt as _, PgRow};
 use uuid::Uuid;
 
 use crate::error::fenced;
@@ -63,11 +64,24 @@ pub(crate) async fn owned(
         .bind(after.map_or(Uuid::nil(), |tree| tree.uuid()))
         .bind(row_limit(limit));
     let found = pool.run(doing, async |connection| list.fetch_all(connection).await).await?;
-    let owned = found.iter().map(|row| {
+    revisions_of(&found, doing)
+}
+
+/// The revisions of those of these trees that are there.
+pub(crate) async fn revisions(pool: &Pool, trees: &[TreeId]) -> StoreResult<Vec<(TreeId, u64)>> {
+    let doing = "read the revisions of trees";
+    let read = sqlx::query(pool.sql(include_str!("../queries/tree_revision.sql")))
+        .bind(trees.iter().map(|tree| tree.uuid()).bind_iter());
+    let found = pool.run(doing, async |connection| read.fetch_all(connection).await).await?;
+    revisions_of(&found, doing)
+}
+
+fn revisions_of(rows: &[PgRow], doing: &'static str) -> StoreResult<Vec<(TreeId, u64)>> {
+    let revisions = rows.iter().map(|row| {
         let row = Fields::of(row, doing);
         Ok((row.tree("id")?, row.plain::<i64>("revision")?.cast_unsigned()))
     });
-    owned.collect()
+    revisions.collect()
 }
 
 /// Sets a tree aside that its owner cannot drive. Returns whether the worker owned it.

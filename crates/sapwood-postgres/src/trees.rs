@@ -39,6 +39,10 @@ impl Trees for PostgresStore {
         claims::owned(&self.workers, worker, after, limit).await
     }
 
+    async fn tree_revisions(&self, trees: &[TreeId]) -> StoreResult<Vec<(TreeId, u64)>> {
+        claims::revisions(&self.workers, trees).await
+    }
+
     async fn tree_set_aside(&self, worker: WorkerId, tree: TreeId, reason: &str) -> StoreResult<bool> {
         claims::set_aside(&self.workers, worker, tree, reason).await
     }

@@ -130,6 +130,25 @@ fn takeovers(row: &SqliteRow) -> u32 {
     row.try_get::<i64, _>("takeovers").ok().and_then(|before| u32::try_from(before).ok()).unwrap_or(0).saturating_add(1)
 }
 
+/// The revisions of those of these trees that are there.
+pub(crate) struct ReadRevisions(pub(crate) Vec<TreeId>);
+
+#[async_trait]
+impl Work for ReadRevisions {
+    type Answer = Vec<(TreeId, u64)>;
+    const SNAPSHOT: bool = false;
+
+    async fn run(&self, db: &mut Db<'_>) -> StoreResult<Vec<(TreeId, u64)>> {
+        let mut revisions = Vec::with_capacity(self.0.len());
+        for tree in &self.0 {
+            if let Some(row) = db.one(include_str!("../queries/tree_revision.sql"), Args::of(1).tree(*tree)).await? {
+                revisions.push((*tree, Fields::of(&row).int()?.cast_unsigned()));
+            }
+        }
+        Ok(revisions)
+    }
+}
+
 /// Sets a tree aside that its owner cannot drive.
 pub(crate) struct SetAside {
     pub(crate) worker: WorkerId,

@@ -5,7 +5,7 @@ use sapwood_core::store::{Claims, Committer, Starter, StoreResult, Suspects, Tre
 use sapwood_core::tree::{InvocationImage, TreeImage};
 use sapwood_core::{FunctionVersion, Path, TreeId, WorkerId};
 
-use crate::claims::{Claim, ListOwned, SetAside};
+use crate::claims::{Claim, ListOwned, ReadRevisions, SetAside};
 use crate::committer::SqliteCommitter;
 use crate::loading::{LoadInvocation, LoadTree};
 use crate::starter::SqliteStarter;
@@ -38,6 +38,10 @@ impl Trees for SqliteStore {
         limit: usize,
     ) -> StoreResult<Vec<(TreeId, u64)>> {
         self.read(ListOwned { worker, after, limit }).await
+    }
+
+    async fn tree_revisions(&self, trees: &[TreeId]) -> StoreResult<Vec<(TreeId, u64)>> {
+        self.read(ReadRevisions(trees.to_vec())).await
     }
 
     async fn tree_set_aside(&self, worker: WorkerId, tree: TreeId, reason: &str) -> StoreResult<bool> {

@@ -6,6 +6,7 @@
 
 mod apart;
 mod cases;
+mod failover;
 mod kafka;
 mod setback;
 mod silence;

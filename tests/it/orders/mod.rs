@@ -1,6 +1,7 @@
 //! The examples as their users run them: processes that are started, asked, killed and started again.
 
 mod bad_input;
+mod failover;
 mod hello;
 mod kafka;
 mod kills;

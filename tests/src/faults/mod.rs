@@ -5,5 +5,5 @@ mod proxy;
 mod store;
 
 pub use broker::BrokerFaults;
-pub use proxy::SilentProxy;
+pub use proxy::Proxy;
 pub use store::{Fault, StoreFaults};

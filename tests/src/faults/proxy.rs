@@ -1,4 +1,4 @@
-//! A network that falls silent: a proxy before a server that forwards nothing, and closes nothing.
+//! A network that falls silent, or leads to another server.
 
 use std::net::SocketAddr;
 
@@ -9,14 +9,15 @@ use tokio::task::JoinHandle;
 
 /// A proxy before a server. While it is silent, what is sent arrives nowhere, and nobody is told. Connections that met the
 /// silence stay silent for ever, as those do whose state a firewall has forgotten.
-pub struct SilentProxy {
+pub struct Proxy {
     address: SocketAddr,
+    server: watch::Sender<String>,
     is_silent: watch::Sender<bool>,
     opened: watch::Sender<usize>,
     accepting: JoinHandle<()>,
 }
 
-impl SilentProxy {
+impl Proxy {
     /// A proxy before the server at `HOST:PORT`.
     ///
     /// # Panics
@@ -24,9 +25,10 @@ impl SilentProxy {
     pub async fn before(server: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it listens");
+        let server = watch::Sender::new(server.to_owned());
         let (is_silent, opened) = (watch::Sender::new(false), watch::Sender::new(0));
-        let accepting = accept(listener, server.to_owned(), is_silent.subscribe(), opened.clone());
-        Self { address, is_silent, opened, accepting: tokio::spawn(accepting) }
+        let accepting = accept(listener, server.subscribe(), is_silent.subscribe(), opened.clone());
+        Self { address, server, is_silent, opened, accepting: tokio::spawn(accepting) }
     }
 
     /// Where it listens.
@@ -45,6 +47,11 @@ impl SilentProxy {
         self.is_silent.send_replace(false);
     }
 
+    /// Leads to another server from now on; connections to the present one are closed.
+    pub fn lead_to(&self, server: &str) {
+        self.server.send_replace(server.to_owned());
+    }
+
     /// Connections that were opened so far.
     #[must_use]
     pub fn opened(&self) -> usize {
@@ -52,13 +59,18 @@ impl SilentProxy {
     }
 }
 
-impl Drop for SilentProxy {
+impl Drop for Proxy {
     fn drop(&mut self) {
         self.accepting.abort();
     }
 }
 
-async fn accept(listener: TcpListener, server: String, is_silent: watch::Receiver<bool>, opened: watch::Sender<usize>) {
+async fn accept(
+    listener: TcpListener,
+    server: watch::Receiver<String>,
+    is_silent: watch::Receiver<bool>,
+    opened: watch::Sender<usize>,
+) {
     // Dropped, and so aborted, with the task itself.
     let mut forwarding = tokio::task::JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
@@ -67,11 +79,12 @@ async fn accept(listener: TcpListener, server: String, is_silent: watch::Receive
     }
 }
 
-/// Forwards until one side closes, or silence falls; then it holds both sides open.
-async fn forward(mut client: TcpStream, server: String, mut is_silent: watch::Receiver<bool>) {
+/// Forwards until one side closes or another server takes over, or silence falls; then it holds both sides open.
+async fn forward(mut client: TcpStream, mut server: watch::Receiver<String>, mut is_silent: watch::Receiver<bool>) {
+    let address = server.borrow_and_update().clone();
     let forwarding = async {
         // A server that cannot be reached closes the client's connection, which is no silence.
-        let mut server = TcpStream::connect(server).await?;
+        let mut server = TcpStream::connect(address).await?;
         copy_bidirectional(&mut client, &mut server).await
     };
     let silence = async {
@@ -84,5 +97,6 @@ async fn forward(mut client: TcpStream, server: String, mut is_silent: watch::Re
         biased;
         () = silence => std::future::pending().await,
         _ = &mut forwarding => {}
+        _ = server.changed() => {}
     }
 }

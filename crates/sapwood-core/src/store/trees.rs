@@ -42,6 +42,9 @@ pub trait Trees {
         limit: usize,
     ) -> StoreResult<Vec<(TreeId, u64)>>;
 
+    /// The revisions of those of these trees that are there, in any order.
+    async fn tree_revisions(&self, trees: &[TreeId]) -> StoreResult<Vec<(TreeId, u64)>>;
+
     /// Sets a tree aside that `worker` owns and that cannot be driven, for `reason`: it is parked then, has no owner and
     /// is not claimed until an operator gives it a `ready_at`. Its invocations, journal and timers stay as they are.
     /// Returns whether the worker owned it.

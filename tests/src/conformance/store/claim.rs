@@ -275,3 +275,43 @@ pub async fn a_tree_that_is_taken_over_again_and_again_is_a_suspect(test: &TestS
     let claims = store.tree_claim(fourth.id, 10, &[], one).await.expect("a claim");
     assert_eq!(claims.trees.iter().map(|c| (c.row.id, c.takeovers)).collect::<Vec<_>>(), [(suspect, 3)]);
 }
+
+/// C2: those that are open, by id, each once.
+pub async fn the_trees_of_a_worker_are_listed_page_by_page(test: &TestStore) {
+    let store = test.store();
+    let mut worker = Worker::join(&store).await;
+    let mut trees = worker.trees(7).await;
+    let other = Worker::join(&store).await.tree().await;
+    worker.commit_all(&[release(trees.pop().expect("the last"), 1, None, None)]).await;
+    trees.sort_unstable();
+    let mut listed = Vec::new();
+    loop {
+        let after = listed.last().copied();
+        let page = store.tree_owned(worker.id, after, 4).await.expect("a page");
+        assert!(page.iter().all(|(_, revision)| *revision == 1), "{page:?}");
+        let is_last = page.len() < 4;
+        listed.extend(page.into_iter().map(|(tree, _)| tree));
+        if is_last {
+            break;
+        }
+    }
+    assert_eq!(listed, trees);
+    assert!(!listed.contains(&other));
+}
+
+/// R9: whoever owns them, and however they ended.
+pub async fn the_revisions_of_trees_are_read_without_those_that_are_not_there(test: &TestStore) {
+    let store = test.store();
+    let mut worker = Worker::join(&store).await;
+    let trees = worker.trees(3).await;
+    worker.commit_all(&[turn(trees[1], 1)]).await;
+    worker.commit_all(&[release(trees[2], 1, None, None)]).await;
+    let missing = super::fixture::new_tree().id;
+    let asked = [trees[2], missing, trees[0], trees[1]];
+    let mut revisions = store.tree_revisions(&asked).await.expect("the store answers");
+    revisions.sort_unstable();
+    let mut expected = [(trees[0], 1), (trees[1], 2), (trees[2], 2)];
+    expected.sort_unstable();
+    assert_eq!(revisions, expected);
+    assert_eq!(store.tree_revisions(&[]).await.expect("the store answers"), []);
+}

@@ -84,7 +84,7 @@ pub(crate) enum Ended {
     /// No worker owns the tree now; it may be kept as a cache of its bodies.
     Released { tree: Box<LiveTree>, ready_at: Option<Timestamp> },
     /// The tree has its outcome.
-    Settled { tree: TreeId, outcome: TreeOutcome },
+    Settled { tree: TreeId, revision: u64, outcome: TreeOutcome },
     /// Its turn was refused: the tree was taken over, or changed from outside. What is in memory is out of date.
     Refused {
         /// The last revision that is known to be durable.
@@ -296,7 +296,8 @@ impl Driver {
 
     fn released(&mut self, ready_at: Option<Timestamp>) -> Ended {
         if let Some(outcome) = self.tree.outcome() {
-            return Ended::Settled { tree: self.tree.id(), outcome: outcome.clone() };
+            let (tree, revision) = (self.tree.id(), self.tree.revision());
+            return Ended::Settled { tree, revision, outcome: outcome.clone() };
         }
         for id in self.tree.put_down_active() {
             self.bodies.remove(&id);

@@ -1,5 +1,8 @@
 //! Bounds on a tree, so that one that grew by mistake fails by name instead of taking its worker down (SEMANTICS A2).
 
+/// Bytes of the name of an operation, which is an author's text and goes into each of its entries.
+pub const MAX_NAME_BYTES: usize = 1024;
+
 /// The bounds of one context. Past a bound, the offending operation fails by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -13,7 +16,7 @@ pub struct Limits {
     pub entries: usize,
     /// Bytes of one recorded value: an input, a result, an error.
     pub payload_bytes: usize,
-    /// Bytes of one event with its headers; below the 1 MB that a Kafka broker takes by default.
+    /// Bytes of one event with its key and headers; below the 1 MB that a Kafka broker takes by default.
     pub event_bytes: usize,
     /// Bytes that one poll of a body writes: the inputs of calls and the events between two awaits. All of it goes into one
     /// commit.
@@ -41,7 +44,7 @@ impl Default for Limits {
 pub struct LimitError {
     /// The operation, such as `call reserve` or `step gateway`.
     pub operation: String,
-    /// What is bounded: `depth`, `nodes`, `fan-out`, `entries`, `payload bytes`, `event bytes`,
+    /// What is bounded: `depth`, `nodes`, `fan-out`, `entries`, `payload bytes`, `event bytes`, `bytes of the name`,
     /// `bytes of one poll`.
     pub what: String,
     /// The size that it would reach.

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use sapwood_core::json::canonical::reserved_key;
 use sapwood_core::retry::RetryPolicy;
 use sapwood_core::{BoundedContext, Dependencies, Event, FunctionVersion};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -153,6 +154,9 @@ fn typed<D: Dependencies>(dependencies: &AnyDependencies) -> Arc<D> {
 /// Reads a `T`, and gives it as it is recorded. Fields that a `T` does not have are refused at any depth: a caller who
 /// misspells an optional field would else never hear of it.
 fn reread<T: Recordable>(input: &[u8]) -> Result<Bytes, String> {
+    if let Some(key) = reserved_key(input) {
+        return Err(format!("the key `{key}` has a meaning of its own to its reader"));
+    }
     let mut unknown = None;
     let mut json = serde_json::Deserializer::from_slice(plain(input).map_err(|error| error.to_string())?);
     let mut track = serde_path_to_error::Track::new();

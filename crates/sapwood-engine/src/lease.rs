@@ -173,7 +173,7 @@ impl Heartbeat {
         let life = Arc::clone(&self.life);
         let beat = async move {
             if let Err(panic) = AssertUnwindSafe(self.beat()).catch_unwind().await {
-                let why = panic_message(panic.as_ref());
+                let why = panic_message(panic);
                 tracing::error!("the heartbeat panicked and the engine ends: {why}");
                 life.end_because(Stopped::Broken { task: "heartbeat".to_owned(), why });
             }

@@ -7,7 +7,7 @@
 //! name a codec that wrote the rest. This build knows no codec: it reads plain JSON and refuses everything else by
 //! name.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use bytes::Bytes;
 use sapwood_core::json::{self, NotRecordable};
@@ -22,6 +22,22 @@ const STABLE_ROUNDS: u32 = 8;
 
 /// The first byte that plain JSON can begin with; a smaller one names a codec.
 const FIRST_PLAIN: u8 = 0x20;
+
+/// The most bytes of a message that are recorded.
+const MESSAGE_BYTES: usize = 8 * 1024;
+
+/// A message as it is recorded: its beginning, and how long it was, if it is long. Messages are authors' texts, such as
+/// those of panics and errors, and stand beside values whose size is limited.
+pub(crate) fn in_brief(message: impl Into<String>) -> String {
+    let mut message = message.into();
+    if message.len() > MESSAGE_BYTES {
+        let bytes = message.len();
+        message.truncate(message.floor_char_boundary(MESSAGE_BYTES));
+        message.shrink_to_fit();
+        let _ = write!(message, "… ({bytes} bytes in all)");
+    }
+    message
+}
 
 /// The stored form of a value of an author's type.
 ///
@@ -185,7 +201,7 @@ impl Rejection {
     /// A rejection without an error of the author's own.
     #[must_use]
     pub fn of(kind: RejectionKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), error: None }
+        Self { kind, message: in_brief(message), error: None }
     }
 
     pub(crate) fn of_body(error: &BodyError) -> Self {
@@ -223,7 +239,7 @@ pub(crate) struct Parked {
     /// The position in program order.
     pub(crate) position: Position,
     /// The source location, as `file:line:column`, of the operation that the reason is about; if it is about none, of
-    /// the last one that the body asked for; if it has not begun, of the function. Empty for a whole tree.
+    /// the last one that the body asked for; if it has asked for none, of the function. Empty for a whole tree.
     pub(crate) location: String,
     /// Of a divergence: what the journal has there, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -262,7 +278,8 @@ impl Parked {
         position: Position,
         location: impl Into<String>,
     ) -> Self {
-        Self { code, message: message.into(), position, location: location.into(), recorded: None, asked: None }
+        let message = in_brief(message);
+        Self { code, message, position, location: location.into(), recorded: None, asked: None }
     }
 
     /// A difference between record and code, named on both sides.
@@ -302,11 +319,11 @@ impl BodyError {
     /// An attempt of a step that took too long: like a transient error, of the step's own type if that can say so.
     pub(crate) fn timed_out<E: Failure>(message: String, failure: CallFailure) -> Result<Self, NotRecordable> {
         let error = E::of_call(failure).map(|error| record(&error)).transpose()?;
-        Ok(Self { transient: true, message, error: error.unwrap_or_default() })
+        Ok(Self { transient: true, message: in_brief(message), error: error.unwrap_or_default() })
     }
 
     pub(crate) fn of<E: Failure>(error: &E) -> Result<Self, NotRecordable> {
-        Ok(Self { transient: error.is_transient(), message: error.to_string(), error: record(error)? })
+        Ok(Self { transient: error.is_transient(), message: in_brief(error.to_string()), error: record(error)? })
     }
 }
 
@@ -333,6 +350,20 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_long_message_is_cut_between_two_characters_and_says_how_long_it_was() {
+        assert_eq!(in_brief("short"), "short");
+        let exact = "x".repeat(MESSAGE_BYTES);
+        assert_eq!(in_brief(exact.clone()), exact);
+        for shift in 0..3 {
+            let long = format!("{}{}", "x".repeat(shift), "\u{ffff}".repeat(MESSAGE_BYTES));
+            let brief = in_brief(long.clone());
+            assert!(brief.len() <= MESSAGE_BYTES + 40, "{}", brief.len());
+            let (text, bytes) = brief.split_once('…').expect("it is cut");
+            assert!(long.starts_with(text) && bytes == format!(" ({} bytes in all)", long.len()), "{bytes}");
+        }
+    }
 
     const PAGE: &str = include_str!("../../../docs/reference/journal.md");
 

@@ -52,7 +52,7 @@ impl Tasks {
     {
         self.spawn_until_end(async move {
             while let Err(panic) = AssertUnwindSafe(begin()).catch_unwind().await {
-                tracing::error!(task = name, "a task panicked and is begun again: {}", panic_message(panic.as_ref()));
+                tracing::error!(task = name, "a task panicked and is begun again: {}", panic_message(panic));
                 tokio::time::sleep(AGAIN_AFTER).await;
             }
         });
@@ -64,7 +64,7 @@ impl Tasks {
         let life = Arc::clone(&self.life);
         self.spawn_until_end(async move {
             if let Err(panic) = AssertUnwindSafe(task).catch_unwind().await {
-                let why = panic_message(panic.as_ref());
+                let why = panic_message(panic);
                 tracing::error!(task = name, "a task panicked and the engine ends: {why}");
                 life.end_because(Stopped::Broken { task: name, why });
             }

@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
+use super::strict::RESERVED_KEY;
+
 /// How deep a text may be nested to be compared by its structure. It is what `serde_json` reads into a value.
 const MAX_DEPTH: usize = 127;
 
@@ -44,6 +46,16 @@ pub fn equals(one: &[u8], other: &[u8]) -> bool {
     one == other || matches!((Json::read(one), Json::read(other)), (Some(one), Some(other)) if one == other)
 }
 
+/// The key of an object in this text that its reader takes for something else, if there is one. The syntax of the text is
+/// left to its reader.
+#[must_use]
+pub fn reserved_key(json: &[u8]) -> Option<&'static str> {
+    // Nearly all texts have nothing that looks like it, neither plain nor escaped.
+    let looks_like_it = [&b"::"[..], b"\\u"].iter().any(|part| json.windows(part.len()).any(|here| here == *part));
+    let found = looks_like_it && Json::read(json).is_some_and(|value| value.has_key(RESERVED_KEY));
+    found.then_some(RESERVED_KEY)
+}
+
 /// A JSON value whose numbers are as they were written.
 #[derive(Debug, PartialEq)]
 enum Json<'a> {
@@ -59,6 +71,14 @@ impl<'a> Json<'a> {
         // The syntax is checked here, at any depth and without recursion, so that the walk below has valid text.
         let valid: &RawValue = serde_json::from_slice(text).ok()?;
         Walk { rest: valid.get() }.value(MAX_DEPTH)
+    }
+
+    fn has_key(&self, key: &str) -> bool {
+        match self {
+            Self::Object(fields) => fields.contains_key(key) || fields.values().any(|value| value.has_key(key)),
+            Self::List(values) => values.iter().any(|value| value.has_key(key)),
+            Self::Token(_) | Self::Text(_) => false,
+        }
     }
 
     fn is_covered_by(&self, now: &Self) -> bool {
@@ -256,5 +276,16 @@ mod tests {
         Json::read(text.as_bytes()).expect("JSON").write(&mut canonical);
         let value: serde_json::Value = serde_json::from_str(text).expect("JSON");
         assert_eq!(canonical, value.to_string());
+    }
+
+    #[test]
+    fn a_reserved_key_is_found_however_it_is_written_and_only_as_a_key() {
+        let has = |json: &str| reserved_key(json.as_bytes()).is_some();
+        assert!(has(r#"{"$serde_json::private::RawValue":"1"}"#));
+        assert!(has(r#"[0,{"a":{"b":[{ "$serde_json::private::RawValue" : 1}]}}]"#));
+        assert!(has(r#"{"\u0024serde_json\u003a\u003aprivate::Raw\u0056alue":"1"}"#));
+        assert!(!has(r#"{"a":"$serde_json::private::RawValue"}"#));
+        assert!(!has(r#"{"$serde_json::private::Number":"1","\u0061":"::"}"#));
+        assert!(!has("{"), "the syntax is left to its reader");
     }
 }

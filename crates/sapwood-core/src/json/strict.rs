@@ -11,6 +11,9 @@ use serde::ser::{self, Error, Serialize};
 /// and for what an author's program puts around a value that it received.
 pub const MAX_DEPTH: usize = 100;
 
+/// The key that `serde_json` reads as raw JSON: a map with it would come back as what is written under it.
+pub(super) const RESERVED_KEY: &str = "$serde_json::private::RawValue";
+
 /// A value that cannot be recorded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a value of type {type_name} cannot be recorded: {reason}")]
@@ -55,11 +58,13 @@ struct Strict<S> {
     inner: S,
     /// How many levels may still be opened.
     levels: usize,
+    /// Whether what is written is the key of a map.
+    is_key: bool,
 }
 
 impl<S> Strict<S> {
     const fn around(inner: S) -> Self {
-        Self { inner, levels: MAX_DEPTH }
+        Self { inner, levels: MAX_DEPTH, is_key: false }
     }
 }
 
@@ -78,7 +83,19 @@ struct Inside<'a, T: ?Sized> {
 
 impl<T: Serialize + ?Sized> Serialize for Inside<'_, T> {
     fn serialize<S: ser::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.value.serialize(Strict { inner: serializer, levels: self.levels })
+        self.value.serialize(Strict { inner: serializer, levels: self.levels, is_key: false })
+    }
+}
+
+/// The key of a map.
+struct Key<'a, T: ?Sized> {
+    key: &'a T,
+    levels: usize,
+}
+
+impl<T: Serialize + ?Sized> Serialize for Key<'_, T> {
+    fn serialize<S: ser::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.key.serialize(Strict { inner: serializer, levels: self.levels, is_key: true })
     }
 }
 
@@ -130,7 +147,6 @@ impl<S: ser::Serializer> ser::Serializer for Strict<S> {
         serialize_u64(value: u64);
         serialize_u128(value: u128);
         serialize_char(value: char);
-        serialize_str(value: &str);
         serialize_bytes(value: &[u8]);
         serialize_none();
         serialize_unit();
@@ -150,6 +166,13 @@ impl<S: ser::Serializer> ser::Serializer for Strict<S> {
             -> SerializeStructVariant, 2;
     }
 
+    fn serialize_str(self, value: &str) -> Result<S::Ok, S::Error> {
+        if self.is_key && value == RESERVED_KEY {
+            return Err(S::Error::custom(format!("the key `{RESERVED_KEY}` has a meaning of its own to its reader")));
+        }
+        self.inner.serialize_str(value)
+    }
+
     fn serialize_f32(self, value: f32) -> Result<S::Ok, S::Error> {
         finite(value)?;
         self.inner.serialize_f32(value)
@@ -167,6 +190,9 @@ impl<S: ser::Serializer> ser::Serializer for Strict<S> {
     }
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(self, name: &'static str, value: &T) -> Result<S::Ok, S::Error> {
+        if self.is_key {
+            return self.inner.serialize_newtype_struct(name, &Key { key: value, levels: self.levels });
+        }
         self.inner.serialize_newtype_struct(name, &Inside { value, levels: self.levels })
     }
 
@@ -229,8 +255,7 @@ impl<C: ser::SerializeMap> ser::SerializeMap for Compound<C> {
     type Error = C::Error;
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), C::Error> {
-        let levels = self.levels;
-        self.inner.serialize_key(&Inside { value: key, levels })
+        self.inner.serialize_key(&Key { key, levels: self.levels })
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), C::Error> {
@@ -319,6 +344,19 @@ mod tests {
         assert!(refused(&(1, f64::NAN)).contains("NaN"));
         assert!(refused(&f32::INFINITY).contains("inf"));
         assert!(to_vec(&order(f64::MAX, Some(f32::MIN_POSITIVE))).is_ok());
+    }
+
+    /// R6: a key that its reader takes for something else is refused, in every map and under every type of key.
+    #[test]
+    fn a_key_with_a_meaning_of_its_own_is_refused() {
+        #[derive(PartialEq, Eq, PartialOrd, Ord, Serialize)]
+        struct Wrapped(&'static str);
+        let value = serde_json::json!({ RESERVED_KEY: "12" });
+        assert!(refused(&value).contains(RESERVED_KEY));
+        assert!(refused(&vec![Some(value)]).contains(RESERVED_KEY));
+        assert!(refused(&BTreeMap::from([(Wrapped(RESERVED_KEY), 1)])).contains(RESERVED_KEY));
+        assert!(to_vec(&BTreeMap::from([("key", RESERVED_KEY)])).is_ok(), "it is a value there");
+        assert!(to_vec(&RESERVED_KEY).is_ok());
     }
 
     /// R6: everything else is written as `serde_json` writes it, and numbers come back as the same numbers.

@@ -53,7 +53,18 @@ pub struct OutboxEvent {
     pub content: Bytes,
 }
 
+/// What the names of an event's headers, its id, its time and the framing of a record take at most, in bytes.
+const ENVELOPE_BYTES: usize = 512;
+
 impl OutboxEvent {
+    /// Its size as a record with headers, in bytes; at most so much.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let Self { topic, key, cloud_type, source, correlation, causation, traceparent, content, .. } = self;
+        let texts = [topic, key, cloud_type, source, correlation, causation].into_iter().chain(traceparent);
+        ENVELOPE_BYTES + content.len() + self.id.as_str().len() + texts.map(String::len).sum::<usize>()
+    }
+
     /// Refuses what no build emits: an event that no consumer could route, or tell from another, because a part of its
     /// identity is empty or has control characters.
     ///

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 use sapwood_core::clock::after;
 use sapwood_core::json::NotRecordable;
-use sapwood_core::limits::LimitError;
+use sapwood_core::limits::{LimitError, MAX_NAME_BYTES};
 use sapwood_core::retry::RetryPolicy;
 use sapwood_core::store::OutboxEvent;
 use sapwood_core::{EventId, Path, Position};
@@ -36,12 +36,19 @@ pub(crate) struct Cell {
 pub(crate) struct StopMarker;
 
 impl Cell {
-    pub(crate) fn new(facts: Arc<Facts>, path: Path, replay: Replay, backing_off: &[Position]) -> Self {
+    /// A cell of a body that is written at `function`, as `file:line:column`.
+    pub(crate) fn new(
+        facts: Arc<Facts>,
+        path: Path,
+        function: &'static str,
+        replay: Replay,
+        backing_off: &[Position],
+    ) -> Self {
         let state = State {
-            script: Script::new(replay.record),
+            script: Script::new(replay.record, replay.spent_entries),
             attempts: replay.step_attempts,
             calls: replay.calls,
-            entries: replay.spent_entries,
+            function,
             steps: Steps::backing_off(backing_off),
             ..State::default()
         };
@@ -72,12 +79,12 @@ impl Cell {
             let position = state.script.next_position();
             self.stop_unrecordable(state, &message, position, asked.location);
         }
-        state.entries += asked.kind.entries();
-        let (entries, limit) = (state.entries, self.facts.limits.entries);
-        if entries > limit {
-            self.stop_for_limit(state, asked.title(), "entries", entries, limit);
+        if asked.name.len() > MAX_NAME_BYTES {
+            let (operation, found) = (payload::in_brief(asked.title()), asked.name.len());
+            self.stop_for_limit(state, operation, "bytes of the name", found, MAX_NAME_BYTES);
         }
-        self.facts.warn_near(Bound::Entries, entries, limit);
+        let entries = state.script.entries() + asked.kind.entries();
+        state = self.check_entries(state, || asked.title(), entries);
         if let Some(input) = asked.input {
             state = self.check_payload(state, asked.kind, asked.name, input.len());
         }
@@ -89,6 +96,20 @@ impl Cell {
             }
             Err(violation) => self.stop(state, Stop::Parked(violation)),
         }
+    }
+
+    fn check_entries<'a>(
+        &self,
+        state: MutexGuard<'a, State>,
+        operation: impl FnOnce() -> String,
+        entries: usize,
+    ) -> MutexGuard<'a, State> {
+        let limit = self.facts.limits.entries;
+        if entries > limit {
+            self.stop_for_limit(state, operation(), Bound::Entries.name(), entries, limit);
+        }
+        self.facts.warn_near(Bound::Entries, entries, limit);
+        state
     }
 
     fn check_payload<'a>(
@@ -147,8 +168,9 @@ impl Cell {
 
     /// Adds an event, which is recorded after the poll.
     pub(crate) fn emit(&self, position: Position, event: Box<OutboxEvent>) {
-        let mut state = self.state.lock();
-        state = self.write(state, || format!("emit {}", event.cloud_type), event.content.len());
+        let bytes = event.bytes();
+        let mut state = self.check_payload(self.state.lock(), OpKind::Emit, &event.cloud_type, bytes);
+        state = self.write(state, || format!("emit {}", event.cloud_type), bytes);
         state.report.fresh.push(Fresh::Emit { position, event });
     }
 
@@ -270,12 +292,9 @@ impl Cell {
         let name = state.script.name(position).to_owned();
         if retry_at.is_some() {
             // Beside the entry of its result, each attempt that is followed by another has one of its own.
-            state.entries += 1;
-            let (entries, limit) = (state.entries, self.facts.limits.entries);
-            if entries > limit {
-                self.stop_for_limit(state, format!("step {name}"), Bound::Entries.name(), entries, limit);
-            }
-            self.facts.warn_near(Bound::Entries, entries, limit);
+            state.script.spend_entry();
+            let entries = state.script.entries();
+            state = self.check_entries(state, || format!("step {name}"), entries);
         }
         state.steps.set(position, StepState::Ended);
         state.report.steps_ended.push(StepEnd { position, name, attempt, result, retry_at });
@@ -292,7 +311,6 @@ impl Cell {
         state.steps.remove(position);
         state.orders.remove(&position);
         if state.script.dropped(position) {
-            state.entries += 1;
             state.report.fresh.push(Fresh::Drop { position });
         }
         drop(state);
@@ -481,7 +499,8 @@ impl Cell {
         }
         let retry = RetryBasis {
             position: state.script.next_position(),
-            location: state.last_asked,
+            last_asked: state.last_asked,
+            function: state.function,
             forgotten: state.script.forgettable(),
             drew: report.fresh.iter().any(|fresh| matches!(fresh, Fresh::Value { .. })),
             ..RetryBasis::default()

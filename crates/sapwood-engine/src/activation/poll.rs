@@ -1,5 +1,6 @@
 //! Polls a body: with a waker of ours, outside of tokio's budget, and with panics caught.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -11,7 +12,7 @@ use sapwood_core::json::NotRecordable;
 use super::cell::{Cell, How, StopMarker};
 use super::report::{Finish, Notice, Polled, Report, RetryBasis, Stand, StartOrder, Stop, Work};
 use super::waker::BodyWaker;
-use crate::payload::{BodyResult, Parked, ParkedCode};
+use crate::payload::{BodyResult, Parked, ParkedCode, in_brief};
 
 /// The future of a function's body.
 pub(crate) type Body = BoxFuture<'static, Result<BodyResult, NotRecordable>>;
@@ -66,7 +67,7 @@ impl Activation {
                 Polled::Finished(Finish::Parked(parked))
             }
             (How::Ended { retry, .. }, Err(payload)) => {
-                Polled::Finished(Finish::Panicked(panic_message(payload.as_ref()), self.with_chance(retry)))
+                Polled::Finished(Finish::Panicked(panic_message(payload), self.with_chance(retry)))
             }
             (How::Ended { unasked: Some(parked), .. }, _) => Polled::Finished(Finish::Parked(parked)),
             (How::Ended { retry, .. }, Ok(Poll::Ready(Err(error)))) => {
@@ -140,19 +141,24 @@ impl Drop for Activation {
         self.cell.end();
         let body = self.body.take();
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(body))) {
-            let (tree, path, message) = (self.cell.facts().tree, self.cell.path(), panic_message(payload.as_ref()));
+            let (tree, path, message) = (self.cell.facts().tree, self.cell.path(), panic_message(payload));
             tracing::error!(%tree, %path, "a value of the body panicked as it was dropped: {message}");
         }
     }
 }
 
-/// What a panic says.
-pub(crate) fn panic_message(payload: &(dyn std::any::Any + Send)) -> String {
-    if let Some(text) = payload.downcast_ref::<&str>() {
-        (*text).to_owned()
+/// What a panic says. What it carries is dropped here, and may be of an author's type that panics as it is dropped.
+pub(crate) fn panic_message(payload: Box<dyn Any + Send>) -> String {
+    let message = if let Some(text) = payload.downcast_ref::<&str>() {
+        in_brief(*text)
     } else if let Some(text) = payload.downcast_ref::<String>() {
-        text.clone()
+        in_brief(text.as_str())
     } else {
         "a panic without a message".to_owned()
+    };
+    if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        // It may be of the same type: to drop it could go on without end.
+        std::mem::forget(another);
     }
+    message
 }

@@ -107,7 +107,9 @@ pub(crate) struct RetryBasis {
     /// The position that the next operation would have taken.
     pub(crate) position: Position,
     /// Where the body asked for its last operation.
-    pub(crate) location: Option<&'static Location<'static>>,
+    pub(crate) last_asked: Option<&'static Location<'static>>,
+    /// Where its function is written, as `file:line:column`.
+    pub(crate) function: &'static str,
     /// Failed steps after whose delivery nothing was recorded: a retry runs them again.
     pub(crate) forgotten: Vec<Position>,
     /// Whether the last poll drew a value: a retry draws another.
@@ -123,9 +125,9 @@ impl RetryBasis {
         self.drew || !self.forgotten.is_empty()
     }
 
-    /// Where the body asked for its last operation, as `file:line:column`; empty if it has asked for none.
+    /// Where the body asked for its last operation, as `file:line:column`; if for none, where its function is written.
     pub(crate) fn location(&self) -> String {
-        self.location.map(ToString::to_string).unwrap_or_default()
+        self.last_asked.map_or_else(|| self.function.to_owned(), ToString::to_string)
     }
 }
 

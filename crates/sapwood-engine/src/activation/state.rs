@@ -47,14 +47,14 @@ pub(super) struct State {
     pub(super) attempts: HashMap<Position, u32>,
     /// Calls made so far, for the limit.
     pub(super) calls: usize,
-    /// Journal entries so far, with those to come of what was asked for.
-    pub(super) entries: usize,
     /// Bytes that the poll under way has written so far.
     pub(super) poll_bytes: usize,
     /// Bytes of results that the body was given, and may hold.
     pub(super) held_bytes: usize,
     /// Where the body asked for its last operation.
     pub(super) last_asked: Option<&'static Location<'static>>,
+    /// Where its function is written, as `file:line:column`.
+    pub(super) function: &'static str,
     /// What the poll under way has done so far.
     pub(super) report: Report,
     /// Why the body was stopped, or is to be.
@@ -103,9 +103,9 @@ impl State {
         Some(Parked { location: self.location(), ..parked })
     }
 
-    /// Where the body asked for its last operation; empty if it has asked for none.
+    /// Where the body asked for its last operation; if for none yet, where its function is written.
     pub(super) fn location(&self) -> String {
-        self.last_asked.map(ToString::to_string).unwrap_or_default()
+        self.last_asked.map_or_else(|| self.function.to_owned(), ToString::to_string)
     }
 
     /// Whether an attempt of a step, or a start, is under way or not recorded yet.

@@ -49,6 +49,14 @@ impl OpKind {
         }
     }
 
+    /// How many of them its end takes: those that one takes never whose handle is dropped before.
+    pub(super) const fn entries_of_end(self) -> usize {
+        match self {
+            Self::Call | Self::Emit | Self::Value => 0,
+            Self::Step | Self::Start | Self::Sleep => 1,
+        }
+    }
+
     /// Whether it has a handle to await.
     pub(super) const fn has_handle(self) -> bool {
         match self {

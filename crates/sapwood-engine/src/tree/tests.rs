@@ -205,7 +205,14 @@ fn error(transient: bool) -> BodyError {
 }
 
 fn basis(drew: bool, forgotten: &[Position]) -> RetryBasis {
-    RetryBasis { position: 5, location: None, forgotten: forgotten.to_vec(), drew, ended_at: NOW, fraction: 0.5 }
+    RetryBasis {
+        position: 5,
+        forgotten: forgotten.to_vec(),
+        drew,
+        ended_at: NOW,
+        fraction: 0.5,
+        ..RetryBasis::default()
+    }
 }
 
 fn kinds(turn: &Turn) -> Vec<EntryKind> {

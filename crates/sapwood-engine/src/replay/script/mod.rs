@@ -86,12 +86,24 @@ pub(crate) struct Script {
     asked_before: Position,
     /// Failed steps, each with the mark at its delivery.
     failed_steps: Vec<(Position, Mark)>,
+    /// Entries of the journal so far, with those to come of what was asked for.
+    entries: usize,
 }
 
 impl Script {
-    /// A script of what is recorded.
-    pub(crate) fn new(record: Record) -> Self {
-        Self { record, ..Self::default() }
+    /// A script of what is recorded. `spent_entries` are those of the journal that belong to no operation of the record.
+    pub(crate) fn new(record: Record, spent_entries: usize) -> Self {
+        Self { record, entries: spent_entries, ..Self::default() }
+    }
+
+    /// Entries of the journal so far, with those to come of what was asked for.
+    pub(crate) fn entries(&self) -> usize {
+        self.entries
+    }
+
+    /// An entry is recorded that belongs to no operation: of an attempt that is followed by another.
+    pub(crate) fn spend_entry(&mut self) {
+        self.entries += 1;
     }
 
     /// The position the next operation takes.
@@ -129,6 +141,7 @@ impl Script {
             Some((number, completion)) => Outcome::Ended(number, completion),
             None => Outcome::Open,
         };
+        self.entries += asked.kind.entries();
         self.ops.push(Op {
             kind: asked.kind,
             name: asked.name.to_owned(),
@@ -149,12 +162,15 @@ impl Script {
             }
             return;
         }
-        self.change(position, |op| {
-            if matches!(op.outcome, Outcome::Open) {
-                // Nobody reads the result of a handle that is gone.
-                op.outcome = if op.done { Outcome::Taken } else { Outcome::Ended(number, completion) };
+        let given_up = self.change(position, |op| {
+            if !matches!(op.outcome, Outcome::Open) {
+                return 0;
             }
+            // Nobody reads the result of a handle that is gone. Its entry was not expected any longer.
+            op.outcome = if op.done { Outcome::Taken } else { Outcome::Ended(number, completion) };
+            if op.done { op.kind.entries_of_end() } else { 0 }
         });
+        self.entries += given_up.unwrap_or_default();
     }
 
     /// A handle was polled: its completion, if this poll makes it the ready one.
@@ -189,19 +205,25 @@ impl Script {
     /// A handle was dropped while the body goes on. Returns whether the drop is still to be recorded.
     pub(crate) fn dropped(&mut self, position: Position) -> bool {
         let drop = |op: &mut Op| {
-            if matches!(op.outcome, Outcome::Ended(..)) {
-                op.outcome = Outcome::Taken;
+            if std::mem::replace(&mut op.done, true) {
+                return None;
             }
-            !std::mem::replace(&mut op.done, true)
+            match op.outcome {
+                Outcome::Open => Some(op.kind.entries_of_end()),
+                Outcome::Ended(..) | Outcome::Taken => {
+                    op.outcome = Outcome::Taken;
+                    Some(0)
+                }
+            }
         };
-        if self.change(position, drop) != Some(true) {
-            return false;
-        }
+        let Some(not_to_come) = self.change(position, drop).flatten() else { return false };
         if self.offered == Some(position) {
             self.offered = None;
         }
         self.drops += 1;
-        !self.record.dropped.remove(&position)
+        let is_new = !self.record.dropped.remove(&position);
+        self.entries = self.entries + usize::from(is_new) - not_to_come;
+        is_new
     }
 
     /// Changes an operation, and with it what is known of all of them. `None` if the body has not asked for it.

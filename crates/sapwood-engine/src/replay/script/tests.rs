@@ -16,7 +16,7 @@ impl Body {
     }
 
     fn replaying(operations: impl IntoIterator<Item = (Position, RecordedOperation)>) -> Self {
-        Self(Script::new(Record { operations: operations.into_iter().collect(), ..Record::default() }))
+        Self(Script::new(Record { operations: operations.into_iter().collect(), ..Record::default() }, 0))
     }
 
     fn ask(&mut self, kind: OpKind, name: &str) -> Result<Position, Parked> {
@@ -223,11 +223,11 @@ fn a_recorded_operation_that_is_never_asked_for_is_a_violation() {
 fn a_recorded_drop_that_does_not_happen_is_a_violation() {
     let operations = [(0, recorded(OpKind::Call, "s", None, None))].into_iter().collect();
     let recording = Record { operations, dropped: [0].into_iter().collect() };
-    let mut body = Body(Script::new(recording.clone()));
+    let mut body = Body(Script::new(recording.clone(), 0));
     body.ask(OpKind::Call, "s").expect("as recorded");
     assert!(body.0.unasked().is_some());
 
-    let mut body = Body(Script::new(recording));
+    let mut body = Body(Script::new(recording, 0));
     body.ask(OpKind::Call, "s").expect("as recorded");
     assert!(!body.0.dropped(0), "the record knows it");
     assert_eq!(body.0.unasked(), None);
@@ -324,5 +324,58 @@ impl Body {
     /// One more step, at this position.
     fn steps_from(&mut self, position: Position) {
         assert_eq!(self.ask(OpKind::Step, "s").ok(), Some(position));
+    }
+}
+
+// ---- A2 -------------------------------------------------------------------------------------------------------------
+
+/// What becomes of an operation, in the order of time.
+#[derive(Debug, Clone, Copy)]
+enum Event {
+    Ends(u32),
+    IsDropped,
+}
+
+/// A2: the count is that of the entries that are recorded, or will be; live, and on a replay that knows all of them.
+#[test]
+fn the_entries_are_counted_that_are_recorded() {
+    use Event::{Ends, IsDropped};
+    use OpKind::{Call, Emit, Sleep, Start, Step, Value};
+    let begun = |kind| usize::from(matches!(kind, Sleep | Emit | Value));
+    let of_end = |kind| usize::from(matches!(kind, Step | Sleep | Start));
+    for kind in [Step, Call, Sleep, Start] {
+        for events in [&[][..], &[Ends(1)], &[IsDropped], &[Ends(1), IsDropped], &[IsDropped, Ends(1)]] {
+            let mut live = Body::new();
+            let position = live.ask_with(kind, "it", Some(b"1")).expect("new");
+            let ends = events.iter().any(|event| matches!(event, Ends(_)));
+            let drops = events.iter().any(|event| matches!(event, IsDropped));
+            for event in events {
+                match event {
+                    Ends(number) => live.complete(position, *number),
+                    IsDropped => assert!(live.0.dropped(position)),
+                }
+            }
+            let is_to_come = !ends && !drops;
+            let written = begun(kind) + usize::from(drops) + if ends || is_to_come { of_end(kind) } else { 0 };
+            assert_eq!(live.0.entries(), written, "{kind:?} {events:?}");
+
+            let operation = recorded(kind, "it", Some("1"), ends.then(|| (1, ok())));
+            let spent = usize::from(drops);
+            let has_record = kind.is_recorded_when_written() || ends;
+            let operations = has_record.then_some((position, operation)).into_iter().collect();
+            let dropped = drops.then_some(position).into_iter().collect();
+            let mut replay = Body(Script::new(Record { operations, dropped }, spent));
+            replay.ask_with(kind, "it", Some(b"1")).expect("as recorded");
+            if drops {
+                assert!(!replay.0.dropped(position));
+            }
+            assert_eq!(replay.0.entries(), written, "a replay of {kind:?} {events:?}");
+        }
+    }
+    for kind in [Emit, Value] {
+        let mut body = Body::new();
+        body.ask_with(kind, "it", None).expect("new");
+        body.0.spend_entry();
+        assert_eq!(body.0.entries(), 2);
     }
 }

@@ -51,12 +51,12 @@ impl Driver {
         let Some(node) = self.tree.node(id) else { return false };
         let (path, input) = (node.path.clone(), node.input.clone().unwrap_or_default());
         let backing_off = self.tree.backing_off(&path);
-        let cell = Arc::new(Cell::new(Arc::clone(&self.tree.facts), path, replay, &backing_off));
+        let cell = Arc::new(Cell::new(Arc::clone(&self.tree.facts), path, definition.location, replay, &backing_off));
         self.tree.begun(id);
         // To read the input is an author's code, which may panic.
         let begin = || definition.begin(Arc::clone(&cell), &self.services.dependencies, &input);
         let begun = catch_unwind(AssertUnwindSafe(begin));
-        let begun = begun.unwrap_or_else(|payload| Err(PayloadError::Panic(panic_message(payload.as_ref()))));
+        let begun = begun.unwrap_or_else(|payload| Err(PayloadError::Panic(panic_message(payload))));
         match begun {
             Ok(body) => {
                 let waker = BodyWaker::new(id, Arc::clone(&self.mailbox) as Arc<dyn Wakes>);

@@ -26,17 +26,28 @@ const FIRST_PLAIN: u8 = 0x20;
 /// The most bytes of a message that are recorded.
 const MESSAGE_BYTES: usize = 8 * 1024;
 
+/// The most bytes of a text that a message quotes.
+const EXCERPT_BYTES: usize = 4 * 1024;
+
 /// A message as it is recorded: its beginning, and how long it was, if it is long. Messages are authors' texts, such as
 /// those of panics and errors, and stand beside values whose size is limited.
 pub(crate) fn in_brief(message: impl Into<String>) -> String {
-    let mut message = message.into();
-    if message.len() > MESSAGE_BYTES {
-        let bytes = message.len();
-        message.truncate(message.floor_char_boundary(MESSAGE_BYTES));
-        message.shrink_to_fit();
-        let _ = write!(message, "… ({bytes} bytes in all)");
+    beginning(message.into(), MESSAGE_BYTES)
+}
+
+/// A text as it is quoted within a message: so short that the message has room for its own words.
+pub(crate) fn excerpt(text: impl Into<String>) -> String {
+    beginning(text.into(), EXCERPT_BYTES)
+}
+
+fn beginning(mut text: String, most: usize) -> String {
+    if text.len() > most {
+        let bytes = text.len();
+        text.truncate(text.floor_char_boundary(most));
+        text.shrink_to_fit();
+        let _ = write!(text, "… ({bytes} bytes in all)");
     }
-    message
+    text
 }
 
 /// The stored form of a value of an author's type.

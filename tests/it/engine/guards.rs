@@ -1,5 +1,7 @@
 //! A2: limits of a tree. Past one, the offending operation fails by name.
 
+use std::time::Duration;
+
 use sapwood::Limits;
 use sapwood::prelude::*;
 use sapwood_core::failure::CallFailureKind;
@@ -9,7 +11,7 @@ use sapwood_tests::front::with_faults;
 use sapwood_tests::logs;
 use sapwood_tests::probe::Probe;
 
-use super::{HOUR, Probed, Trouble, quick};
+use super::{HOUR, Probed, Trouble, dozes, quick};
 
 sapwood_tests::on_every_engine!(crate::engine::guards {
     a_tree_has_a_depth,
@@ -20,6 +22,9 @@ sapwood_tests::on_every_engine!(crate::engine::guards {
     an_event_has_a_size,
     within_the_limits_nothing_is_refused,
     each_attempt_of_a_step_is_an_entry,
+    what_a_dropped_handle_will_not_record_is_no_entry,
+    the_name_of_an_operation_has_a_size,
+    a_message_is_recorded_in_brief,
     a_poll_writes_a_bounded_number_of_bytes,
     what_ends_in_one_poll_is_cut_into_turns_of_a_bounded_size,
     near_a_limit_a_warning_is_logged_once,
@@ -66,7 +71,7 @@ async fn returns_bytes(_: &mut Cx<Probe>, size: usize) -> Result<String, Trouble
 }
 
 fn limits() -> Limits {
-    Limits { depth: 3, nodes: 12, fan_out: 8, entries: 10, payload_bytes: 500, event_bytes: 300, poll_bytes: 5_000 }
+    Limits { depth: 3, nodes: 12, fan_out: 8, entries: 10, payload_bytes: 500, event_bytes: 2_000, poll_bytes: 5_000 }
 }
 
 /// How a root ends that goes so far; with how often its body ran.
@@ -145,9 +150,9 @@ async fn a_recorded_value_has_a_size(world: &World) {
     assert_eq!(node(&view, "/").attempt, 1);
 }
 
-/// A2: an event.
+/// A2: an event, with its key and headers.
 async fn an_event_has_a_size(world: &World) {
-    let (result, runs) = goes_to(world, limits(), "event", 400).await;
+    let (result, runs) = goes_to(world, limits(), "event", 700).await;
     let message = result.expect_err("too large");
     assert!(message.starts_with("emit probing.probed.v1: event bytes would be "), "{message}");
     assert_eq!(runs, 1);
@@ -155,7 +160,7 @@ async fn an_event_has_a_size(world: &World) {
 
 /// A2: a limit is what is allowed.
 async fn within_the_limits_nothing_is_refused(world: &World) {
-    for (what, size) in [("depth", 3), ("fan-out", 8), ("entries", 10), ("input", 450), ("step", 450), ("event", 200)] {
+    for (what, size) in [("depth", 3), ("fan-out", 8), ("entries", 10), ("input", 450), ("step", 450), ("event", 500)] {
         let (result, _) = goes_to(world, limits(), what, size).await;
         assert_eq!(result, Ok(size), "{what}");
     }
@@ -187,6 +192,125 @@ async fn each_attempt_of_a_step_is_an_entry(world: &World) {
         matches!(&within, Err(ResultError::Call(CallError::Failed { error: Trouble::Busy { .. }, .. }))),
         "{within:?}"
     );
+}
+
+/// Loses one of two handles, again and again.
+#[sapwood::function]
+async fn races_often(cx: &mut Cx<Probe>, loser: String, races: usize) -> Result<usize, Trouble> {
+    for _ in 0..races {
+        let soon = Duration::from_millis(1);
+        match loser.as_str() {
+            "sleep" => {
+                let (sleep, step) = (cx.sleep(HOUR), cx.step("wins", async || Ok::<_, Trouble>(())));
+                tokio::select! { () = sleep => {}, step = step => step? }
+            }
+            "step" => {
+                let (sleep, step) = (cx.sleep(soon), cx.step("loses", std::future::pending::<Result<(), Trouble>>));
+                tokio::select! { () = sleep => {}, step = step => step? }
+            }
+            "call" => {
+                let (call, step) =
+                    (cx.call(dozes("loser".to_owned(), 1)), cx.step("wins", async || Ok::<_, Trouble>(())));
+                tokio::select! { call = call => call?, step = step => step? }
+            }
+            other => unreachable!("{other}"),
+        }
+    }
+    Ok(races)
+}
+
+/// A2: each race has three entries, or two of a call, and exactly so many races fit; also if a replay counts them.
+async fn what_a_dropped_handle_will_not_record_is_no_entry(world: &World) {
+    let limits = Limits { entries: 60, ..Limits::default() };
+    for (loser, entries) in [("sleep", 3), ("step", 3), ("call", 2)] {
+        let app = Probe::new();
+        let engine = world.launch_with(&app, EngineOptions { limits, ..world.options() }).await;
+        let fits = 60 / entries;
+        let within = engine.start(races_often(loser.to_owned(), fits)).await.expect("a tree");
+        let has_ended = |view: &sapwood_engine::TreeView| node(view, "/").outcome.is_some();
+        let view = world.tree_until(&engine, within.id(), has_ended).await;
+        let found = node(&view, "/").timeline.len();
+        // The end of the body ends what the last race lost.
+        assert!(found == fits * entries || found + 1 == fits * entries, "{loser}: {found}");
+        let beyond = engine.start(races_often(loser.to_owned(), fits + 1)).await.expect("a tree");
+        world.tree_until(&engine, beyond.id(), has_ended).await;
+        // What was called goes on until then.
+        world.advance(HOUR).await;
+        assert_eq!(within.result().await.expect("within the limit"), fits, "{loser}");
+        let error = beyond.result().await.expect_err("too many").to_string();
+        assert!(error.contains("entries would be 6") && error.contains("the limit is 60"), "{loser}: {error}");
+        world.crash(&engine).await;
+    }
+}
+
+/// A text of so many bytes, three in each character.
+fn long(bytes: usize) -> String {
+    "\u{ffff}".repeat(bytes / 3)
+}
+
+/// An error that says more than it is.
+#[derive(Debug, Clone, PartialEq, thiserror::Error, Serialize, Deserialize, JsonSchema, Failure)]
+enum Wordy {
+    #[error("{}", long(*bytes))]
+    #[retry]
+    Again { bytes: usize },
+    #[error(transparent)]
+    #[failure(call)]
+    Call(CallFailure),
+}
+
+/// Says so much, in the way that `how` says.
+#[sapwood::function(retry(attempts = 2, backoff = "1ms..1ms"))]
+async fn says_much(cx: &mut Cx<Probe>, how: String, bytes: usize) -> Result<usize, Wordy> {
+    let text = || long(bytes);
+    match how.as_str() {
+        "name" => drop(cx.step(&text(), async || Ok::<_, Wordy>(())).await?),
+        "panic" => panic!("{}", text()),
+        "panic in a step" => cx.step("panics", async || -> Result<(), Wordy> { panic!("{}", text()) }).await?,
+        "error" => {
+            let _ = cx.random();
+            return Err(Wordy::Again { bytes });
+        }
+        "error in a step" => cx.step("errs", async || Err::<(), _>(Wordy::Again { bytes })).retry(quick(2)).await?,
+        other => unreachable!("{other}"),
+    }
+    Ok(bytes)
+}
+
+/// A2: what a step is called goes into each of its entries.
+async fn the_name_of_an_operation_has_a_size(world: &World) {
+    let app = Probe::new();
+    let engine = world.launch(&app).await;
+    let within = engine.start(says_much("name".to_owned(), 1_023)).await.expect("a tree");
+    assert_eq!(within.result().await.expect("within the limit"), 1_023);
+    for bytes in [1_026, 3_000_000] {
+        let tree = engine.start(says_much("name".to_owned(), bytes)).await.expect("a tree");
+        let error = tree.result().await.expect_err("too long").to_string();
+        let expected = format!("bytes of the name would be {bytes}, the limit is 1024");
+        assert!(error.contains(&expected) && error.len() < 10_000, "{} bytes", error.len());
+    }
+}
+
+/// A2: whatever an author's panic or error says, an entry or an outcome has no more than its beginning.
+async fn a_message_is_recorded_in_brief(world: &World) {
+    for how in ["panic", "panic in a step", "error", "error in a step"] {
+        let app = Probe::new();
+        let engine = world.launch(&app).await;
+        let tree = engine.start(says_much(how.to_owned(), 3_000_000)).await.expect("a tree").id();
+        let is_over = |view: &sapwood_engine::TreeView| {
+            let root = node(view, "/");
+            root.settled_at.is_some() || root.parked.is_some()
+        };
+        let view = world.tree_until(&engine, tree, is_over).await;
+        let root = node(&view, "/");
+        let entries: Vec<_> = root.timeline.iter().map(|(_, entry)| entry.payload.len()).collect();
+        let last = root.parked.as_ref().or(root.outcome.as_ref()).expect("it has ended");
+        assert!(entries.iter().chain([&last.len()]).all(|bytes| *bytes < 17_000), "{how}: {entries:?} {}", last.len());
+        assert!(!entries.is_empty(), "{how}");
+        let text = String::from_utf8_lossy(last).into_owned();
+        assert!(text.contains("(3000000 bytes in all)"), "{how}: {text}");
+        world.crash(&engine).await;
+    }
 }
 
 #[sapwood::function]
@@ -267,7 +391,7 @@ async fn near_a_limit_a_warning_is_logged_once(world: &World) {
         ("nodes", 10, "nodes"),
         ("entries", 9, "entries"),
         ("input", 450, "payload bytes"),
-        ("event", 260, "event bytes"),
+        ("event", 500, "event bytes"),
     ] {
         let app = Probe::new();
         let limits = if what == "nodes" { Limits { fan_out: 50, ..limits() } } else { limits() };

@@ -20,6 +20,7 @@ sapwood_tests::on_every_engine!(crate::engine::recording {
     a_sleep_for_ever_disturbs_no_one,
     inputs_that_differ_anywhere_are_different_inputs,
     a_start_records_what_the_type_makes_of_it,
+    a_value_is_never_taken_for_another_because_of_its_keys,
 });
 
 /// A list of lists.
@@ -260,4 +261,29 @@ async fn a_start_records_what_the_type_makes_of_it(world: &World) {
     let view = engine.tree(short.tree).await.expect("the store answers").expect("the tree");
     let recorded: Value = serde_json::from_slice(&node(&view, "/").input).expect("JSON");
     assert_eq!(recorded, json!({"order": {"sku": "a", "count": 1}, "gift": null}));
+}
+
+/// Takes any JSON, and steps with it.
+#[sapwood::function]
+async fn takes_any(cx: &mut Cx<Probe>, value: Value) -> Result<Value, Trouble> {
+    let stepped = cx.step("take", async || Ok::<_, Trouble>(value.clone())).await?;
+    Ok(stepped)
+}
+
+/// R6, P5: a key that the reader of JSON takes for something else would make a text of a map, and one input of two.
+async fn a_value_is_never_taken_for_another_because_of_its_keys(world: &World) {
+    const KEY: &str = "$serde_json::private::RawValue";
+    let app = Probe::new();
+    let engine = world.launch(&app).await;
+    for value in [json!({KEY: "12"}), json!([{"inside": {KEY: "{}"}}])] {
+        let refused =
+            engine.start_json("takes_any", json!({ "value": value }).to_string().as_bytes(), None, None).await;
+        let Err(StartError::InvalidInput { message, .. }) = &refused else { panic!("{refused:?}") };
+        assert!(message.contains(KEY), "{message}");
+        let refused = engine.start(takes_any(value)).await.err();
+        assert!(matches!(refused, Some(StartError::InvalidInput { .. })), "{refused:?}");
+    }
+    let value = json!({"$serde_json::private::Number": "12", "key": KEY});
+    let tree = engine.start(takes_any(value.clone())).await.expect("a tree");
+    assert_eq!(within("the value", tree.result()).await.expect("a result"), value);
 }

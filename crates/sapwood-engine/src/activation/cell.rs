@@ -80,7 +80,7 @@ impl Cell {
             self.stop_unrecordable(state, &message, position, asked.location);
         }
         if asked.name.len() > MAX_NAME_BYTES {
-            let (operation, found) = (payload::in_brief(asked.title()), asked.name.len());
+            let (operation, found) = (payload::excerpt(asked.title()), asked.name.len());
             self.stop_for_limit(state, operation, "bytes of the name", found, MAX_NAME_BYTES);
         }
         let entries = state.script.entries() + asked.kind.entries();

@@ -12,7 +12,7 @@ use sapwood_core::json::NotRecordable;
 use super::cell::{Cell, How, StopMarker};
 use super::report::{Finish, Notice, Polled, Report, RetryBasis, Stand, StartOrder, Stop, Work};
 use super::waker::BodyWaker;
-use crate::payload::{BodyResult, Parked, ParkedCode, in_brief};
+use crate::payload::{BodyResult, Parked, ParkedCode, excerpt};
 
 /// The future of a function's body.
 pub(crate) type Body = BoxFuture<'static, Result<BodyResult, NotRecordable>>;
@@ -150,9 +150,9 @@ impl Drop for Activation {
 /// What a panic says. What it carries is dropped here, and may be of an author's type that panics as it is dropped.
 pub(crate) fn panic_message(payload: Box<dyn Any + Send>) -> String {
     let message = if let Some(text) = payload.downcast_ref::<&str>() {
-        in_brief(*text)
+        excerpt(*text)
     } else if let Some(text) = payload.downcast_ref::<String>() {
-        in_brief(text.as_str())
+        excerpt(text.as_str())
     } else {
         "a panic without a message".to_owned()
     };

@@ -104,7 +104,7 @@ impl Trees {
         let tree = Tree::created(new, facts, &self.services.registry, true);
         // Nobody else knows the new id.
         if let Some(place) = self.reserve(id) {
-            place.drive(LiveTree::new(tree), Some(created), false);
+            place.drive(LiveTree::boxed(tree), Some(created), false);
         }
         match is_created.await {
             Ok(Ok(())) => Ok(StartReply { tree: id, created: true }),
@@ -119,7 +119,7 @@ impl Trees {
         let Some(place) = self.reserve(new.id) else { return };
         let facts = self.services.facts(new.id, &new.cause);
         let tree = Tree::created(new, facts, &self.services.registry, false);
-        place.drive(LiveTree::new(tree), None, false);
+        place.drive(LiveTree::boxed(tree), None, false);
     }
 
     /// Drives a tree that was claimed: from the cache, if nothing was committed since its release, else from its rows.
@@ -143,7 +143,7 @@ impl Trees {
         match self.cache.take(id) {
             Some(mut live) if !taken_over && live.is_as(&row) => {
                 live.tree.refresh(&row);
-                return place.drive(*live, None, true);
+                return place.drive(live, None, true);
             }
             stale => drop(stale),
         }
@@ -155,7 +155,7 @@ impl Trees {
                         tree.park_all(ParkedCode::Quarantine, &why);
                         place.parks();
                     }
-                    place.drive(LiveTree::new(tree), None, !taken_over);
+                    place.drive(LiveTree::boxed(tree), None, !taken_over);
                 }
                 Err(reason) => self.set_aside(id, &reason).await,
             },
@@ -258,7 +258,7 @@ impl Trees {
                 tree.park_all(ParkedCode::Refused, &format!("the store refuses what the tree recorded: {error}"));
                 place.parks();
             }
-            place.drive(LiveTree::new(tree), None, false);
+            place.drive(LiveTree::boxed(tree), None, false);
         });
     }
 
@@ -377,7 +377,7 @@ impl Place {
         }
     }
 
-    fn drive(self, live: LiveTree, created: Option<Created>, is_due: bool) {
+    fn drive(self, live: Box<LiveTree>, created: Option<Created>, is_due: bool) {
         let trees = Arc::clone(&self.trees);
         if let Some(driven) = trees.driven.lock().get_mut(&self.id) {
             driven.mailbox = Arc::clone(&live.mailbox);
@@ -386,7 +386,8 @@ impl Place {
         trees.tasks.spawn(async move {
             // A poll catches the panics of its body, and a body is dropped behind a guard. What is left is the engine's own.
             let drive = async move {
-                let driver = Driver::new(live, services, created);
+                // In a box, because a task of its size would be moved from future to future.
+                let driver = Box::new(Driver::new(*live, services, created));
                 if is_due { driver.claimed_when_due().drive().await } else { driver.drive().await }
             };
             let ended = AssertUnwindSafe(drive).catch_unwind().await;

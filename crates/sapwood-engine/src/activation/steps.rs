@@ -9,7 +9,7 @@
 //!
 //! A grant holds for one poll, because only then nothing was recorded that is not durable (R12).
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use sapwood_core::Position;
 
@@ -31,7 +31,7 @@ pub(super) enum StepState {
 /// The steps of one body that have no result yet and were polled.
 #[derive(Debug, Default)]
 pub(super) struct Steps {
-    states: HashMap<Position, StepState>,
+    states: BTreeMap<Position, StepState>,
     wanted: BTreeSet<Position>,
     granted: BTreeSet<Position>,
     /// Attempts that are under way, or are not recorded yet.
@@ -52,8 +52,8 @@ impl Steps {
     }
 
     pub(super) fn set(&mut self, position: Position, state: StepState) {
-        self.remove(position);
-        self.states.insert(position, state);
+        let before = self.states.insert(position, state);
+        self.leaves(position, before);
         match state {
             StepState::Wanted => {
                 self.wanted.insert(position);
@@ -68,7 +68,12 @@ impl Steps {
 
     /// It has a result, or nobody awaits it any longer.
     pub(super) fn remove(&mut self, position: Position) {
-        match self.states.remove(&position) {
+        let before = self.states.remove(&position);
+        self.leaves(position, before);
+    }
+
+    fn leaves(&mut self, position: Position, state: Option<StepState>) {
+        match state {
             None => {}
             Some(StepState::Wanted) => {
                 self.wanted.remove(&position);

@@ -12,13 +12,16 @@ use sapwood_core::{Path, Position, TreeId};
 /// in one statement (1 GiB).
 pub(super) const TURN_BYTES: usize = 8 * 1024 * 1024;
 
+/// New invocations that are found by looking at each: making a table of them would cost more.
+const FEW: usize = 8;
+
 /// What a tree has recorded since its last turn.
 #[derive(Default)]
 pub(crate) struct Draft {
     /// The tree itself, if its rows are still to be inserted.
     pub(crate) tree: Option<NewTree>,
     created: Vec<Invocation>,
-    /// Where each of them stands in the list.
+    /// Where each of them stands in the list; empty while there are few.
     created_at: HashMap<Path, usize>,
     /// The last state of each invocation that the store has already.
     changed: BTreeMap<Path, InvocationState>,
@@ -47,6 +50,11 @@ impl Draft {
             && self.events.is_empty()
     }
 
+    /// The bytes of payloads in it.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Whether the next turn has as much as one turn should: more waits for the turn after it.
     pub(crate) const fn is_full(&self) -> bool {
         self.bytes >= TURN_BYTES
@@ -58,14 +66,28 @@ impl Draft {
 
     pub(crate) fn created(&mut self, invocation: Invocation) {
         self.bytes += invocation.input.len();
-        self.created_at.insert(invocation.path.clone(), self.created.len());
         self.created.push(invocation);
+        let indexed = match self.created.len() {
+            0..=FEW => return,
+            first if first == FEW + 1 => 0,
+            many => many - 1,
+        };
+        let places = self.created.iter().enumerate().skip(indexed);
+        self.created_at.extend(places.map(|(place, invocation)| (invocation.path.clone(), place)));
+    }
+
+    /// Where an invocation stands among the new ones.
+    fn created_at(&self, path: &Path) -> Option<usize> {
+        if self.created_at.is_empty() {
+            return self.created.iter().position(|invocation| invocation.path == *path);
+        }
+        self.created_at.get(path).copied()
     }
 
     pub(crate) fn changed(&mut self, path: &Path, state: &InvocationState) {
         // A state that is replaced counts again, which only makes a turn end a little earlier.
         self.bytes += state.outcome.as_ref().map_or(0, bytes::Bytes::len);
-        let created = self.created_at.get(path).and_then(|place| self.created.get_mut(*place));
+        let created = self.created_at(path).and_then(|place| self.created.get_mut(place));
         match created {
             Some(invocation) => invocation.state = state.clone(),
             None => {

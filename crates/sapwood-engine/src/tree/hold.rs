@@ -24,8 +24,7 @@
 //! The stage is computed from the turn under way, the draft and what waits, and is not stored. If something is recorded
 //! during a hold all the same, the tree is in *Committing* again.
 
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
 use jiff::Timestamp;
 
@@ -62,23 +61,17 @@ pub(crate) struct Hold<E> {
     sent: Option<Sent>,
     /// Nodes whose poll waits for the end of a hold.
     held: BTreeSet<NodeId>,
-    /// What ended during a hold, in the order in which it ended.
-    deferred: BTreeMap<u64, (NodeId, E)>,
-    /// The same by node: the places of its ends.
-    deferred_of: HashMap<NodeId, VecDeque<u64>>,
-    /// The place of the next end.
-    next_place: u64,
+    /// What ended during a hold, in the order in which it ended; `None` where it was taken out from among the others.
+    deferred: VecDeque<Option<(NodeId, E)>>,
+    /// The places of the ends of each node, counted from the first end of the tree.
+    places: BTreeSet<(NodeId, u64)>,
+    /// The place of the first in `deferred`.
+    first_place: u64,
 }
 
 impl<E> Default for Hold<E> {
     fn default() -> Self {
-        Self {
-            sent: None,
-            held: BTreeSet::new(),
-            deferred: BTreeMap::new(),
-            deferred_of: HashMap::new(),
-            next_place: 0,
-        }
+        Self { sent: None, held: BTreeSet::new(), deferred: VecDeque::new(), places: BTreeSet::new(), first_place: 0 }
     }
 }
 
@@ -112,9 +105,8 @@ impl<E> Hold<E> {
 
     /// An end is recorded after the hold.
     pub(crate) fn defer(&mut self, node: NodeId, end: E) {
-        self.deferred.insert(self.next_place, (node, end));
-        self.deferred_of.entry(node).or_default().push_back(self.next_place);
-        self.next_place += 1;
+        self.places.insert((node, self.first_place + self.deferred.len() as u64));
+        self.deferred.push_back(Some((node, end)));
     }
 
     /// The turn under way is durable: takes it. `None` if no turn was under way.
@@ -124,20 +116,26 @@ impl<E> Hold<E> {
 
     /// The end to be recorded next.
     pub(crate) fn take_deferred(&mut self) -> Option<(NodeId, E)> {
-        let (_, (node, end)) = self.deferred.pop_first()?;
-        if let Entry::Occupied(mut places) = self.deferred_of.entry(node) {
-            places.get_mut().pop_front();
-            if places.get().is_empty() {
-                places.remove();
+        loop {
+            let place = self.first_place;
+            let first = self.deferred.pop_front()?;
+            self.first_place += 1;
+            if let Some((node, end)) = first {
+                self.places.remove(&(node, place));
+                return Some((node, end));
             }
         }
-        Some((node, end))
     }
 
     /// The ends of one node that are to be recorded now, because its activation is over.
     pub(crate) fn take_deferred_of(&mut self, node: NodeId) -> Vec<E> {
-        let places = self.deferred_of.remove(&node).unwrap_or_default();
-        places.iter().filter_map(|place| self.deferred.remove(place)).map(|(_, end)| end).collect()
+        let places: Vec<_> = self.places.range((node, 0)..=(node, u64::MAX)).copied().collect();
+        let take = |(_, place): &(NodeId, u64)| {
+            self.places.remove(&(node, *place));
+            let index = usize::try_from(place - self.first_place).ok()?;
+            self.deferred.get_mut(index)?.take().map(|(_, end)| end)
+        };
+        places.iter().filter_map(take).collect()
     }
 
     /// The nodes to be polled now.

@@ -20,8 +20,9 @@ pub(crate) struct LiveTree {
 }
 
 impl LiveTree {
-    pub(crate) fn new(tree: Tree) -> Self {
-        Self { tree, bodies: BTreeMap::new(), mailbox: Arc::default() }
+    /// In a box: it goes from hand to hand.
+    pub(crate) fn boxed(tree: Tree) -> Box<Self> {
+        Box::new(Self { tree, bodies: BTreeMap::new(), mailbox: Arc::default() })
     }
 
     /// What it takes of memory, in bytes: an estimate from above of what is known of it.

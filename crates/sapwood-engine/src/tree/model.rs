@@ -290,6 +290,11 @@ impl Tree {
         self.draft.is_full()
     }
 
+    /// The bytes of payloads that the next turn has so far.
+    pub(crate) const fn draft_bytes(&self) -> usize {
+        self.draft.bytes()
+    }
+
     pub(crate) fn drafts_events(&self) -> bool {
         self.draft.has_events()
     }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use sapwood_core::Path;
 use sapwood_core::tree::{Invocation, InvocationState, OpenInvocation, PromiseState};
 
+use super::nodes::Places;
 use crate::activation::{Notice, Work};
 use crate::definition::Definition;
 use crate::registry::Registry;
@@ -158,6 +159,8 @@ pub(crate) struct Node {
     pub(crate) is_queued: bool,
     /// What it took of memory when it was measured; `None` if it was touched since.
     pub(crate) measured: Option<usize>,
+    /// In which tables of its tree it is; theirs alone.
+    pub(super) places: Places,
 }
 
 impl Node {
@@ -178,6 +181,7 @@ impl Node {
             work: Work::default(),
             is_queued: false,
             measured: None,
+            places: Places::default(),
         }
     }
 
@@ -199,6 +203,7 @@ impl Node {
             work: Work::default(),
             is_queued: false,
             measured: None,
+            places: Places::default(),
         }
     }
 

@@ -20,7 +20,7 @@ const NODE_BYTES: usize = 1024;
 /// The open invocations of one tree.
 #[derive(Default)]
 pub(super) struct Nodes {
-    by_id: BTreeMap<NodeId, Node>,
+    by_id: BTreeMap<NodeId, Box<Node>>,
     by_path: HashMap<Path, NodeId>,
     /// Ids are never used again, so a late wake finds no other node.
     next: NodeId,
@@ -44,7 +44,7 @@ impl Nodes {
         let id = self.next;
         self.next += 1;
         self.by_path.insert(node.path.clone(), id);
-        self.by_id.insert(id, node);
+        self.by_id.insert(id, Box::new(node));
         self.touched.push(id);
         self.index(id);
         id
@@ -54,12 +54,12 @@ impl Nodes {
         let node = self.by_id.remove(&id)?;
         self.by_path.remove(&node.path);
         self.bytes -= node.measured.unwrap_or(0);
-        self.index(id);
-        Some(node)
+        self.move_between(id, node.places, Places::default());
+        Some(*node)
     }
 
     pub(super) fn get(&self, id: NodeId) -> Option<&Node> {
-        self.by_id.get(&id)
+        self.by_id.get(&id).map(AsRef::as_ref)
     }
 
     /// A node, for all changes but those of its status and its work.
@@ -101,7 +101,7 @@ impl Nodes {
 
     /// Those that run, or could run at once.
     pub(super) fn active(&self) -> impl Iterator<Item = &Node> {
-        self.active.iter().filter_map(|id| self.by_id.get(id))
+        self.active.iter().filter_map(|id| self.get(*id))
     }
 
     pub(super) fn active_ids(&self) -> Vec<NodeId> {
@@ -144,14 +144,29 @@ impl Nodes {
         self.bytes
     }
 
+    /// Keeps a node in those tables that it belongs into now.
     fn index(&mut self, id: NodeId) {
-        let node = self.by_id.get(&id);
-        let is = |holds: fn(&Node) -> bool| node.is_some_and(holds);
-        keep(&mut self.active, id, is(Node::is_active));
-        keep(&mut self.load_wanted, id, is(|node| node.status() == Status::LoadWanted));
-        keep(&mut self.wanting, id, is(|node| node.status() == Status::Active && node.work.is_wanted));
-        keep(&mut self.in_flight, id, is(Node::is_in_flight));
-        keep(&mut self.parked, id, is(|node| node.status() == Status::Parked));
+        let Some(node) = self.by_id.get_mut(&id) else { return };
+        let now = Places::of(node);
+        let before = std::mem::replace(&mut node.places, now);
+        self.move_between(id, before, now);
+    }
+
+    fn move_between(&mut self, id: NodeId, before: Places, now: Places) {
+        let tables = [
+            (&mut self.active, before.active, now.active),
+            (&mut self.load_wanted, before.load_wanted, now.load_wanted),
+            (&mut self.wanting, before.wanting, now.wanting),
+            (&mut self.in_flight, before.in_flight, now.in_flight),
+            (&mut self.parked, before.parked, now.parked),
+        ];
+        for (table, was, is) in tables {
+            if was && !is {
+                table.remove(&id);
+            } else if is && !was {
+                table.insert(id);
+            }
+        }
     }
 }
 
@@ -160,10 +175,24 @@ fn payloads(node: &Node) -> usize {
     node.input.as_ref().map_or(0, Bytes::len) + node.state.outcome.as_ref().map_or(0, Bytes::len) + notices
 }
 
-fn keep(set: &mut BTreeSet<NodeId>, id: NodeId, is_member: bool) {
-    if is_member {
-        set.insert(id);
-    } else {
-        set.remove(&id);
+/// In which tables a node is.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Places {
+    active: bool,
+    load_wanted: bool,
+    wanting: bool,
+    in_flight: bool,
+    parked: bool,
+}
+
+impl Places {
+    fn of(node: &Node) -> Self {
+        Self {
+            active: node.is_active(),
+            load_wanted: node.status() == Status::LoadWanted,
+            wanting: node.status() == Status::Active && node.work.is_wanted,
+            in_flight: node.is_in_flight(),
+            parked: node.status() == Status::Parked,
+        }
     }
 }

@@ -132,9 +132,9 @@ impl Driver {
         Some(stand)
     }
 
-    /// Leaves the steps that ended in one poll to later turns if together they are too much for one.
+    /// Leaves the steps that ended in one poll to later turns if with what is recorded they are too much for one.
     fn cut(&mut self, id: NodeId, mut report: Report) -> Report {
-        let mut bytes = 0;
+        let mut bytes = self.tree.draft_bytes();
         let kept = report.steps_ended.iter().take_while(|end| {
             let fits = bytes < TURN_BYTES;
             bytes += end.bytes();

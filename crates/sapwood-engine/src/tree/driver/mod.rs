@@ -176,14 +176,14 @@ impl Driver {
 
     /// Fires the timer for which the tree was claimed. The database's clock found it due, and that clock decides, even
     /// if what this worker knows of it is a moment behind.
-    pub(crate) fn claimed_when_due(mut self) -> Self {
+    pub(crate) fn claimed_when_due(mut self: Box<Self>) -> Box<Self> {
         self.judged = self.tree.next_due().filter(|_| self.ready.is_empty());
         self.fire_due();
         self
     }
 
     /// Drives the tree until this worker no longer owns it.
-    pub(crate) async fn drive(mut self) -> Ended {
+    pub(crate) async fn drive(mut self: Box<Self>) -> Ended {
         let services = Arc::clone(&self.services);
         loop {
             if services.life.has_ended() {

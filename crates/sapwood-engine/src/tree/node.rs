@@ -6,7 +6,6 @@ use bytes::Bytes;
 use sapwood_core::Path;
 use sapwood_core::tree::{Invocation, InvocationState, OpenInvocation, PromiseState};
 
-use super::nodes::Places;
 use crate::activation::{Notice, Work};
 use crate::definition::Definition;
 use crate::registry::Registry;
@@ -157,10 +156,6 @@ pub(crate) struct Node {
     pub(crate) work: Work,
     /// It is in its driver's queue, so that it is queued at most once.
     pub(crate) is_queued: bool,
-    /// What it took of memory when it was measured; `None` if it was touched since.
-    pub(crate) measured: Option<usize>,
-    /// In which tables of its tree it is; theirs alone.
-    pub(super) places: Places,
 }
 
 impl Node {
@@ -180,8 +175,6 @@ impl Node {
             notices: Vec::new(),
             work: Work::default(),
             is_queued: false,
-            measured: None,
-            places: Places::default(),
         }
     }
 
@@ -202,8 +195,6 @@ impl Node {
             notices: Vec::new(),
             work: Work::default(),
             is_queued: false,
-            measured: None,
-            places: Places::default(),
         }
     }
 

@@ -20,7 +20,7 @@ const NODE_BYTES: usize = 1024;
 /// The open invocations of one tree.
 #[derive(Default)]
 pub(super) struct Nodes {
-    by_id: BTreeMap<NodeId, Box<Node>>,
+    by_id: BTreeMap<NodeId, Box<Kept>>,
     by_path: HashMap<Path, NodeId>,
     /// Ids are never used again, so a late wake finds no other node.
     next: NodeId,
@@ -44,32 +44,32 @@ impl Nodes {
         let id = self.next;
         self.next += 1;
         self.by_path.insert(node.path.clone(), id);
-        self.by_id.insert(id, Box::new(node));
+        self.by_id.insert(id, Box::new(Kept { node, measured: None, places: Places::default() }));
         self.touched.push(id);
         self.index(id);
         id
     }
 
     pub(super) fn remove(&mut self, id: NodeId) -> Option<Node> {
-        let node = self.by_id.remove(&id)?;
-        self.by_path.remove(&node.path);
-        self.bytes -= node.measured.unwrap_or(0);
-        self.move_between(id, node.places, Places::default());
-        Some(*node)
+        let kept = self.by_id.remove(&id)?;
+        self.by_path.remove(&kept.node.path);
+        self.bytes -= kept.measured.unwrap_or(0);
+        self.move_between(id, kept.places, Places::default());
+        Some(kept.node)
     }
 
     pub(super) fn get(&self, id: NodeId) -> Option<&Node> {
-        self.by_id.get(&id).map(AsRef::as_ref)
+        self.by_id.get(&id).map(|kept| &kept.node)
     }
 
     /// A node, for all changes but those of its status and its work.
     pub(super) fn get_mut(&mut self, id: NodeId) -> Option<&mut Node> {
-        let node = self.by_id.get_mut(&id)?;
-        if let Some(bytes) = node.measured.take() {
+        let kept = self.by_id.get_mut(&id)?;
+        if let Some(bytes) = kept.measured.take() {
             self.bytes -= bytes;
             self.touched.push(id);
         }
-        Some(node)
+        Some(&mut kept.node)
     }
 
     /// The node at a path.
@@ -135,9 +135,9 @@ impl Nodes {
     /// What they take of memory with their bodies, in bytes; an estimate. Asked are the bodies of those that were touched.
     pub(super) fn bytes(&mut self, of_body: impl Fn(NodeId) -> usize) -> usize {
         for id in std::mem::take(&mut self.touched) {
-            if let Some(node) = self.by_id.get_mut(&id) {
-                let bytes = NODE_BYTES + payloads(node) + of_body(id);
-                node.measured = Some(bytes);
+            if let Some(kept) = self.by_id.get_mut(&id) {
+                let bytes = NODE_BYTES + payloads(&kept.node) + of_body(id);
+                kept.measured = Some(bytes);
                 self.bytes += bytes;
             }
         }
@@ -146,9 +146,9 @@ impl Nodes {
 
     /// Keeps a node in those tables that it belongs into now.
     fn index(&mut self, id: NodeId) {
-        let Some(node) = self.by_id.get_mut(&id) else { return };
-        let now = Places::of(node);
-        let before = std::mem::replace(&mut node.places, now);
+        let Some(kept) = self.by_id.get_mut(&id) else { return };
+        let now = Places::of(&kept.node);
+        let before = std::mem::replace(&mut kept.places, now);
         self.move_between(id, before, now);
     }
 
@@ -175,9 +175,17 @@ fn payloads(node: &Node) -> usize {
     node.input.as_ref().map_or(0, Bytes::len) + node.state.outcome.as_ref().map_or(0, Bytes::len) + notices
 }
 
+/// A node, in a box of the table.
+struct Kept {
+    node: Node,
+    /// What it took of memory when it was measured; `None` if it was touched since.
+    measured: Option<usize>,
+    places: Places,
+}
+
 /// In which tables a node is.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Places {
+struct Places {
     active: bool,
     load_wanted: bool,
     wanting: bool,

@@ -13,7 +13,9 @@ create table tree (
     -- Reserved: the deadline of the whole tree.
     deadline timestamptz,
     version integer not null,
+    -- The last request that was made for it (`control_request`), and the last one that its owner has carried out.
     control integer not null default 0,
+    applied integer not null default 0,
     inbox integer not null default 0,
     number integer not null,
     state smallint not null,
@@ -63,3 +65,16 @@ create table invocation (
     parked bytea,
     primary key (tree_id, path)
 ) with (fillfactor = 50);
+
+-- What was asked of trees from outside, append only. It stays: it says who asked, and why.
+create table control_request (
+    tree_id uuid not null,
+    requested_at timestamptz not null,
+    -- The number that it gave the tree's control counter.
+    control integer not null,
+    verb smallint not null,
+    path bytea not null,
+    actor text not null,
+    reason text not null,
+    primary key (tree_id, control)
+);

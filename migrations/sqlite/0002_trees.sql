@@ -11,7 +11,9 @@ create table tree (
     -- Reserved: the deadline of the whole tree.
     deadline integer,
     version integer not null,
+    -- The last request that was made for it (`control_request`), and the last one that its owner has carried out.
     control integer not null default 0,
+    applied integer not null default 0,
     inbox integer not null default 0,
     number integer not null,
     state integer not null,
@@ -61,4 +63,17 @@ create table invocation (
     outcome blob,
     parked blob,
     primary key (tree_id, path)
+) strict, without rowid;
+
+-- What was asked of trees from outside, append only. It stays: it says who asked, and why.
+create table control_request (
+    tree_id blob not null,
+    requested_at integer not null,
+    -- The number that it gave the tree's control counter.
+    control integer not null,
+    verb integer not null,
+    path blob not null,
+    actor text not null,
+    reason text not null,
+    primary key (tree_id, control)
 ) strict, without rowid;

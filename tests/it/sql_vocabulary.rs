@@ -36,6 +36,7 @@ const VERBS: &[&str] = &[
     "exists",
     "extend",
     "find",
+    "govern",
     "holder",
     "insert",
     "join",
@@ -125,6 +126,8 @@ const SQLITE_ALONE: &[(&str, &str)] = &[
 
 /// Every column of both stores.
 const COLUMNS: &[&str] = &[
+    "actor",
+    "applied",
     "aside",
     "attempt",
     "causation",
@@ -172,8 +175,10 @@ const COLUMNS: &[&str] = &[
     "published",
     "publisher",
     "ready_at",
+    "reason",
     "recorded_at",
     "renewals",
+    "requested_at",
     "revision",
     "scope",
     "seen",
@@ -188,6 +193,7 @@ const COLUMNS: &[&str] = &[
     "topic_id",
     "traceparent",
     "tree_id",
+    "verb",
     "version",
     "worker",
 ];

@@ -87,6 +87,16 @@ mod claim {
     });
 }
 
+mod governing {
+    sapwood_tests::on_both_stores!(sapwood_tests::conformance::store::governing {
+        an_owner_that_has_not_read_a_request_is_refused,
+        a_tree_without_an_owner_is_due_at_once,
+        a_request_that_changes_nothing_is_told_why,
+        of_many_equal_requests_at_once_one_is_accepted,
+        requests_and_commits_of_one_tree_are_one_after_the_other,
+    });
+}
+
 mod reading {
     sapwood_tests::on_both_stores!(sapwood_tests::conformance::store::reading {
         an_activation_reads_only_its_own,

@@ -6,11 +6,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use sapwood_core::broker::TopicPartition;
+use sapwood_core::control::ControlRequest;
 use sapwood_core::store::{
-    AssignedPartition, Beat, Claims, Committer, EventLog, GroupOffsets, Hint, Intake, Joined, KeyScope, LaneAdvance,
-    LaneLease, Lease, ListedTree, LogRecord, LoggedRecord, Membership, OrderedRows, Outbox, OutboxRow, Reading,
-    Recovered, Start, Started, Starter, Store, StoreError, StoreErrorKind, StoreInfo, StoreResult, Suspects,
-    TreeFilter, TreeOutcome, Trees, Turn, Verdict,
+    AssignedPartition, Beat, Claims, Committer, EventLog, Governing, GroupOffsets, Hint, Intake, Joined, KeyScope,
+    LaneAdvance, LaneLease, Lease, ListedTree, LogRecord, LoggedRecord, Membership, OrderedRows, Outbox, OutboxRow,
+    OwnedTree, Reading, Recovered, Ruling, Start, Started, Starter, Store, StoreError, StoreErrorKind, StoreInfo,
+    StoreResult, Suspects, TreeFilter, TreeOutcome, Trees, Turn, Verdict,
 };
 use sapwood_core::tree::{InvocationImage, TreeImage, TreeRecord, TreeRow};
 use sapwood_core::{FunctionVersion, Path, TreeId, WorkerId};
@@ -200,12 +201,7 @@ impl Trees for Front {
         Ok(claims)
     }
 
-    async fn tree_owned(
-        &self,
-        worker: WorkerId,
-        after: Option<TreeId>,
-        limit: usize,
-    ) -> StoreResult<Vec<(TreeId, u64)>> {
+    async fn tree_owned(&self, worker: WorkerId, after: Option<TreeId>, limit: usize) -> StoreResult<Vec<OwnedTree>> {
         self.store.tree_owned(worker, after, limit).await
     }
 
@@ -227,6 +223,14 @@ impl Trees for Front {
             return Err(StoreError::new(StoreErrorKind::Permanent, "the row is damaged, as planned"));
         }
         self.store.invocation_load(tree, path).await
+    }
+}
+
+#[async_trait]
+impl Governing for Front {
+    async fn tree_govern(&self, tree: TreeId, request: &ControlRequest) -> StoreResult<Option<Ruling>> {
+        let _tell = self.changes.tell_at_the_end();
+        self.store.tree_govern(tree, request).await
     }
 }
 

@@ -319,6 +319,8 @@ mod tests {
                 "/v1/{context}/functions/{name}",
                 "/v1/{context}/trees",
                 "/v1/{context}/trees/{id}",
+                "/v1/{context}/trees/{id}/cancel",
+                "/v1/{context}/trees/{id}/kill",
                 "/v1/{context}/trees/{id}/result",
             ]
         );

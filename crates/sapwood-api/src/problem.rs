@@ -34,6 +34,8 @@ pub enum Code {
     UnknownFunction,
     /// The context has no such tree.
     UnknownTree,
+    /// The tree has no such invocation.
+    UnknownNode,
     /// The path does not take this method.
     MethodNotAllowed,
     /// The body did not arrive in time.
@@ -46,6 +48,8 @@ pub enum Code {
     UnsupportedMediaType,
     /// The input is not what the function takes.
     InvalidInput,
+    /// The body is not what the route takes.
+    InvalidRequest,
     /// The function is started by an event, not by a request.
     NotStartable,
     /// Something went wrong on this side.
@@ -74,7 +78,7 @@ struct Meaning {
 
 impl Code {
     /// All codes, by status.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::MalformedJson,
         Self::MalformedRequest,
         Self::InvalidQuery,
@@ -84,12 +88,14 @@ impl Code {
         Self::UnknownContext,
         Self::UnknownFunction,
         Self::UnknownTree,
+        Self::UnknownNode,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
         Self::IdConflict,
         Self::PayloadTooLarge,
         Self::UnsupportedMediaType,
         Self::InvalidInput,
+        Self::InvalidRequest,
         Self::NotStartable,
         Self::Internal,
         Self::UnreadableTree,
@@ -202,6 +208,13 @@ impl Code {
                 "The context has no tree with this id: it was never started, belongs to another context, or its \
                  retention has passed.",
             ),
+            Self::UnknownNode => row(
+                "unknown_node",
+                StatusCode::NOT_FOUND,
+                "No such invocation",
+                "The tree is there, but no invocation of it has this path, or none that is durable yet. The paths are in the \
+                 whole tree: `GET /v1/{context}/trees/{id}`.",
+            ),
             Self::MethodNotAllowed => row(
                 "method_not_allowed",
                 StatusCode::METHOD_NOT_ALLOWED,
@@ -240,6 +253,13 @@ impl Code {
                 "The input is not what the function takes",
                 "The body is JSON, but not an object of the function's parameters; the detail names the place and what \
                  was expected there. The function's schema is in `GET /v1/{context}/functions`.",
+            ),
+            Self::InvalidRequest => row(
+                "invalid_request",
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "The body is not what this path takes",
+                "The body is JSON, but a member is missing, unknown or out of its bounds; the detail names it. The schema is \
+                 in `/openapi.json`.",
             ),
             Self::NotStartable => row(
                 "not_startable",

@@ -139,6 +139,12 @@ pub(crate) async fn json_body(headers: &HeaderMap, body: Body, most: usize) -> A
     json_body_within(BODY_WITHIN, headers, body, most).await
 }
 
+/// A JSON object as the body, with the members of `T`.
+pub(crate) async fn object<T: DeserializeOwned>(headers: &HeaderMap, body: Body, most: usize) -> Answer<T> {
+    let bytes = json_body(headers, body, most).await?;
+    serde_json::from_slice(&bytes).map_err(|error| Problem::new(Code::InvalidRequest, error.to_string()))
+}
+
 async fn json_body_within(within: Duration, headers: &HeaderMap, body: Body, most: usize) -> Answer<Bytes> {
     require_json(headers)?;
     let bytes = tokio::time::timeout(within, read(headers, body, most)).await.map_err(|_| {

@@ -217,6 +217,12 @@ impl Path {
         self.0.last().copied()
     }
 
+    /// Whether this is the same invocation, or one that it stands below.
+    #[must_use]
+    pub fn is_at_or_above(&self, other: &Self) -> bool {
+        other.0.starts_with(&self.0)
+    }
+
     /// Levels below the root; 0 for the root.
     #[must_use]
     pub fn depth(&self) -> usize {
@@ -274,7 +280,10 @@ impl FromStr for Path {
         if rest.is_empty() {
             return Ok(Self::root());
         }
-        rest.split('/').map(|part| part.parse().map_err(|_| PathError)).collect::<Result<_, _>>().map(Self)
+        // Only what is written: a sign or a zero in front would be a second name of the same invocation.
+        let position = |part: &str| part.parse().ok().filter(|position: &Position| position.to_string() == part);
+        let path: Vec<Position> = rest.split('/').map(position).collect::<Option<_>>().ok_or(PathError)?;
+        if path.len() > usize::from(u8::MAX) { Err(PathError) } else { Ok(Self(path)) }
     }
 }
 

@@ -8,7 +8,7 @@
 //! | [`context`], [`event`], [`failure`] | what authors declare: bounded contexts, domain events, typed errors |
 //! | [`id`], [`retry`], [`limits`] | identities, policies, bounds |
 //! | [`json`] | values as JSON that can be read back, and their comparison |
-//! | [`tree`], [`journal`] | the records of a tree and of its invocations |
+//! | [`tree`], [`journal`], [`control`] | the records of a tree and of its invocations; what is asked of them from outside |
 //! | [`store`], [`broker`] | the two ports |
 //! | [`clock`] | where time comes from |
 //! | [`nearest`] | the name that was probably meant, for errors |
@@ -17,6 +17,7 @@ pub mod broker;
 pub mod clock;
 mod code;
 pub mod context;
+pub mod control;
 pub mod event;
 pub mod failure;
 pub mod id;

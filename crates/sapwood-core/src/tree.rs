@@ -4,6 +4,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use crate::code::stored_codes;
+use crate::control::ControlRecord;
 use crate::journal::Entry;
 use crate::{FunctionVersion, Path, Position, TreeId, WorkerId};
 
@@ -51,32 +52,44 @@ impl TreeState {
 /// The state of an invocation's promise. Stored by code.
 ///
 /// ```text
-/// Pending ──► Returned ──► Resolved | Rejected        (Returned: decided, children still open; N1)
-/// Pending ───────────────► Resolved | Rejected | Cancelled | TimedOut
+///            decided             settled            closed
+/// Pending ──► Returned ────────────────────────────► Resolved | Rejected
+///    ├──────► Cancelling ──────────────────────────► Cancelled
+///    ├────────────────────────► TimingOut ─────────► TimedOut
+///    └─────────────────────────────────────────────► any of these at once, if nothing is left to close
 /// ```
+///
+/// A promise settles, and tells its outcome, once its invocation is closed: its children are, and it has undone what it
+/// had to undo (N1). Only a deadline settles first and closes after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(i16)]
 pub enum PromiseState {
     /// No outcome yet.
     Pending = 0,
-    /// The body returned `Ok`; the promise settles once all children are closed.
+    /// The body returned `Ok`; not closed yet.
     ReturnedOk = 1,
-    /// The body ended with an error; the promise settles once all children are closed.
+    /// The body ended with an error; not closed yet.
     ReturnedErr = 2,
+    /// It is cancelled; not closed yet.
+    Cancelling = 3,
+    /// Reserved: settled by its deadline; not closed yet.
+    TimingOut = 4,
     /// Settled with a result.
-    Resolved = 3,
+    Resolved = 5,
     /// Settled with an error.
-    Rejected = 4,
+    Rejected = 6,
     /// Settled by cancellation.
-    Cancelled = 5,
+    Cancelled = 7,
     /// Settled by its deadline.
-    TimedOut = 6,
+    TimedOut = 8,
 }
 
 stored_codes!(PromiseState {
     Pending: "pending",
     ReturnedOk: "returned",
     ReturnedErr: "returned",
+    Cancelling: "cancelling",
+    TimingOut: "timed_out",
     Resolved: "resolved",
     Rejected: "rejected",
     Cancelled: "cancelled",
@@ -88,7 +101,16 @@ impl PromiseState {
     #[must_use]
     pub const fn is_settled(self) -> bool {
         match self {
-            Self::Pending | Self::ReturnedOk | Self::ReturnedErr => false,
+            Self::Pending | Self::ReturnedOk | Self::ReturnedErr | Self::Cancelling => false,
+            Self::TimingOut | Self::Resolved | Self::Rejected | Self::Cancelled | Self::TimedOut => true,
+        }
+    }
+
+    /// Whether nothing of the invocation is left to do.
+    #[must_use]
+    pub const fn is_closed(self) -> bool {
+        match self {
+            Self::Pending | Self::ReturnedOk | Self::ReturnedErr | Self::Cancelling | Self::TimingOut => false,
             Self::Resolved | Self::Rejected | Self::Cancelled | Self::TimedOut => true,
         }
     }
@@ -144,8 +166,10 @@ pub struct TreeRow {
     pub owner: Option<WorkerId>,
     /// Goes from n to n+1 with every commit of the tree.
     pub revision: u64,
-    /// Moves when the tree is governed from outside (cancel, kill, pause).
+    /// The last request that was made for it: moves when the tree is governed from outside.
     pub control: u32,
+    /// The last request that its owner has carried out.
+    pub applied: u32,
     /// Moves when something outside settles what the tree waits for.
     pub inbox: u32,
     /// The last completion number given.
@@ -258,15 +282,17 @@ stored_codes!(TimerKind { Sleep: "sleep", StepRetry: "step_retry", FunctionRetry
 pub struct TreeImage {
     /// The tree's row, as claimed.
     pub row: TreeRow,
-    /// Its invocations that are not settled, parents before children.
+    /// Its invocations that are not closed, parents before children.
     pub open: Vec<OpenInvocation>,
     /// Its timers.
     pub timers: Vec<Timer>,
-    /// All its invocations, settled ones included, for the limit.
+    /// All its invocations, closed ones included, for the limit.
     pub nodes: usize,
+    /// The requests that are still to be carried out, in order.
+    pub requests: Vec<ControlRecord>,
 }
 
-/// An invocation that is not settled, without its input and its journal.
+/// An invocation that is not closed, without its input and its journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenInvocation {
     /// Its place in the tree.
@@ -275,10 +301,12 @@ pub struct OpenInvocation {
     pub function: String,
     /// Its version.
     pub version: u32,
-    /// What changes. It has an outcome only if the body has returned.
+    /// What changes. It has an outcome only once that is decided.
     pub state: InvocationState,
     /// The highest completion number recorded for it, in its journal entries and its children; 0 without one.
     pub latest: u32,
+    /// The `seq` of the next entry of its journal.
+    pub next_seq: u32,
 }
 
 /// All that the activation of one invocation reads, once (R11).
@@ -305,4 +333,6 @@ pub struct TreeRecord {
     pub entries: Vec<(Path, Timestamp, Entry)>,
     /// Every timer.
     pub timers: Vec<Timer>,
+    /// Every request that was made for it, in order.
+    pub requests: Vec<ControlRecord>,
 }

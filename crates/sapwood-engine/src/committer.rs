@@ -200,7 +200,9 @@ async fn commit_and_tell(commit: &mut Commit<'_>, batch: Vec<Submission>) -> Vec
     for ((turn, mailbox), verdict) in turns.into_iter().zip(mailboxes).zip(verdicts) {
         match verdict {
             Ok(Verdict::Busy) => busy.push(Submission { turn, mailbox }),
-            verdict => mailbox.send(Signal::Verdict(verdict)),
+            Ok(Verdict::Committed) => mailbox.send(Signal::Committed),
+            Ok(Verdict::Refused) => mailbox.send(Signal::Refused(Box::new(turn))),
+            Err(error) => mailbox.send(Signal::Failed(error)),
         }
     }
     busy

@@ -220,8 +220,7 @@ impl Engine {
         tasks.spawn_service("strays", move || Arc::clone(&of).find_strays(STRAYS_EVERY));
         let (store, due, outbox, of) = (self.services.store.clone(), self.due.clone(), self.outbox_signal(), trees());
         tasks.spawn_service("hints", move || {
-            let of = Arc::clone(&of);
-            hints::receive(Arc::clone(&store), Arc::clone(&due), Arc::clone(&outbox), move || of.look_again())
+            hints::receive(Arc::clone(&store), Arc::clone(&due), Arc::clone(&outbox), Arc::clone(&of))
         });
         let store = Arc::clone(&self.services.store);
         tasks.spawn_service("hinter", move || Arc::clone(&hinter).send(Arc::clone(&store)));
@@ -250,6 +249,10 @@ impl Engine {
     #[must_use]
     pub fn worker(&self) -> WorkerId {
         self.services.worker
+    }
+
+    pub(crate) fn trees(&self) -> &Trees {
+        &self.trees
     }
 
     /// The limits of a tree.
@@ -389,7 +392,7 @@ impl Engine {
     }
 
     /// The store as callers find it.
-    fn reads(&self) -> Use<'_> {
+    pub(crate) fn reads(&self) -> Use<'_> {
         self.services.outage.of(User::Reads)
     }
 

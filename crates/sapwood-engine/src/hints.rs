@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt;
+use sapwood_core::TreeId;
 use sapwood_core::store::{Hint, Store};
 use tokio::sync::Notify;
 
@@ -74,14 +75,24 @@ impl OutboxSignal {
     }
 }
 
-/// Receives hints until the store closes; `on_settled` is called when a tree of another process may have settled.
-pub(crate) async fn receive(store: Arc<dyn Store>, due: Arc<Due>, outbox: Arc<Notify>, on_settled: impl Fn()) {
+/// Where hints about trees go.
+pub(crate) trait HeedsTrees {
+    /// A tree of another process may have settled.
+    fn look_again(&self);
+
+    /// A request was made for a tree, with this number of its control counter.
+    fn governed(&self, tree: TreeId, control: u32);
+}
+
+/// Receives hints until the store closes.
+pub(crate) async fn receive(store: Arc<dyn Store>, due: Arc<Due>, outbox: Arc<Notify>, trees: Arc<impl HeedsTrees>) {
     let mut hints = store.hints();
     while let Some(hint) = hints.next().await {
         match hint {
             Hint::Ready => due.raise(),
             Hint::Outbox => outbox.notify_one(),
-            Hint::Settled => on_settled(),
+            Hint::Settled => trees.look_again(),
+            Hint::Governed(tree, control) => trees.governed(tree, control),
             // The log broker has a listener of its own.
             Hint::Log(_) => {}
         }

@@ -15,7 +15,7 @@
 //! | `clock`, `lease`, `claims`, `quarantine`, `due`, `hints` | the store's clock; live workers; claims of trees, and of those that may kill; what wakes them; hints between processes |
 //! | `life`, `outage`, `setbacks`, `tasks` | how far the engine's life has come; a store that does not answer, or went back; its tasks |
 //! | [`environment`](Environment), [`options`](EngineOptions) | where time, chance and tasks come from; how an engine runs |
-//! | [`engine`](Engine), [`tree_handle`](TreeHandle), `waiters` | the handle: start, attach, read, drain |
+//! | [`engine`](Engine), [`tree_handle`](TreeHandle), [`govern`](Governs), `waiters` | the handle: start, attach, read, cancel, drain |
 //! | [`view`](TreeView), `outcome`, `error` | a whole tree for a reader; a child's outcome for its caller; errors |
 
 mod activation;
@@ -32,6 +32,7 @@ mod environment;
 mod error;
 mod facts;
 mod function;
+mod govern;
 mod hints;
 mod lease;
 mod life;
@@ -61,6 +62,7 @@ pub use engine::{DRAIN_WITHIN, Engine, Health};
 pub use environment::{Environment, SystemEnvironment};
 pub use error::{EngineError, ReadError, StartError};
 pub use function::{Call, CallableFrom, Function, Recordable, Returned};
+pub use govern::{Effect, GovernError, Governs, MAX_ACTOR, MAX_REASON, NodeHandle};
 pub use life::Stopped;
 pub use options::{CachePolicy, EngineOptions};
 pub use payload::{PayloadError, Rejection, RejectionKind, plain};

@@ -15,11 +15,12 @@ pub(crate) fn call_error<E: Failure>(
 ) -> CallError<E> {
     let ended = |kind| CallError::Ended(CallFailure { kind, ..child.clone() });
     match promise {
-        PromiseState::TimedOut => return ended(CallFailureKind::TimedOut),
+        PromiseState::TimingOut | PromiseState::TimedOut => return ended(CallFailureKind::TimedOut),
         PromiseState::Cancelled => return ended(CallFailureKind::Cancelled),
         PromiseState::Pending
         | PromiseState::ReturnedOk
         | PromiseState::ReturnedErr
+        | PromiseState::Cancelling
         | PromiseState::Resolved
         | PromiseState::Rejected => {}
     }
@@ -31,7 +32,9 @@ pub(crate) fn call_error<E: Failure>(
     match (rejection.kind, rejection.error) {
         (RejectionKind::Limit, _) => ended(CallFailureKind::Limit { message: rejection.message }),
         (RejectionKind::StepTimedOut, _) => ended(CallFailureKind::StepTimedOut { message: rejection.message }),
-        (RejectionKind::Input, _) | (_, None) => unreadable(rejection.message),
+        (RejectionKind::Input | RejectionKind::Cancelled | RejectionKind::Killed, _) | (_, None) => {
+            unreadable(rejection.message)
+        }
         (RejectionKind::Failed | RejectionKind::Exhausted, Some(error)) => match serde_json::from_str(error.get()) {
             Ok(error) => {
                 let CallFailure { function, path, attempts, .. } = child;

@@ -192,6 +192,10 @@ pub enum RejectionKind {
     StepTimedOut,
     /// The function cannot read its recorded input.
     Input,
+    /// It was cancelled.
+    Cancelled,
+    /// It was stopped without compensation.
+    Killed,
 }
 
 impl RejectionKind {
@@ -204,6 +208,8 @@ impl RejectionKind {
             Self::Limit => "limit",
             Self::StepTimedOut => "step_timed_out",
             Self::Input => "input",
+            Self::Cancelled => "cancelled",
+            Self::Killed => "killed",
         }
     }
 }

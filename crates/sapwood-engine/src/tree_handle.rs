@@ -47,6 +47,10 @@ impl<F: Function> TreeHandle<F> {
         self.tree
     }
 
+    pub(crate) const fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
     /// Waits for the root's result. An outage of the store is waited for too.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::FutureExt;
 use parking_lot::Mutex;
 use sapwood_core::TreeId;
-use sapwood_core::store::{Claimed, NewTree, StoreResult};
+use sapwood_core::store::{Claimed, NewTree, OwnedTree, StoreResult};
 use sapwood_core::tree::{Cause, TreeImage};
 use tokio::sync::{Notify, oneshot};
 
@@ -18,7 +18,7 @@ use crate::cache::Cache;
 use crate::definition::Definition;
 use crate::due::Due;
 use crate::error::StartError;
-use crate::hints::Hinter;
+use crate::hints::{HeedsTrees, Hinter};
 use crate::options::CachePolicy;
 use crate::outage::User;
 use crate::payload::ParkedCode;
@@ -26,7 +26,7 @@ use crate::quarantine::PARKED_AT;
 use crate::services::Services;
 use crate::starting::{StartReply, new_tree};
 use crate::tasks::Tasks;
-use crate::tree::{Created, Driver, Ended, LiveTree, Mailbox, Signal, Tree};
+use crate::tree::{Carried, Created, Driver, Ended, LiveTree, Mailbox, Signal, Tree};
 use crate::waiters::Waiters;
 
 /// Trees per read in the search for strays: a page of this size takes little memory.
@@ -63,6 +63,8 @@ struct Driven {
     mailbox: Arc<Mailbox>,
     /// Whether it was loaded to be parked, because the store refused its last commit for good.
     parks: bool,
+    /// The last request that was made for it, as far as it was told.
+    governed: u32,
     /// A claim of the tree that came before its driver heard of the release: a new driver follows this one.
     claimed_again: Option<Claimed>,
 }
@@ -222,7 +224,7 @@ impl Trees {
                     self.due.at(ready_at, self.services.clock.now());
                 }
             }
-            Ended::Refused { committed } => self.reload(place, Some(committed), None),
+            Ended::Refused { committed, carried } => self.reload(place, Some((committed, carried)), None),
             // The store refuses even the turn that parks it.
             Ended::Failed(error) if self.parks(id) => {
                 let trees = Arc::clone(self);
@@ -235,8 +237,8 @@ impl Trees {
 
     /// Loads a tree again after its commit was refused. If this worker still owns it, the tree was changed from outside
     /// and goes on as its rows say. With `error` the store refused the commit for good: every invocation is parked, and if
-    /// even that is refused, the tree is set aside. `committed` is the revision that this worker was told of.
-    fn reload(self: &Arc<Self>, place: Place, committed: Option<u64>, error: Option<String>) {
+    /// even that is refused, the tree is set aside. `left` is the revision that this worker was told of, and what goes on.
+    fn reload(self: &Arc<Self>, place: Place, left: Option<(u64, Carried)>, error: Option<String>) {
         let trees = Arc::clone(self);
         self.tasks.spawn_until_end(async move {
             let (services, id) = (&trees.services, place.id);
@@ -246,8 +248,8 @@ impl Trees {
                 Err(error) => return trees.set_aside(id, &error.to_string()).await,
             };
             let found = image.as_ref().map_or(0, |image| image.row.revision);
-            if let Some(committed) = committed.filter(|committed| found < *committed) {
-                services.setbacks.found(id, committed, found);
+            if let Some((committed, _)) = left.as_ref().filter(|(committed, _)| found < *committed) {
+                services.setbacks.found(id, *committed, found);
             }
             let Some(image) = image.filter(|image| image.row.owner == Some(services.worker)) else { return };
             let mut tree = match trees.loaded(id, image) {
@@ -258,7 +260,11 @@ impl Trees {
                 tree.park_all(ParkedCode::Refused, &format!("the store refuses what the tree recorded: {error}"));
                 place.parks();
             }
-            place.drive(LiveTree::boxed(tree), None, false);
+            let live = match left {
+                Some((_, carried)) => carried.into(tree),
+                None => LiveTree::boxed(tree),
+            };
+            place.drive(live, None, false);
         });
     }
 
@@ -300,8 +306,11 @@ impl Trees {
         let mut after = None;
         loop {
             let owned = self.services.store.tree_owned(self.services.worker, after, STRAYS_PAGE).await?;
-            for (id, revision) in &owned {
-                if *revision > 0
+            for OwnedTree { id, revision, control } in &owned {
+                if *control > 0 && self.drives(id) {
+                    // The hint may have been lost.
+                    self.governed(*id, *control);
+                } else if *revision > 0
                     && let Some(place) = self.reserve(*id)
                 {
                     tracing::warn!(tree = %id, "the tree is owned by this worker and was not driven; it goes on");
@@ -309,7 +318,7 @@ impl Trees {
                 }
             }
             match owned.last() {
-                Some((last, _)) if owned.len() == STRAYS_PAGE => after = Some(*last),
+                Some(last) if owned.len() == STRAYS_PAGE => after = Some(last.id),
                 _ => return Ok(()),
             }
         }
@@ -346,12 +355,6 @@ impl Trees {
         mailboxes.into_iter().for_each(|mailbox| mailbox.send(signal()));
     }
 
-    /// Makes callers that wait for trees of other workers read again: one of those trees may have settled.
-    pub(crate) fn look_again(&self) {
-        let driven = self.driven.lock();
-        self.waiters.look_again(|tree| !driven.contains_key(tree));
-    }
-
     /// Tells every tree how far the engine's life has come, until it has ended.
     pub(crate) async fn follow_life(self: Arc<Self>) {
         self.services.life.drains().await;
@@ -359,6 +362,25 @@ impl Trees {
         self.services.life.ends().await;
         self.tell_all(|| Signal::Kill);
         self.waiters.look_again(|_| true);
+    }
+}
+
+impl HeedsTrees for Trees {
+    /// Makes callers that wait for trees of other workers read again.
+    fn look_again(&self) {
+        let driven = self.driven.lock();
+        self.waiters.look_again(|tree| !driven.contains_key(tree));
+    }
+
+    /// Tells the tree's driver, or claims the tree if no worker owns it.
+    fn governed(&self, tree: TreeId, control: u32) {
+        match self.driven.lock().get_mut(&tree) {
+            Some(driven) => {
+                driven.governed = driven.governed.max(control);
+                driven.mailbox.send(Signal::Governed(control));
+            }
+            None => self.due.raise(),
+        }
     }
 }
 
@@ -381,6 +403,8 @@ impl Place {
         let trees = Arc::clone(&self.trees);
         if let Some(driven) = trees.driven.lock().get_mut(&self.id) {
             driven.mailbox = Arc::clone(&live.mailbox);
+            // It may have been told between two drivers.
+            driven.mailbox.send(Signal::Governed(driven.governed));
         }
         let services = Arc::clone(&trees.services);
         trees.tasks.spawn(async move {

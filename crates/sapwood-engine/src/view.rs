@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use sapwood_core::control::ControlRecord;
 use sapwood_core::journal::{Entry, EntryKind};
 use sapwood_core::tree::{Closing, InvocationRow, PromiseState, Timer, TimerKind, TreeRecord, TreeRow};
 use sapwood_core::{EventId, FunctionVersion, Path, Position, TreeId, WorkerId};
@@ -17,6 +18,8 @@ pub struct TreeView {
     pub row: TreeRow,
     /// Its invocations, parents before children.
     pub nodes: Vec<NodeView>,
+    /// The requests that were made for it, in order.
+    pub requests: Vec<ControlRecord>,
 }
 
 /// One invocation of a tree.
@@ -44,7 +47,7 @@ pub struct NodeView {
     pub created_at: Timestamp,
     /// When its promise settled.
     pub settled_at: Option<Timestamp>,
-    /// What it waits on; empty once it is settled, and never before.
+    /// What it waits on; empty once it is closed, and never before.
     pub waits_on: Vec<WaitsOn>,
     /// The events it emitted.
     pub events: Vec<EmittedView>,
@@ -134,7 +137,7 @@ pub enum WaitsOn {
 impl TreeView {
     /// The view of a tree's rows.
     pub(crate) fn of(record: TreeRecord) -> Self {
-        let TreeRecord { row, invocations, entries, timers } = record;
+        let TreeRecord { row, invocations, entries, timers, requests } = record;
         let mut timelines: BTreeMap<Path, Vec<(Timestamp, Entry)>> = BTreeMap::new();
         for (path, at, entry) in entries {
             timelines.entry(path).or_default().push((at, entry));
@@ -142,7 +145,7 @@ impl TreeView {
         // By the parent, and by the invocation: each node looks at its own only.
         let mut open: HashMap<Path, Vec<WaitsOn>> = HashMap::new();
         for InvocationRow { invocation, .. } in &invocations {
-            if let Some(parent) = invocation.path.parent().filter(|_| !invocation.state.promise.is_settled()) {
+            if let Some(parent) = invocation.path.parent().filter(|_| !invocation.state.promise.is_closed()) {
                 open.entry(parent).or_default().push(WaitsOn::Call {
                     path: invocation.path.clone(),
                     function: invocation.function.clone(),
@@ -163,7 +166,7 @@ impl TreeView {
                 node_view(&row, node, timeline, open, &due)
             })
             .collect();
-        Self { row, nodes }
+        Self { row, nodes, requests }
     }
 }
 
@@ -214,7 +217,7 @@ fn waits_on(
     timers: &[Timer],
 ) -> Vec<WaitsOn> {
     let state = &node.invocation.state;
-    if state.promise.is_settled() {
+    if state.promise.is_closed() {
         return Vec::new();
     }
     if let Some(reason) = &tree.aside {
@@ -225,8 +228,9 @@ fn waits_on(
         let reason = String::from_utf8_lossy(parked).into_owned();
         return vec![WaitsOn::Operator { reason }];
     }
-    if matches!(state.promise, PromiseState::ReturnedOk | PromiseState::ReturnedErr) {
-        return vec![WaitsOn::Children { open: open.len() }];
+    if state.promise != PromiseState::Pending {
+        // A step that was in flight when it was cancelled may still be.
+        return vec![if open.is_empty() { runs(tree) } else { WaitsOn::Children { open: open.len() } }];
     }
     let errors = last_errors(timers, timeline);
     let timers = timers.iter().map(|timer| timer_view(timer, state.attempt, errors.get(&timer.position).copied()));

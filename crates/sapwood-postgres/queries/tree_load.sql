@@ -1,7 +1,8 @@
--- What a worker needs of a tree that it claimed, besides the tree's own row: its open invocations, its timers and the
--- count of all its invocations. Each row is of one part; the columns of the others are null.
+-- What a worker needs of a tree that it claimed, besides the tree's own row: its open invocations (a promise whose state
+-- is 5 or more is closed), its timers and the count of all its invocations. Each row is of one part; the columns of the
+-- others are null.
 with open as materialized (
-    select i.* from context.invocation i where i.tree_id = $1 and i.state < 3
+    select i.* from context.invocation i where i.tree_id = $1 and i.state < 5
 )
 select
     0 as part, o.path, o.function, o.version, o.attempt, o.state, o.closing, o.number, o.seen, o.outcome, o.parked,
@@ -16,15 +17,16 @@ select
         ),
         0
     ) as latest,
+    coalesce((select max(j.seq) + 1 from context.journal j where j.tree_id = $1 and j.path = o.path), 0) as next_seq,
     null::integer as position, null::smallint as kind, null::timestamptz as due_at, null::bigint as nodes
 from open o
 union all
 select
-    1, t.path, null, null, null, null, null, null, null, null, null, null, t.position, t.kind, t.due_at, null
+    1, t.path, null, null, null, null, null, null, null, null, null, null, null, t.position, t.kind, t.due_at, null
 from context.timer t
 where t.tree_id = $1
 union all
 select
-    2, '\x', null, null, null, null, null, null, null, null, null, null, null, null, null,
+    2, '\x', null, null, null, null, null, null, null, null, null, null, null, null, null, null,
     (select count(*) from context.invocation i where i.tree_id = $1)
 order by part, path, position;

@@ -7,7 +7,7 @@
 -- Every table is reached by its key from one `unnest`, row by row: with the settings of a connection (see
 -- `connection_configure.sql`) the planner has no other plan left, whatever the statistics say. All parts see the
 -- snapshot of the statement's start. Only rows that are locked are read again, and only those decide. States of trees
--- and of promises are settled from 3 on.
+-- are settled from 3 on, states of promises from 4 on.
 with
 fenced as materialized (
     -- `for key share` waits for a burial of this worker and for a recovery on this fence, and for nothing else. Then
@@ -68,6 +68,7 @@ moved as (
     set revision = t.revision + 1,
         state = k.state,
         number = k.number,
+        applied = t.control,
         owner = case when k.keep then t.owner end,
         ready_at = k.ready_at,
         needs = k.needs,
@@ -83,7 +84,7 @@ called as (
     )
     select
         i.tree_id, i.path, i.function, i.version, i.input, i.attempt, i.state, i.closing, i.number, i.seen, i.outcome,
-        i.parked, m.now, case when i.state >= 3 then m.now end
+        i.parked, m.now, case when i.state >= 4 then m.now end
     from unnest(
         $24::uuid[], $25::bytea[], $26::text[], $27::integer[], $28::bytea[],
         $29::integer[], $30::smallint[], $31::smallint[], $32::integer[], $33::integer[], $34::bytea[], $35::bytea[]
@@ -101,7 +102,7 @@ changed as (
         seen = c.seen,
         outcome = c.outcome,
         parked = c.parked,
-        settled_at = case when c.state >= 3 then coalesce(i.settled_at, greatest(i.created_at, m.now)) end
+        settled_at = case when c.state >= 4 then coalesce(i.settled_at, greatest(i.created_at, m.now)) end
     from unnest(
         $36::uuid[], $37::bytea[],
         $38::integer[], $39::smallint[], $40::smallint[], $41::integer[], $42::integer[], $43::bytea[], $44::bytea[]

@@ -1,8 +1,8 @@
 //! Claiming trees.
 
-use sapwood_core::store::{Claimed, Claims, StoreResult, Suspects};
+use sapwood_core::store::{Claimed, Claims, OwnedTree, StoreResult, Suspects};
 use sapwood_core::{FunctionVersion, TreeId, WorkerId};
-use sqlx::postgres::{PgBindIterExt as _, PgRow};
+use sqlx::postgres::PgBindIterExt as _;
 use uuid::Uuid;
 
 use crate::error::fenced;
@@ -57,14 +57,19 @@ pub(crate) async fn owned(
     worker: WorkerId,
     after: Option<TreeId>,
     limit: usize,
-) -> StoreResult<Vec<(TreeId, u64)>> {
+) -> StoreResult<Vec<OwnedTree>> {
     let doing = "list the trees of a worker";
     let list = sqlx::query(pool.sql(include_str!("../queries/tree_list_owned.sql")))
         .bind(worker.0)
         .bind(after.map_or(Uuid::nil(), |tree| tree.uuid()))
         .bind(row_limit(limit));
     let found = pool.run(doing, async |connection| list.fetch_all(connection).await).await?;
-    revisions_of(&found, doing)
+    let owned = found.iter().map(|row| {
+        let row = Fields::of(row, doing);
+        let revision = row.plain::<i64>("revision")?.cast_unsigned();
+        Ok(OwnedTree { id: row.tree("id")?, revision, control: row.unsigned("control")? })
+    });
+    owned.collect()
 }
 
 /// The revisions of those of these trees that are there.
@@ -73,11 +78,7 @@ pub(crate) async fn revisions(pool: &Pool, trees: &[TreeId]) -> StoreResult<Vec<
     let read = sqlx::query(pool.sql(include_str!("../queries/tree_revision.sql")))
         .bind(trees.iter().map(|tree| tree.uuid()).bind_iter());
     let found = pool.run(doing, async |connection| read.fetch_all(connection).await).await?;
-    revisions_of(&found, doing)
-}
-
-fn revisions_of(rows: &[PgRow], doing: &'static str) -> StoreResult<Vec<(TreeId, u64)>> {
-    let revisions = rows.iter().map(|row| {
+    let revisions = found.iter().map(|row| {
         let row = Fields::of(row, doing);
         Ok((row.tree("id")?, row.plain::<i64>("revision")?.cast_unsigned()))
     });

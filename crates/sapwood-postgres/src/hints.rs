@@ -216,6 +216,7 @@ fn payload(hint: &Hint) -> String {
         Hint::Outbox => "outbox".to_owned(),
         Hint::Settled => "settled".to_owned(),
         Hint::Log(topic) => format!("log:{topic}"),
+        Hint::Governed(tree, control) => format!("governed:{tree}:{control}"),
     }
 }
 
@@ -224,7 +225,14 @@ fn hint(payload: &str) -> Option<Hint> {
         "ready" => Some(Hint::Ready),
         "outbox" => Some(Hint::Outbox),
         "settled" => Some(Hint::Settled),
-        _ => payload.strip_prefix("log:").map(|topic| Hint::Log(topic.to_owned())),
+        _ => match payload.split_once(':')? {
+            ("log", topic) => Some(Hint::Log(topic.to_owned())),
+            ("governed", request) => {
+                let (tree, control) = request.split_once(':')?;
+                Some(Hint::Governed(tree.parse().ok()?, control.parse().ok()?))
+            }
+            _ => None,
+        },
     }
 }
 
@@ -235,13 +243,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use sapwood_core::TreeId;
+
     use super::*;
 
     #[test]
     fn a_hint_survives_its_payload() {
-        for each in [Hint::Ready, Hint::Outbox, Hint::Settled, Hint::Log("orders.events".to_owned())] {
+        let governed = Hint::Governed(TreeId::fresh(), 7);
+        for each in [Hint::Ready, Hint::Outbox, Hint::Settled, Hint::Log("orders.events".to_owned()), governed] {
             assert_eq!(hint(&payload(&each)), Some(each));
         }
-        assert_eq!(hint("something newer"), None);
+        assert_eq!((hint("something newer"), hint("newer:still"), hint("governed:7")), (None, None, None));
     }
 }

@@ -43,6 +43,7 @@ mod connect;
 mod error;
 mod fenced;
 mod fields;
+mod governing;
 mod hints;
 mod lease;
 mod loading;

@@ -3,10 +3,11 @@
 use sapwood_core::store::StoreResult;
 use sapwood_core::tree::{InvocationImage, TreeImage};
 use sapwood_core::{Path, TreeId};
+use sqlx::PgConnection;
 
 use crate::fields::Fields;
 use crate::pool::Pool;
-use crate::{reading, rows};
+use crate::{governing, reading, rows};
 
 /// Reads what is needed to go on with a tree.
 pub(crate) async fn tree(pool: &Pool, tree: TreeId) -> StoreResult<Option<TreeImage>> {
@@ -15,7 +16,7 @@ pub(crate) async fn tree(pool: &Pool, tree: TreeId) -> StoreResult<Option<TreeIm
     let Some(row) = reading::tree_row(pool, tree).await? else { return Ok(None) };
     let load = sqlx::query(pool.sql(include_str!("../queries/tree_load.sql"))).bind(tree.uuid());
     let found = pool.run(doing, async |connection| load.fetch_all(connection).await).await?;
-    let mut image = TreeImage { row, open: Vec::new(), timers: Vec::new(), nodes: 0 };
+    let mut image = TreeImage { row, open: Vec::new(), timers: Vec::new(), nodes: 0, requests: Vec::new() };
     for row in &found {
         let row = Fields::of(row, doing);
         match row.plain::<i32>("part")? {
@@ -23,6 +24,16 @@ pub(crate) async fn tree(pool: &Pool, tree: TreeId) -> StoreResult<Option<TreeIm
             1 => image.timers.push(rows::timer(&row)?),
             _ => image.nodes = usize::try_from(row.plain::<i64>("nodes")?).unwrap_or(usize::MAX),
         }
+    }
+    let (control, applied) = (image.row.control, image.row.applied);
+    if control != applied {
+        // Those up to the counter of the row that was read; a later one refuses the next commit.
+        let list = async |connection: &mut PgConnection| governing::list(connection, pool, tree, applied).await;
+        let requests = pool.run(doing, list).await?;
+        let requests = requests.iter().map(|row| governing::record(&Fields::of(row, doing)));
+        image.requests = requests
+            .filter(|request| request.as_ref().map_or(true, |it| it.control <= control))
+            .collect::<StoreResult<_>>()?;
     }
     Ok(Some(image))
 }

@@ -9,6 +9,7 @@ use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 use crate::fields::{Fields, row_limit};
+use crate::governing;
 use crate::pool::Pool;
 use crate::rows;
 use crate::store::PostgresStore;
@@ -24,18 +25,21 @@ impl Reading for PostgresStore {
         let row = sqlx::query(self.readers.sql(include_str!("../queries/tree_row.sql"))).bind(tree.uuid());
         let rest = sqlx::query(self.readers.sql(include_str!("../queries/tree_read.sql"))).bind(tree.uuid());
         let reading = async |connection: &mut PgConnection| {
-            // One snapshot for both statements. It locks no row, so it holds up no commit.
+            // One snapshot for all statements. It locks no row, so it holds up no commit.
             let mut snapshot = connection.begin_with("begin isolation level repeatable read, read only").await?;
             let row = row.fetch_optional(&mut *snapshot).await?;
-            let rest = match row {
-                Some(_) => rest.fetch_all(&mut *snapshot).await?,
-                None => Vec::new(),
+            let (rest, requests) = match row {
+                Some(_) => {
+                    let rest = rest.fetch_all(&mut *snapshot).await?;
+                    (rest, governing::list(&mut snapshot, &self.readers, tree, 0).await?)
+                }
+                None => (Vec::new(), Vec::new()),
             };
             snapshot.commit().await?;
-            Ok((row, rest))
+            Ok((row, rest, requests))
         };
-        let (row, rest) = self.readers.run(doing, reading).await?;
-        row.map(|row| record(rows::tree_row(&Fields::of(&row, doing))?, &rest, doing)).transpose()
+        let (row, rest, requests) = self.readers.run(doing, reading).await?;
+        row.map(|row| record(rows::tree_row(&Fields::of(&row, doing))?, &rest, &requests, doing)).transpose()
     }
 
     async fn tree_list(&self, filter: &TreeFilter) -> StoreResult<Vec<ListedTree>> {
@@ -84,8 +88,10 @@ pub(crate) async fn tree_row(pool: &Pool, tree: TreeId) -> StoreResult<Option<Tr
     row.map(|row| rows::tree_row(&Fields::of(&row, doing))).transpose()
 }
 
-fn record(row: TreeRow, found: &[PgRow], doing: &'static str) -> StoreResult<TreeRecord> {
-    let mut record = TreeRecord { row, invocations: Vec::new(), entries: Vec::new(), timers: Vec::new() };
+fn record(row: TreeRow, found: &[PgRow], requests: &[PgRow], doing: &'static str) -> StoreResult<TreeRecord> {
+    let requests = requests.iter().map(|row| governing::record(&Fields::of(row, doing)));
+    let requests = requests.collect::<StoreResult<_>>()?;
+    let mut record = TreeRecord { row, invocations: Vec::new(), entries: Vec::new(), timers: Vec::new(), requests };
     for row in found {
         let row = Fields::of(row, doing);
         match row.plain::<i32>("part")? {

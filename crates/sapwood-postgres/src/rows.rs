@@ -26,6 +26,7 @@ pub(crate) fn tree_row(row: &Fields<'_>) -> StoreResult<TreeRow> {
         owner: row.opt_worker("owner")?,
         revision: row.plain::<i64>("revision")?.cast_unsigned(),
         control: row.unsigned("control")?,
+        applied: row.unsigned("applied")?,
         inbox: row.unsigned("inbox")?,
         number: row.unsigned("number")?,
         ready_at: row.opt_time("ready_at")?,
@@ -86,6 +87,7 @@ pub(crate) fn open_invocation(row: &Fields<'_>) -> StoreResult<OpenInvocation> {
         version: row.unsigned("version")?,
         state: invocation_state(row)?,
         latest: row.unsigned("latest")?,
+        next_seq: row.unsigned("next_seq")?,
     })
 }
 

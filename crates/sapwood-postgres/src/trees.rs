@@ -1,7 +1,7 @@
 //! The role of workers: committers, starters, claims and loads.
 
 use async_trait::async_trait;
-use sapwood_core::store::{Claims, Committer, Starter, StoreResult, Suspects, Trees};
+use sapwood_core::store::{Claims, Committer, OwnedTree, Starter, StoreResult, Suspects, Trees};
 use sapwood_core::tree::{InvocationImage, TreeImage};
 use sapwood_core::{FunctionVersion, Path, TreeId, WorkerId};
 
@@ -30,12 +30,7 @@ impl Trees for PostgresStore {
         claims::claim(&self.workers, worker, limit, versions, suspects).await
     }
 
-    async fn tree_owned(
-        &self,
-        worker: WorkerId,
-        after: Option<TreeId>,
-        limit: usize,
-    ) -> StoreResult<Vec<(TreeId, u64)>> {
+    async fn tree_owned(&self, worker: WorkerId, after: Option<TreeId>, limit: usize) -> StoreResult<Vec<OwnedTree>> {
         claims::owned(&self.workers, worker, after, limit).await
     }
 

@@ -1,6 +1,6 @@
--- The invocations that are not settled, parents before children, each with the highest completion number recorded for
--- it. The stored forms of its children begin with its depth plus one, then have its own positions; the bounds are those
--- of `Path::children_range`.
+-- The invocations that are not closed (a state of 5 or more is closed), parents before children, each with the highest
+-- completion number recorded for it and the next `seq` of its journal. The stored forms of its children begin with its
+-- depth plus one, then have its own positions; the bounds are those of `Path::children_range`.
 select path, function, version, attempt, state, closing, number, seen, outcome, parked,
     max(
         coalesce((
@@ -20,7 +20,12 @@ select path, function, version, attempt, state, closing, number, seen, outcome, 
                       printf('%02X', (length(invocation.path) + 3) / 4) || substr(hex(invocation.path), 3) || 'FFFFFFFF'
                   )
         ), 0)
-    )
+    ),
+    coalesce((
+        select max(journal.seq) + 1
+        from journal
+        where journal.tree_id = invocation.tree_id and journal.path = invocation.path
+    ), 0)
 from invocation
-where tree_id = ?1 and state < 3
+where tree_id = ?1 and state < 5
 order by path

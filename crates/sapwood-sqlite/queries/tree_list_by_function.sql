@@ -1,7 +1,7 @@
 -- Trees of one function, newest first: its index is walked backwards, and a state is a filter on the way.
 select
-    id, function, version, state, owner, revision, control, inbox, number, ready_at, needs, aside, correlation,
-    causation, traceparent, created_at, settled_at
+    id, function, version, state, owner, revision, control, applied, inbox, number, ready_at, needs, aside,
+    correlation, causation, traceparent, created_at, settled_at
 from tree indexed by tree_by_function
 where function = ?4 and id < ?1 and (?2 is null or state = ?2)
 order by id desc

@@ -1,5 +1,5 @@
 -- The open trees of a worker, by id.
-select id, revision
+select id, revision, control
 from tree
 where owner = ?1 and id > ?2 and state < 3
 order by id

@@ -1,8 +1,8 @@
 -- Trees without an owner that are due and that only some workers may go on with, this one among them; longest due
 -- first.
 select
-    id, function, version, state, owner, revision, control, inbox, number, ready_at, needs, aside, correlation,
-    causation, traceparent, created_at, settled_at
+    id, function, version, state, owner, revision, control, applied, inbox, number, ready_at, needs, aside,
+    correlation, causation, traceparent, created_at, settled_at
 from tree indexed by tree_needed
 where owner is null
   and needs in (select value from json_each(?3))

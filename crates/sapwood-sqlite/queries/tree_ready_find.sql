@@ -1,7 +1,7 @@
 -- Trees without an owner that are due and that any worker may go on with; longest due first.
 select
-    id, function, version, state, owner, revision, control, inbox, number, ready_at, needs, aside, correlation,
-    causation, traceparent, created_at, settled_at
+    id, function, version, state, owner, revision, control, applied, inbox, number, ready_at, needs, aside,
+    correlation, causation, traceparent, created_at, settled_at
 from tree indexed by tree_ready
 where owner is null
   and needs is null

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use sapwood_core::store::{Claimed, Claims, StoreResult, Suspects};
+use sapwood_core::store::{Claimed, Claims, OwnedTree, StoreResult, Suspects};
 use sapwood_core::tree::{TreeRow, TreeState};
 use sapwood_core::{FunctionVersion, TreeId, WorkerId};
 use sqlx::Row as _;
@@ -176,16 +176,16 @@ pub(crate) struct ListOwned {
 
 #[async_trait]
 impl Work for ListOwned {
-    type Answer = Vec<(TreeId, u64)>;
+    type Answer = Vec<OwnedTree>;
     const SNAPSHOT: bool = false;
 
-    async fn run(&self, db: &mut Db<'_>) -> StoreResult<Vec<(TreeId, u64)>> {
+    async fn run(&self, db: &mut Db<'_>) -> StoreResult<Vec<OwnedTree>> {
         let after = self.after.unwrap_or_else(|| TreeId::from(Uuid::nil()));
         let args = Args::of(3).worker(self.worker).tree(after).count(self.limit);
         let found = db.all(include_str!("../queries/tree_list_owned.sql"), args).await?;
         let owned = found.iter().map(|row| {
             let mut fields = Fields::of(row);
-            Ok((fields.tree()?, fields.int()?.cast_unsigned()))
+            Ok(OwnedTree { id: fields.tree()?, revision: fields.int()?.cast_unsigned(), control: fields.number()? })
         });
         owned.collect()
     }

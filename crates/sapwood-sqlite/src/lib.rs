@@ -38,6 +38,7 @@ mod creating;
 mod db;
 mod error;
 mod fields;
+mod governing;
 mod hints;
 mod identity;
 mod lease;

@@ -8,6 +8,7 @@ use sapwood_core::{Path, TreeId};
 use crate::args::Args;
 use crate::db::Db;
 use crate::fields::Fields;
+use crate::governing;
 use crate::rows;
 use crate::work::Work;
 
@@ -24,11 +25,14 @@ impl Work for LoadTree {
         let open = db.all(include_str!("../queries/invocation_open.sql"), of_tree()).await?;
         let timers = db.all(include_str!("../queries/timer_list.sql"), of_tree()).await?;
         let nodes = db.one(include_str!("../queries/invocation_count.sql"), of_tree()).await?;
+        let row = rows::tree_row(&row)?;
+        let requests = governing::list(db, self.0, row.applied).await?;
         Ok(Some(TreeImage {
-            row: rows::tree_row(&row)?,
+            row,
             open: open.iter().map(rows::open_invocation).collect::<StoreResult<_>>()?,
             timers: timers.iter().map(rows::timer).collect::<StoreResult<_>>()?,
             nodes: nodes.map_or(Ok(0), |row| Fields::of(&row).number())?,
+            requests,
         }))
     }
 }

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::args::Args;
 use crate::db::Db;
 use crate::fields::Fields;
+use crate::governing;
 use crate::rows;
 use crate::store::SqliteStore;
 use crate::work::Work;
@@ -66,6 +67,7 @@ impl Work for ReadTree {
             invocations: invocations.iter().map(rows::invocation_row).collect::<StoreResult<_>>()?,
             entries: entries.iter().map(rows::entry_of_tree).collect::<StoreResult<_>>()?,
             timers: timers.iter().map(rows::timer).collect::<StoreResult<_>>()?,
+            requests: governing::list(db, self.0, 0).await?,
         }))
     }
 }

@@ -27,6 +27,7 @@ pub(crate) fn tree_row(row: &SqliteRow) -> StoreResult<TreeRow> {
         owner: fields.opt_worker()?,
         revision: fields.number()?,
         control: fields.number()?,
+        applied: fields.number()?,
         inbox: fields.number()?,
         number: fields.number()?,
         ready_at: fields.opt_time()?,
@@ -78,6 +79,7 @@ pub(crate) fn open_invocation(row: &SqliteRow) -> StoreResult<OpenInvocation> {
         version: fields.number()?,
         state: read_state(&mut fields)?,
         latest: fields.number()?,
+        next_seq: fields.number()?,
     })
 }
 

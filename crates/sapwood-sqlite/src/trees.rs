@@ -1,7 +1,7 @@
 //! The role of workers: committers, starters, claims and loads.
 
 use async_trait::async_trait;
-use sapwood_core::store::{Claims, Committer, Starter, StoreResult, Suspects, Trees};
+use sapwood_core::store::{Claims, Committer, OwnedTree, Starter, StoreResult, Suspects, Trees};
 use sapwood_core::tree::{InvocationImage, TreeImage};
 use sapwood_core::{FunctionVersion, Path, TreeId, WorkerId};
 
@@ -31,12 +31,7 @@ impl Trees for SqliteStore {
         self.writer().run(Claim::new(worker, limit, versions, suspects)).await
     }
 
-    async fn tree_owned(
-        &self,
-        worker: WorkerId,
-        after: Option<TreeId>,
-        limit: usize,
-    ) -> StoreResult<Vec<(TreeId, u64)>> {
+    async fn tree_owned(&self, worker: WorkerId, after: Option<TreeId>, limit: usize) -> StoreResult<Vec<OwnedTree>> {
         self.read(ListOwned { worker, after, limit }).await
     }
 

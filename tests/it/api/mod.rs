@@ -46,6 +46,15 @@ mod trees {
     });
 }
 
+mod control {
+    sapwood_tests::on_both_stores!(crate::api::cases::control {
+        a_tree_is_cancelled_and_says_by_whom,
+        a_part_of_a_tree_is_cancelled,
+        a_tree_that_hangs_is_killed,
+        a_bad_request_for_a_tree_is_refused,
+    });
+}
+
 mod edge {
     sapwood_tests::on_both_stores!(crate::api::cases::edge {
         functions_are_listed_with_their_schemas,

@@ -174,7 +174,7 @@ async fn a_body_that_wakes_itself_takes_the_same_branch_on_replay(world: &World)
         app.open("teller 0", 1);
         app.reached("heard: told true", 1).await;
         app.open("other 0", 1);
-        world.tree_until(&first, tree, |view| promise(view, "/1") == Some(PromiseState::Resolved)).await;
+        world.tree_until(&first, tree, |view| promise(view, "/1") == Some(PromiseState::Cancelled)).await;
         world.tree_suspended(&first, tree).await;
 
         let second = world.take_over(&first, &app).await;

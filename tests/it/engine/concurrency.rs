@@ -14,12 +14,13 @@ sapwood_tests::on_every_engine!(crate::engine::concurrency {
     fan_out_runs_concurrently_each_child_in_its_own_boundary,
 });
 
+/// Returns once it is let go, and drops what it called then.
 #[sapwood::function]
 async fn outlived(cx: &mut Cx<Probe>) -> Result<u32, Trouble> {
     let middle = cx.call(outlived_too());
     let app = cx.dependencies();
     cx.step("wait", || async {
-        app.reached("grandchild", 1).await;
+        app.pass("root").await;
         Ok::<_, Trouble>(())
     })
     .await?;
@@ -27,6 +28,7 @@ async fn outlived(cx: &mut Cx<Probe>) -> Result<u32, Trouble> {
     Ok(1)
 }
 
+/// Returns once what it called has begun its work, and drops it then.
 #[sapwood::function]
 async fn outlived_too(cx: &mut Cx<Probe>) -> Result<u32, Trouble> {
     let last = cx.call(grandchild());
@@ -55,8 +57,11 @@ async fn a_promise_settles_after_all_children_are_closed(world: &World) {
     let app = Probe::new();
     let engine = world.launch(&app).await;
     let tree = engine.start(outlived()).await.expect("a tree");
-    let returned = |view: &TreeView| ["/", "/0"].map(|path| promise(view, path)) == [Some(PromiseState::ReturnedOk); 2];
-    let view = world.tree_until(&engine, tree.id(), returned).await;
+    let returned = |path| move |view: &TreeView| promise(view, path) == Some(PromiseState::ReturnedOk);
+    world.tree_until(&engine, tree.id(), returned("/0")).await;
+    app.open("root", 1);
+    let view = world.tree_until(&engine, tree.id(), returned("/")).await;
+    assert_eq!(promise(&view, "/0/0"), Some(PromiseState::Cancelling), "its step is in flight");
     assert_eq!((view.row.state, view.row.settled_at), (TreeState::Running, None));
     let pending = engine.outcome(tree.id(), std::time::Duration::ZERO).await.expect("the tree");
     assert!(pending.is_none(), "no caller is told before");
@@ -67,6 +72,8 @@ async fn a_promise_settles_after_all_children_are_closed(world: &World) {
     let settled = ["/0/0", "/0", "/"].map(|path| node(&view, path).settled_at.expect("settled"));
     assert!(settled.is_sorted(), "leaf first: {settled:?}");
     assert_eq!(app.count("grandchild"), 1);
+    let promises = ["/0/0", "/0"].map(|path| promise(&view, path));
+    assert_eq!(promises, [Some(PromiseState::Cancelled), Some(PromiseState::Resolved)]);
 }
 
 #[sapwood::function]

@@ -2,6 +2,7 @@
 //! whenever they wait.
 
 mod boundaries;
+mod cancellation;
 mod claims;
 mod completions;
 mod concurrency;

@@ -3,6 +3,7 @@
 //! Times are RFC 3339 in UTC; lengths of time are milliseconds and say so in their names; values that authors defined
 //! (inputs, results, errors) are embedded as the recorded JSON, without decoding it.
 
+pub(crate) mod control;
 pub(crate) mod function;
 pub(crate) mod health;
 pub(crate) mod outcome;

@@ -75,7 +75,8 @@ pub(crate) struct Outcome {
 pub(crate) struct Rejection {
     /// `failed`: the function returned a terminal error. `exhausted`: it returned a transient error in its last
     /// attempt, or one that another attempt would only have repeated. `limit`: the tree reached a limit. `input`: the
-    /// function cannot read the recorded input. `cancelled`, `timed_out`: it was cancelled, or it timed out.
+    /// function cannot read the recorded input. `cancelled`, `killed`, `timed_out`: it was cancelled, stopped
+    /// without compensation, or it timed out.
     #[schema(example = "failed")]
     kind: String,
     /// The error in words.

@@ -1,4 +1,4 @@
-//! The state of a tree and the paths to it, which lists, outcomes and whole trees share.
+//! The states of trees and of their nodes, and the paths to them, which lists, outcomes and whole trees share.
 
 use sapwood_core::TreeId;
 use serde::Serialize;
@@ -12,6 +12,20 @@ pub(crate) enum TreeState {
     Running,
     Suspended,
     Parked,
+    Resolved,
+    Rejected,
+    Cancelled,
+    TimedOut,
+}
+
+/// The state of an invocation's promise: `pending`; `returned` or `cancelling` (its outcome is decided, and settles once
+/// nothing is left to close); or its outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum NodeState {
+    Pending,
+    Returned,
+    Cancelling,
     Resolved,
     Rejected,
     Cancelled,
@@ -53,6 +67,21 @@ impl From<sapwood_core::tree::TreeState> for TreeState {
             Core::Rejected => Self::Rejected,
             Core::Cancelled => Self::Cancelled,
             Core::TimedOut => Self::TimedOut,
+        }
+    }
+}
+
+impl From<sapwood_core::tree::PromiseState> for NodeState {
+    fn from(promise: sapwood_core::tree::PromiseState) -> Self {
+        use sapwood_core::tree::PromiseState;
+        match promise {
+            PromiseState::Pending => Self::Pending,
+            PromiseState::ReturnedOk | PromiseState::ReturnedErr => Self::Returned,
+            PromiseState::Cancelling => Self::Cancelling,
+            PromiseState::Resolved => Self::Resolved,
+            PromiseState::Rejected => Self::Rejected,
+            PromiseState::Cancelled => Self::Cancelled,
+            PromiseState::TimingOut | PromiseState::TimedOut => Self::TimedOut,
         }
     }
 }

@@ -10,9 +10,10 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use super::control::ControlEntry;
 use super::outcome::Rejection;
 use super::raw;
-use super::state::{TreeState, Urls};
+use super::state::{NodeState, TreeState, Urls};
 
 /// A page of trees, newest first.
 #[derive(Serialize, ToSchema)]
@@ -81,6 +82,8 @@ pub(crate) struct Tree {
     summary: TreeSummary,
     /// Every invocation, parents before children; the first is the root. `path` and `parent` make it a tree.
     nodes: Vec<Node>,
+    /// The requests that were made for it, in order.
+    requests: Vec<ControlEntry>,
 }
 
 /// One invocation of a function.
@@ -122,7 +125,7 @@ pub(crate) struct Node {
     /// When its promise settled; null before.
     #[schema(value_type = Option<String>, format = DateTime, required = true)]
     settled_at: Option<Timestamp>,
-    /// What it waits on; never empty before it is settled, and empty afterwards.
+    /// What it waits on; never empty before it is closed, and empty afterwards.
     waits_on: Vec<NodeWait>,
     /// The domain events it emitted.
     events: Vec<NodeEvent>,
@@ -130,19 +133,6 @@ pub(crate) struct Node {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     timeline: Option<Vec<TimelineEntry>>,
-}
-
-/// The state of an invocation's promise: `pending`; `returned` (its outcome is decided, and settles once its children
-/// are closed); or its outcome.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum NodeState {
-    Pending,
-    Returned,
-    Resolved,
-    Rejected,
-    Cancelled,
-    TimedOut,
 }
 
 /// What an invocation with an outcome still does to undo what it did: `none`, `compensating`, `compensated` or
@@ -307,7 +297,8 @@ impl TreeList {
 impl Tree {
     pub(crate) fn of(context: &str, view: TreeView, timeline: bool) -> Self {
         let nodes = view.nodes.into_iter().map(|node| Node::of(node, timeline)).collect();
-        Self { summary: TreeSummary::of(context, view.row), nodes }
+        let requests = view.requests.into_iter().map(ControlEntry::from).collect();
+        Self { summary: TreeSummary::of(context, view.row), nodes, requests }
     }
 }
 
@@ -332,19 +323,6 @@ impl Node {
             waits_on: view.waits_on.into_iter().map(NodeWait::from).collect(),
             events: view.events.into_iter().map(NodeEvent::from).collect(),
             timeline: timeline.then(|| view.timeline.into_iter().map(TimelineEntry::from).collect()),
-        }
-    }
-}
-
-impl From<PromiseState> for NodeState {
-    fn from(promise: PromiseState) -> Self {
-        match promise {
-            PromiseState::Pending => Self::Pending,
-            PromiseState::ReturnedOk | PromiseState::ReturnedErr => Self::Returned,
-            PromiseState::Resolved => Self::Resolved,
-            PromiseState::Rejected => Self::Rejected,
-            PromiseState::Cancelled => Self::Cancelled,
-            PromiseState::TimedOut => Self::TimedOut,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The handlers, by noun, and the router they make.
 
+mod control;
 mod docs;
 mod functions;
 mod health;
@@ -55,6 +56,8 @@ fn described_routes() -> OpenApiRouter<Contexts> {
         .routes(routes!(trees::list))
         .routes(routes!(trees::show))
         .routes(routes!(trees::result))
+        .routes(routes!(control::cancel))
+        .routes(routes!(control::kill))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
         .routes(routes!(docs::problem))
@@ -66,14 +69,14 @@ fn described_routes() -> OpenApiRouter<Contexts> {
     info(
         title = "Sapwood",
         version = "1",
-        description = "Starts durable function trees, attaches to them, and shows their state. Errors are \
+        description = "Starts durable function trees, attaches to them, shows their state, and governs them. Errors are \
                        `application/problem+json` (RFC 9457) with a stable `code`. Times are RFC 3339 in UTC.",
          license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
     components(schemas(crate::model::problem::Problem)),
     tags(
         (name = "functions", description = "The functions of a context, and starting them."),
-        (name = "trees", description = "Trees that were started: lists, whole trees, outcomes."),
+        (name = "trees", description = "Trees that were started: lists, whole trees, outcomes, cancelling."),
         (name = "health", description = "For probes."),
         (name = "docs", description = "The description of the API itself."),
     )

@@ -10,6 +10,7 @@
 //! | `trees` | [`Trees`] | claims, and what a worker loads of a tree |
 //! | `turn` | [`Committer`] | commits what trees recorded |
 //! | `starting` | [`Starter`] | starts trees whose existence others may contest, and takes events in |
+//! | `governing` | [`Governing`] | requests for trees from outside |
 //! | `reading` | [`Reading`] | the queries of readers |
 //! | `outbox` | [`Outbox`] | events that wait to be published, and their publishers |
 //! | `offsets` | [`GroupOffsets`] | how far each group has read |
@@ -20,6 +21,7 @@
 //! its rows `for update`, so after [`Membership::worker_bury`] has returned, nothing of the dead worker is committed.
 
 mod error;
+mod governing;
 mod log;
 mod membership;
 mod offsets;
@@ -35,6 +37,7 @@ use async_trait::async_trait;
 use futures_core::stream::BoxStream;
 
 pub use error::{StoreError, StoreErrorKind};
+pub use governing::{Governed, Governing, NoEffect, Ruling, judge};
 pub use log::{EventLog, LogRecord, LoggedRecord};
 pub use membership::{Beat, Joined, Lease, Membership, Renewal};
 pub use offsets::{AssignedPartition, GroupOffsets, OffsetAdvance};
@@ -43,15 +46,19 @@ pub use outbox::{LaneAdvance, LaneLease, Outbox, OutboxEvent, OutboxRow, lane_of
 pub use reading::{ListedTree, Reading, TreeFilter, TreeOutcome};
 pub use schema::{AppliedMigration, SchemaFit};
 pub use starting::{Intake, KeyScope, NewTree, Start, StartKey, Started, Starter};
-pub use trees::{Claimed, Claims, Suspects, Trees, UnreadableTree};
+pub use trees::{Claimed, Claims, OwnedTree, Suspects, Trees, UnreadableTree};
 pub use turn::{Committer, InvocationChange, Next, Ownership, Recovered, Turn, Verdict};
+
+use crate::TreeId;
 
 /// The result of every method of the port.
 pub type StoreResult<T> = Result<T, StoreError>;
 
 /// Everything a context asks of its store.
 #[async_trait]
-pub trait Store: Membership + Trees + Reading + Outbox + GroupOffsets + EventLog + Send + Sync + 'static {
+pub trait Store:
+    Membership + Trees + Governing + Reading + Outbox + GroupOffsets + EventLog + Send + Sync + 'static
+{
     /// What and where the store is, without secrets.
     fn info(&self) -> StoreInfo;
 
@@ -113,6 +120,8 @@ pub enum Hint {
     Log(String),
     /// A tree has settled.
     Settled,
+    /// A request was made for a tree; with the number that it gave the tree's control counter.
+    Governed(TreeId, u32),
 }
 
 #[cfg(test)]

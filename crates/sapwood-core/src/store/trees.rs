@@ -34,13 +34,8 @@ pub trait Trees {
         suspects: Suspects,
     ) -> StoreResult<Claims>;
 
-    /// The open trees that `worker` owns, with their revisions, by id: at most `limit` of those after `after`.
-    async fn tree_owned(
-        &self,
-        worker: WorkerId,
-        after: Option<TreeId>,
-        limit: usize,
-    ) -> StoreResult<Vec<(TreeId, u64)>>;
+    /// The open trees that `worker` owns, by id: at most `limit` of those after `after`.
+    async fn tree_owned(&self, worker: WorkerId, after: Option<TreeId>, limit: usize) -> StoreResult<Vec<OwnedTree>>;
 
     /// The revisions of those of these trees that are there, in any order.
     async fn tree_revisions(&self, trees: &[TreeId]) -> StoreResult<Vec<(TreeId, u64)>>;
@@ -55,6 +50,17 @@ pub trait Trees {
 
     /// All that one activation reads, in one round trip if the database allows it.
     async fn invocation_load(&self, tree: TreeId, path: &Path) -> StoreResult<Option<InvocationImage>>;
+}
+
+/// An open tree that a worker owns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OwnedTree {
+    /// The tree.
+    pub id: TreeId,
+    /// Its revision.
+    pub revision: u64,
+    /// The last request that was made for it.
+    pub control: u32,
 }
 
 /// What a claim took, and when the next claim may find something.

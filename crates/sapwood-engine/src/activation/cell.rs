@@ -569,6 +569,13 @@ impl Cell {
         self.state.lock().orders_in_flight.contains(&position)
     }
 
+    /// Forgets the starts that it ordered; returns whether a step of it is in flight.
+    pub(super) fn forget_starts(&self) -> bool {
+        let mut state = self.state.lock();
+        state.orders_in_flight.clear();
+        state.is_in_flight()
+    }
+
     /// Whether the body has dropped the handle of an operation, or has its result.
     pub(super) fn is_done(&self, position: Position) -> bool {
         self.state.lock().script.is_done(position)

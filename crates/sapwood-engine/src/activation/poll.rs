@@ -118,6 +118,17 @@ impl Activation {
         self.cell.is_done(position)
     }
 
+    /// It is left behind, because its tree is loaded again: whether a step of it is in flight. Starts that it ordered are
+    /// forgotten: they are idempotent, and the next body orders them again.
+    pub(crate) fn is_left_behind(&self) -> bool {
+        self.cell.forget_starts()
+    }
+
+    /// From now on it is the body of another node, of the tree that was loaded again.
+    pub(crate) fn is_of(&mut self, node: u32) {
+        self.state.is_of(node);
+    }
+
     /// What it takes of memory at most, in bytes, as far as that is known: its future, and what it was given.
     pub(crate) fn bytes(&self) -> usize {
         self.body.as_ref().map_or(0, |body| std::mem::size_of_val(&**body)) + self.cell.held_bytes()

@@ -11,7 +11,7 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Wake, Waker};
 
 /// Receives the wakes of bodies; a trait, so that a body knows nothing of its driver's mailbox.
@@ -29,7 +29,7 @@ thread_local! {
 
 /// The waker of one body. While it is raised, a further wake sends nothing.
 pub(crate) struct BodyWaker {
-    node: u32,
+    node: AtomicU32,
     wakes: Arc<dyn Wakes>,
     raised: AtomicBool,
     /// The body woke itself in the poll under way, or in the last one.
@@ -41,7 +41,12 @@ pub(crate) struct BodyWaker {
 impl BodyWaker {
     pub(crate) fn new(node: u32, wakes: Arc<dyn Wakes>) -> Arc<Self> {
         let unset = || AtomicBool::new(false);
-        Arc::new(Self { node, wakes, raised: unset(), by_itself: unset(), by_another: unset() })
+        Arc::new(Self { node: AtomicU32::new(node), wakes, raised: unset(), by_itself: unset(), by_another: unset() })
+    }
+
+    /// From now on it is the body of another node, of a tree that was loaded again.
+    pub(super) fn is_of(&self, node: u32) {
+        self.node.store(node, Ordering::Relaxed);
     }
 
     /// Whether the body asked to be polled since its last poll began.
@@ -92,7 +97,7 @@ impl Wake for BodyWaker {
             by.store(true, Ordering::Release);
         }
         if !self.raised.swap(true, Ordering::AcqRel) {
-            self.wakes.woken(self.node);
+            self.wakes.woken(self.node.load(Ordering::Relaxed));
         }
     }
 }

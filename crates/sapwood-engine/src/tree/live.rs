@@ -31,8 +31,8 @@ impl LiveTree {
     }
 
     /// Whether a claim that returned this row can go on with what is in memory: the claim itself is the only commit
-    /// since.
+    /// since, and no request was made.
     pub(crate) fn is_as(&self, row: &TreeRow) -> bool {
-        self.tree.revision() + 1 == row.revision
+        self.tree.revision() + 1 == row.revision && self.tree.control() == row.control
     }
 }

@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 
 use futures::task::AtomicWaker;
 use parking_lot::Mutex;
-use sapwood_core::store::Verdict;
+use sapwood_core::store::Turn;
 
 use super::node::NodeId;
 use crate::activation::Wakes;
@@ -14,8 +14,14 @@ use crate::activation::Wakes;
 pub(crate) enum Signal {
     /// A body wants to be polled.
     Woken(NodeId),
-    /// What became of the turn under way; an error if the store refuses it for good.
-    Verdict(Result<Verdict, String>),
+    /// The turn under way is durable.
+    Committed,
+    /// The turn under way was refused: the tree is not as this worker knew it.
+    Refused(Box<Turn>),
+    /// The store refuses the turn under way for good.
+    Failed(String),
+    /// A request was made for the tree; with the number that it gave the control counter.
+    Governed(u32),
     /// The clock was moved: read it again.
     Poke,
     /// Start nothing new; release the tree when nothing is in flight.

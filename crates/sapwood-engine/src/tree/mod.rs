@@ -8,13 +8,17 @@
 //! | `timers` | what is due, and when |
 //! | `record` | what a poll, a step's end, a timer comes to in the journal |
 //! | `settle` | what a return, a panic, a violation comes to; how promises settle up the tree |
+//! | `cancel` | whom a cancellation reaches, and what becomes of each |
 //! | `draft` | what the next turn has |
 //! | `hold` | what waits for which commit |
 //! | `driver` | the loop around them: bodies, slots, alarms |
 //! | `live`, `mailbox` | a tree with its bodies; what is reported to its driver |
+//! | `carried` | what goes on when a tree is loaded again |
 //!
-//! All but the last two rows are pure: no clock, no chance, no store, nothing to await.
+//! All but the last three rows are pure: no clock, no chance, no store, nothing to await.
 
+mod cancel;
+mod carried;
 mod draft;
 mod driver;
 mod hold;
@@ -29,6 +33,7 @@ mod settle;
 mod tests;
 mod timers;
 
+pub(crate) use carried::Carried;
 pub(crate) use driver::{Created, Driver, Ended};
 pub(crate) use live::LiveTree;
 pub(crate) use mailbox::{Mailbox, Signal};

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use sapwood_core::control::ControlRecord;
 use sapwood_core::store::{NewTree, Next, Ownership, TreeOutcome, Turn};
 use sapwood_core::tree::{Invocation, InvocationState, Timer, TimerKind, TreeImage, TreeRow, TreeState};
 use sapwood_core::{FunctionVersion, Path, TreeId};
@@ -30,11 +31,15 @@ pub(crate) struct Tree {
     inbox: u32,
     /// The last completion number given (R7).
     pub(super) number: u32,
-    /// Its invocations that are not settled.
+    /// Its invocations that are not closed.
     pub(super) nodes: Nodes,
-    /// All its invocations, settled ones included, for the limit.
+    /// Nodes whose bodies are to be dropped, because they do not go on.
+    pub(super) put_down: Vec<NodeId>,
+    /// All its invocations, closed ones included, for the limit.
     pub(super) count: usize,
     pub(super) timers: Timers,
+    /// Requests that its next turn carries out.
+    pub(super) requests: Vec<ControlRecord>,
     /// What is recorded and not in a turn yet.
     pub(super) draft: Draft,
     /// The root's outcome, once it is decided; durable with the commit that ends the tree.
@@ -68,11 +73,12 @@ impl Tree {
         tree.refresh(&image.row);
         tree.number = image.row.number;
         tree.timers = image.timers.into_iter().collect();
+        tree.requests = image.requests;
         for open in image.open {
             let is_backing_off = tree.timers.has(&open.path, TimerKind::FunctionRetry);
             let parent = open.path.parent().and_then(|path| tree.nodes.at(&path));
-            if let Some(parent) = parent.and_then(|id| tree.nodes.get_mut(id)) {
-                parent.open_children += 1;
+            if let Some((parent, position)) = parent.and_then(|id| tree.nodes.get_mut(id)).zip(open.path.position()) {
+                parent.open_children.insert(position);
             }
             let id = tree.add(Node::loaded(open, is_backing_off, registry));
             tree.withhold_if_parked(id);
@@ -90,8 +96,10 @@ impl Tree {
             inbox: 0,
             number: 0,
             nodes: Nodes::default(),
+            put_down: Vec::new(),
             count: 0,
             timers: Timers::default(),
+            requests: Vec::new(),
             draft: Draft::default(),
             outcome: None,
             needs: None,
@@ -107,6 +115,11 @@ impl Tree {
 
     pub(crate) fn id(&self) -> TreeId {
         self.facts.tree
+    }
+
+    /// The last request that this worker knows of.
+    pub(crate) fn control(&self) -> u32 {
+        self.control
     }
 
     pub(crate) fn revision(&self) -> u64 {
@@ -154,11 +167,17 @@ impl Tree {
         }
     }
 
+    /// The node at a path.
+    pub(crate) fn at(&self, path: &Path) -> Option<NodeId> {
+        self.nodes.at(path)
+    }
+
     /// Puts the nodes that are to be polled into a new driver's queue. None has the mark of another's: a driver takes out
     /// what is in its queue when it releases a tree.
     pub(crate) fn requeue(&mut self) -> Vec<NodeId> {
         let mut queued = self.nodes.active_ids();
-        queued.retain(|id| self.status(*id) == Some(Status::Runnable) && self.enqueue(*id));
+        let is_polled = |status| matches!(status, Some(Status::Runnable | Status::Finishing));
+        queued.retain(|id| is_polled(self.status(*id)) && self.enqueue(*id));
         queued
     }
 
@@ -205,14 +224,16 @@ impl Tree {
         }
     }
 
-    /// The journal of a node was read: its sleeps can end from now on.
-    pub(crate) fn journal_read(&mut self, id: NodeId, input: bytes::Bytes, next_seq: u32) {
+    /// The rows of a node were read.
+    pub(crate) fn journal_read(&mut self, id: NodeId, input: bytes::Bytes) {
         if let Some(node) = self.nodes.get_mut(id) {
             node.input = Some(input);
-            // A sleep may have ended, and been written, while the journal was read.
-            node.next_seq = Some(next_seq.max(node.next_seq.unwrap_or(0)));
-            self.timers.restore(&node.path);
         }
+    }
+
+    /// Takes the nodes whose bodies are to be dropped.
+    pub(crate) fn take_put_down(&mut self) -> Vec<NodeId> {
+        std::mem::take(&mut self.put_down)
     }
 
     /// A body of a node is at its first line.

@@ -1,10 +1,11 @@
-//! An invocation that is not settled, in memory; and how its status moves.
+//! An invocation that is not closed, in memory; and how its status moves.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use sapwood_core::Path;
 use sapwood_core::tree::{Invocation, InvocationState, OpenInvocation, PromiseState};
+use sapwood_core::{Path, Position};
 
 use crate::activation::{Notice, Work};
 use crate::definition::Definition;
@@ -25,16 +26,18 @@ pub(crate) type NodeId = u32;
 ///  │ │ └────────── Polled ───────────┘                             │
 ///  │ └──────────────────────── Begun ──────────────────────────────┘
 ///  │
-///  ├─ Returned ──► Returned
+///  ├─ Decided ───► Closing
 ///  └─ BackedOff ─► BackingOff ─── BackoffOver ──► Runnable
 ///
 /// Runnable, Suspended, Active ── SlotLacking ──► AwaitingSlot ── SlotGiven ──► Runnable
 /// Runnable, Suspended ── VersionLacking ──► Runnable
 /// Runnable, AwaitingSlot, LoadWanted, Loading, Active ── PutDown ──► Runnable
+/// Runnable, AwaitingSlot, Active, Suspended ── LeftBehind ──► Finishing ── Finished ──► Runnable
 /// every status ── Parked ──► Parked
+/// every status ── Decided ──► Closing
 /// ```
 ///
-/// `Polled` leaves an active node active.
+/// `Polled` leaves an active node active, and a finishing one finishing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Status {
     /// It is to be polled, as soon as its worker gets to it.
@@ -51,8 +54,10 @@ pub(crate) enum Status {
     Suspended,
     /// An attempt failed; the next one is due later.
     BackingOff,
+    /// Its body does not go on. The steps of it that are in flight end, and are recorded (K4).
+    Finishing,
     /// Its outcome is decided; children are open.
-    Returned,
+    Closing,
     /// It cannot go on as it is.
     Parked,
 }
@@ -80,8 +85,12 @@ pub(crate) enum Move {
     BackedOff,
     /// The next attempt is due.
     BackoffOver,
-    /// Its outcome is decided.
-    Returned,
+    /// Its body does not go on, and something of it is in flight.
+    LeftBehind,
+    /// What was in flight of a body that does not go on has ended.
+    Finished,
+    /// Its outcome is decided, and nothing of it is in flight.
+    Decided,
     /// It cannot go on as it is.
     Parked,
     /// Its tree is released while it could run: the next owner runs it.
@@ -91,7 +100,9 @@ pub(crate) enum Move {
 impl Status {
     /// The status after this has happened; `None` if it cannot happen in this status.
     pub(crate) const fn after(self, by: Move) -> Option<Self> {
-        use Status::{Active, AwaitingSlot, BackingOff, LoadWanted, Loading, Parked, Returned, Runnable, Suspended};
+        use Status::{
+            Active, AwaitingSlot, BackingOff, Closing, Finishing, LoadWanted, Loading, Parked, Runnable, Suspended,
+        };
         Some(match (by, self) {
             (Move::SlotLacking, Runnable | Suspended | Active) => AwaitingSlot,
             (Move::SlotGiven, AwaitingSlot) => Runnable,
@@ -103,11 +114,18 @@ impl Status {
             (Move::Suspended, Active) => Suspended,
             (Move::BackedOff, Active) => BackingOff,
             (Move::BackoffOver, BackingOff) => Runnable,
-            (Move::Returned, Active) => Returned,
-            (Move::PutDown, Runnable | AwaitingSlot | LoadWanted | Loading | Active) => Runnable,
+            (Move::LeftBehind, Runnable | AwaitingSlot | Active | Suspended) => Finishing,
+            (Move::Finished, Finishing) => Runnable,
+            (Move::Polled, Finishing) => Finishing,
+            (Move::PutDown, Runnable | AwaitingSlot | LoadWanted | Loading | Active | Finishing) => Runnable,
+            (
+                Move::Decided,
+                Runnable | AwaitingSlot | LoadWanted | Loading | Active | Suspended | BackingOff | Finishing | Parked,
+            ) => Closing,
             (
                 Move::Parked,
-                Runnable | AwaitingSlot | LoadWanted | Loading | Active | Suspended | BackingOff | Returned | Parked,
+                Runnable | AwaitingSlot | LoadWanted | Loading | Active | Suspended | BackingOff | Finishing | Closing
+                | Parked,
             ) => Parked,
             _ => return None,
         })
@@ -116,21 +134,15 @@ impl Status {
     /// Whether it keeps its tree owned: it runs, or could run at once.
     pub(crate) const fn is_active(self) -> bool {
         match self {
-            Self::Runnable | Self::AwaitingSlot | Self::LoadWanted | Self::Loading | Self::Active => true,
-            Self::Suspended | Self::BackingOff | Self::Returned | Self::Parked => false,
-        }
-    }
-
-    /// Whether a body of it may be in memory.
-    pub(crate) const fn has_body(self) -> bool {
-        match self {
-            Self::Runnable | Self::AwaitingSlot | Self::Active | Self::Suspended => true,
-            Self::LoadWanted | Self::Loading | Self::BackingOff | Self::Returned | Self::Parked => false,
+            Self::Runnable | Self::AwaitingSlot | Self::LoadWanted | Self::Loading | Self::Active | Self::Finishing => {
+                true
+            }
+            Self::Suspended | Self::BackingOff | Self::Closing | Self::Parked => false,
         }
     }
 }
 
-/// An invocation that is not settled, in memory.
+/// An invocation that is not closed, in memory.
 pub(crate) struct Node {
     pub(crate) path: Path,
     pub(crate) function: String,
@@ -144,18 +156,20 @@ pub(crate) struct Node {
     pub(crate) definition: Option<Arc<Definition>>,
     /// `None` until it is loaded.
     pub(crate) input: Option<Bytes>,
-    /// The `seq` of its next journal entry; `None` until it is loaded.
-    pub(crate) next_seq: Option<u32>,
+    /// The `seq` of its next journal entry.
+    pub(crate) next_seq: u32,
     /// No entry was ever recorded for it, so there is nothing to load.
     pub(crate) is_blank: bool,
-    /// Children that are not settled: its promise waits for them (N1).
-    pub(crate) open_children: u32,
+    /// Its children that are not closed: its promise waits for them (N1).
+    pub(crate) open_children: BTreeSet<Position>,
     /// What became of its operations and its body was not told yet.
     pub(crate) notices: Vec<Notice>,
     /// The work of its body, as its body last reported it.
     pub(crate) work: Work,
     /// It is in its driver's queue, so that it is queued at most once.
     pub(crate) is_queued: bool,
+    /// The body that called it has dropped its handle: nobody waits for its outcome.
+    pub(crate) is_forsaken: bool,
 }
 
 impl Node {
@@ -169,12 +183,13 @@ impl Node {
             state: invocation.state,
             status: Status::Runnable,
             input: Some(invocation.input),
-            next_seq: Some(0),
+            next_seq: 0,
             is_blank: true,
-            open_children: 0,
+            open_children: BTreeSet::new(),
             notices: Vec::new(),
             work: Work::default(),
             is_queued: false,
+            is_forsaken: false,
         }
     }
 
@@ -189,12 +204,13 @@ impl Node {
             state: open.state,
             status,
             input: None,
-            next_seq: None,
+            next_seq: open.next_seq,
             is_blank: false,
-            open_children: 0,
+            open_children: BTreeSet::new(),
             notices: Vec::new(),
             work: Work::default(),
             is_queued: false,
+            is_forsaken: false,
         }
     }
 
@@ -204,8 +220,8 @@ impl Node {
         let has_news = open.state.seen.is_none_or(|seen| open.latest > seen);
         if open.state.parked.is_some() {
             Status::Parked
-        } else if matches!(open.state.promise, PromiseState::ReturnedOk | PromiseState::ReturnedErr) {
-            Status::Returned
+        } else if open.state.promise != PromiseState::Pending {
+            Status::Closing
         } else if is_backing_off {
             Status::BackingOff
         } else if has_news {
@@ -235,6 +251,11 @@ impl Node {
         self.status.is_active()
     }
 
+    /// Whether its outcome is decided, and nothing of it is left to do.
+    pub(crate) fn is_closable(&self) -> bool {
+        self.status == Status::Closing && self.open_children.is_empty()
+    }
+
     /// Whether something of it is under way that ends by itself: a step, a start, the reading of its journal.
     pub(crate) const fn is_in_flight(&self) -> bool {
         matches!(self.status, Status::Loading) || self.is_active() && self.work.is_in_flight
@@ -245,7 +266,7 @@ impl Node {
 mod tests {
     use super::*;
 
-    const STATUSES: [Status; 9] = [
+    const STATUSES: [Status; 10] = [
         Status::Runnable,
         Status::AwaitingSlot,
         Status::LoadWanted,
@@ -253,7 +274,8 @@ mod tests {
         Status::Active,
         Status::Suspended,
         Status::BackingOff,
-        Status::Returned,
+        Status::Finishing,
+        Status::Closing,
         Status::Parked,
     ];
 
@@ -261,7 +283,8 @@ mod tests {
     #[test]
     fn each_move_finds_only_the_statuses_of_the_table() {
         use Status::*;
-        let table: [(Move, &[Status], Status); 13] = [
+        let undecided = [Runnable, AwaitingSlot, LoadWanted, Loading, Active, Suspended, BackingOff, Finishing, Parked];
+        let table: [(Move, &[Status], Status); 16] = [
             (Move::SlotLacking, &[Runnable, Suspended, Active], AwaitingSlot),
             (Move::SlotGiven, &[AwaitingSlot], Runnable),
             (Move::VersionLacking, &[Runnable, Suspended], Runnable),
@@ -272,22 +295,25 @@ mod tests {
             (Move::Suspended, &[Active], Suspended),
             (Move::BackedOff, &[Active], BackingOff),
             (Move::BackoffOver, &[BackingOff], Runnable),
-            (Move::Returned, &[Active], Returned),
+            (Move::Polled, &[Finishing], Finishing),
+            (Move::LeftBehind, &[Runnable, AwaitingSlot, Active, Suspended], Finishing),
+            (Move::Finished, &[Finishing], Runnable),
+            (Move::Decided, &undecided, Closing),
             (Move::Parked, &STATUSES, Parked),
-            (Move::PutDown, &[Runnable, AwaitingSlot, LoadWanted, Loading, Active], Runnable),
+            (Move::PutDown, &[Runnable, AwaitingSlot, LoadWanted, Loading, Active, Finishing], Runnable),
         ];
-        for (by, from, to) in table {
+        for by in table.map(|(by, ..)| by) {
             for status in STATUSES {
-                let expected = from.contains(&status).then_some(to);
-                assert_eq!(status.after(by), expected, "{status:?} by {by:?}");
+                let row = table.iter().find(|(of, from, _)| *of == by && from.contains(&status));
+                assert_eq!(status.after(by), row.map(|(.., to)| *to), "{status:?} by {by:?}");
             }
         }
     }
 
-    /// S1: what waits, backs off, has returned or is parked does not keep its tree owned.
+    /// S1: what waits, backs off, closes or is parked does not keep its tree owned.
     #[test]
     fn an_invocation_that_waits_does_not_keep_its_tree_owned() {
-        for status in [Status::Suspended, Status::BackingOff, Status::Returned, Status::Parked] {
+        for status in [Status::Suspended, Status::BackingOff, Status::Closing, Status::Parked] {
             assert!(!status.is_active(), "{status:?}");
         }
         // R9: and nothing but a load brings a parked one back.

@@ -56,6 +56,7 @@ impl Tree {
                 Fresh::Drop { position } => {
                     self.write(id, Line::of(EntryKind::Dropped, position, "", Bytes::new()));
                     self.forget_timer(id, position);
+                    self.forsake(id, position, children);
                 }
             }
         }
@@ -79,7 +80,7 @@ impl Tree {
         self.facts.warn_near(Bound::Nodes, self.count + 1, limit);
         let path = match self.nodes.get_mut(id) {
             Some(parent) => {
-                parent.open_children += 1;
+                parent.open_children.insert(position);
                 parent.path.child(position)
             }
             None => Path::root(),
@@ -128,19 +129,15 @@ impl Tree {
         self.arm(id, Entry::NO_POSITION, TimerKind::FunctionRetry, due_at);
     }
 
-    /// Fires timers that are due at `now`, at most so many, the earliest first; returns the nodes to be polled. The sleep
-    /// of an invocation that is not loaded is withheld until it is, because the `seq` of its next entry is not known yet.
+    /// Fires timers that are due at `now`, at most so many, the earliest first; returns the nodes to be polled.
     pub(crate) fn fire_due(&mut self, now: Timestamp, most: usize) -> Vec<NodeId> {
         let mut woken = Vec::new();
         while woken.len() < most
             && let Some(timer) = self.timers.take_due(now)
         {
             let Some(id) = self.nodes.at(&timer.path) else { continue };
-            let is_loaded = self.nodes.get(id).is_some_and(|node| node.next_seq.is_some());
-            if timer.kind != TimerKind::Sleep || is_loaded {
-                self.clear_timer(&timer.path, timer.position);
-                self.fire(id, &timer);
-            }
+            self.clear_timer(&timer.path, timer.position);
+            self.fire(id, &timer);
             woken.push(id);
         }
         woken
@@ -213,10 +210,8 @@ impl Tree {
 
     fn write(&mut self, id: NodeId, line: Line<'_>) {
         let Some(node) = self.nodes.get_mut(id) else { return };
-        // Only a loaded node is polled, and only its sleeps fire, so the `seq` of its next entry is known.
-        let seq = node.next_seq.get_or_insert(0);
         let entry = Entry {
-            seq: *seq,
+            seq: node.next_seq,
             kind: line.kind,
             position: line.position,
             number: line.number,
@@ -224,7 +219,7 @@ impl Tree {
             name: line.name.to_owned(),
             payload: line.payload,
         };
-        *seq += 1;
+        node.next_seq += 1;
         self.draft.entry(&node.path, entry);
     }
 }

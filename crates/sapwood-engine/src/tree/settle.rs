@@ -10,7 +10,7 @@ use sapwood_core::store::TreeOutcome;
 use sapwood_core::tree::{PromiseState, TreeState};
 
 use super::model::Tree;
-use super::node::{Move, NodeId, Status};
+use super::node::{Move, NodeId};
 use crate::activation::{Finish, Fresh, Notice, Report, StepEnd, Work};
 use crate::payload::{BodyError, BodyResult, Parked, ParkedCode, Rejection, RejectionKind, Retried, encode};
 use crate::registry::Registry;
@@ -157,24 +157,34 @@ impl Tree {
         }
     }
 
-    /// The outcome is decided; the promise settles once all children are closed (N1).
+    /// The outcome is decided by the function itself; what it called and is still open is cancelled (N2). The promise
+    /// settles once all of that is closed (N1).
     fn decided(&mut self, id: NodeId, promise: PromiseState, outcome: Bytes) -> Vec<NodeId> {
-        self.put_down(id, Move::Returned);
+        self.put_down(id, Move::Decided);
         let Some(node) = self.nodes.get_mut(id) else { return Vec::new() };
         node.state.promise = promise;
         node.state.outcome = Some(outcome);
         let path = node.path.clone();
-        let is_closed = node.open_children == 0;
         self.clear_timers(&path);
-        if is_closed {
-            return self.settle(id);
-        }
-        self.save(id);
-        Vec::new()
+        let mut woken = self.cancel_children(id);
+        woken.extend(self.close(id));
+        woken
     }
 
-    /// Settles a promise whose outcome is decided and whose children are closed, and tells its parent. Goes on up the
-    /// tree as long as the parent has returned and this was its last open child. Returns the nodes to be polled.
+    /// Closes an invocation whose outcome is decided, if nothing of it is left to do; else its state is saved. Returns
+    /// the nodes to be polled.
+    pub(super) fn close(&mut self, id: NodeId) -> Vec<NodeId> {
+        match self.nodes.get(id) {
+            Some(node) if node.is_closable() => self.settle(id),
+            _ => {
+                self.save(id);
+                Vec::new()
+            }
+        }
+    }
+
+    /// Settles a promise whose invocation is closed, and tells its parent. Goes on up the tree as long as the parent
+    /// waits for nothing else. Returns the nodes to be polled.
     fn settle(&mut self, id: NodeId) -> Vec<NodeId> {
         let mut next = Some(id);
         while let Some(id) = next.take() {
@@ -183,6 +193,8 @@ impl Tree {
             node.state.promise = match node.state.promise {
                 PromiseState::ReturnedOk => PromiseState::Resolved,
                 PromiseState::ReturnedErr => PromiseState::Rejected,
+                PromiseState::Cancelling => PromiseState::Cancelled,
+                PromiseState::TimingOut => PromiseState::TimedOut,
                 settled => settled,
             };
             let position = node.path.position();
@@ -205,10 +217,13 @@ impl Tree {
             };
             let Some(parent) = self.nodes.at(&parent_path) else { break };
             let Some(parent_node) = self.nodes.get_mut(parent) else { break };
-            parent_node.open_children = parent_node.open_children.saturating_sub(1);
-            if parent_node.status() == Status::Returned {
-                next = (parent_node.open_children == 0).then_some(parent);
+            parent_node.open_children.remove(&position);
+            if parent_node.state.promise != PromiseState::Pending {
+                next = parent_node.is_closable().then_some(parent);
                 continue;
+            }
+            if node.is_forsaken {
+                break;
             }
             let outcome = node.state.outcome.unwrap_or_default();
             let completion = Completion::Call { version: node.version, promise, attempts, outcome };
@@ -219,10 +234,11 @@ impl Tree {
     }
 
     /// A node goes on without the body it had.
-    fn put_down(&mut self, id: NodeId, by: Move) {
+    pub(super) fn put_down(&mut self, id: NodeId, by: Move) {
         if let Some(node) = self.nodes.get_mut(id) {
             node.is_blank = false;
         }
+        self.put_down.push(id);
         self.nodes.set_work(id, Work::default());
         self.nodes.on(id, by);
     }
@@ -243,6 +259,10 @@ const fn settled_state(promise: PromiseState) -> TreeState {
         PromiseState::Rejected => TreeState::Rejected,
         PromiseState::Cancelled => TreeState::Cancelled,
         PromiseState::TimedOut => TreeState::TimedOut,
-        PromiseState::Pending | PromiseState::ReturnedOk | PromiseState::ReturnedErr => TreeState::Running,
+        PromiseState::Pending
+        | PromiseState::ReturnedOk
+        | PromiseState::ReturnedErr
+        | PromiseState::Cancelling
+        | PromiseState::TimingOut => TreeState::Running,
     }
 }

@@ -56,18 +56,12 @@ impl Timers {
         self.by_place.get(&(path, position)).cloned()
     }
 
-    /// The timers of a path do not fire until they are restored.
+    /// The timers of a path stay and do not fire.
     pub(super) fn withhold(&mut self, path: &Path) {
         let keys: Vec<_> = self.of(path).map(due_key).collect();
         for key in keys {
             self.due.remove(&key);
         }
-    }
-
-    /// The timers of a path fire again.
-    pub(super) fn restore(&mut self, path: &Path) {
-        let keys: Vec<_> = self.of(path).map(due_key).collect();
-        self.due.extend(keys);
     }
 
     /// When the next timer fires.
@@ -125,14 +119,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_withheld_does_not_fire_until_it_is_restored() {
+    fn what_is_withheld_does_not_fire() {
         let (root, child) = (Path::root(), Path::root().child(0));
         let mut timers: Timers = [timer(&root, 0, 1), timer(&root, 1, 2), timer(&child, 0, 3)].into_iter().collect();
         timers.withhold(&root);
         assert_eq!(timers.next_due(), Some(at(3)), "nor is it a reason to be claimed");
         assert_eq!(timers.of(&root).count(), 2, "it is kept");
-        timers.restore(&root);
-        assert_eq!(timers.next_due(), Some(at(1)));
         assert_eq!(timers.clear_all(&root).len(), 2);
         assert_eq!(timers.next_due(), Some(at(3)), "a child's are its own");
     }

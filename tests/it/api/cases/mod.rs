@@ -1,5 +1,6 @@
 //! The cases, each for any store.
 
+pub(crate) mod control;
 pub(crate) mod edge;
 pub(crate) mod outcomes;
 pub(crate) mod starts;

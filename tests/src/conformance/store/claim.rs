@@ -288,9 +288,9 @@ pub async fn the_trees_of_a_worker_are_listed_page_by_page(test: &TestStore) {
     loop {
         let after = listed.last().copied();
         let page = store.tree_owned(worker.id, after, 4).await.expect("a page");
-        assert!(page.iter().all(|(_, revision)| *revision == 1), "{page:?}");
+        assert!(page.iter().all(|tree| (tree.revision, tree.control) == (1, 0)), "{page:?}");
         let is_last = page.len() < 4;
-        listed.extend(page.into_iter().map(|(tree, _)| tree));
+        listed.extend(page.into_iter().map(|tree| tree.id));
         if is_last {
             break;
         }

@@ -3,6 +3,7 @@
 pub mod claim;
 pub mod commit;
 pub mod fixture;
+pub mod governing;
 pub mod hints;
 pub mod intake;
 pub mod lanes;

@@ -97,6 +97,8 @@ pub async fn a_claimed_tree_is_loaded_by_what_is_open(test: &TestStore) {
     assert_eq!(image.row, row(&store, tree).await);
     assert_eq!(image.nodes, 6, "settled ones count");
     // The root: entries up to 3, and its child /300 settled under 6. /1: its entry 2, its child /1/0 under 4.
+    let next: Vec<(String, u32)> = image.open.iter().map(|one| (one.path.to_string(), one.next_seq)).collect();
+    assert!(next.contains(&("/".to_owned(), 3)) && next.contains(&("/70000".to_owned(), 0)), "{next:?}");
     let mut open: Vec<(String, u32)> = image.open.iter().map(|one| (one.path.to_string(), one.latest)).collect();
     assert_eq!(open.remove(0), ("/".to_owned(), 6));
     assert_eq!(open.pop(), Some(("/1/2".to_owned(), 5)));

@@ -12,13 +12,15 @@ use crate::definition::Definition;
 use crate::payload::{Parked, ParkedCode, PayloadError};
 use crate::replay::Replay;
 use crate::tree::draft::TURN_BYTES;
+use crate::tree::hold::Stage;
 use crate::tree::mailbox::Signal;
 use crate::tree::node::{Move, NodeId, Status};
 use crate::trigger::Trigger;
 
 impl Driver {
     pub(super) fn loaded(&mut self, id: NodeId, image: StoreResult<Option<InvocationImage>>) {
-        let Some(node) = self.tree.node(id) else { return };
+        // It may have been cancelled meanwhile.
+        let Some(node) = self.tree.node(id).filter(|node| node.status() == Status::Loading) else { return };
         let definition = node.definition.clone();
         let location = definition.as_ref().map_or("", |definition| definition.location);
         let image = match image {
@@ -34,7 +36,7 @@ impl Driver {
         let Some(definition) = definition else { return };
         match Replay::read(&image) {
             Ok(replay) => {
-                self.tree.journal_read(id, image.invocation.input, replay.next_seq);
+                self.tree.journal_read(id, image.invocation.input);
                 if self.begin(id, &definition, replay) {
                     self.queue(id);
                 }
@@ -76,8 +78,7 @@ impl Driver {
         match definition.trigger {
             Trigger::Event(_) => {
                 let woken = self.tree.undecodable(id, error.to_string());
-                self.put_down(id);
-                self.queue_all(woken);
+                self.go_on(woken);
             }
             Trigger::Call => {
                 let message = format!("the input of {} is not readable: {error}", definition.versioned());
@@ -121,9 +122,8 @@ impl Driver {
                 (self.tree.finished(id, finish, report, &self.services.registry), None)
             }
         };
-        self.queue_all(woken);
-        if !self.tree.status(id).is_some_and(Status::has_body) {
-            self.put_down(id);
+        self.go_on(woken);
+        if !self.bodies.contains_key(&id) {
             return None;
         }
         // What was recorded may have made one of its handles ready.
@@ -175,12 +175,46 @@ impl Driver {
 
     pub(super) fn park(&mut self, id: NodeId, parked: &Parked) {
         self.tree.park(id, parked);
-        self.put_down(id);
+        self.go_on(Vec::new());
     }
 
-    pub(super) fn put_down(&mut self, id: NodeId) {
-        self.bodies.remove(&id);
-        self.permits.remove(&id);
+    /// After a decision: drops the bodies that do not go on, and puts these nodes into the queue.
+    pub(super) fn go_on(&mut self, woken: Vec<NodeId>) {
+        for id in self.tree.take_put_down() {
+            self.bodies.remove(&id);
+            self.permits.remove(&id);
+        }
+        self.queue_all(woken);
+    }
+
+    /// Polls a body that does not go on, as long as something of it is in flight: what ends is recorded, what else the
+    /// body does is not (K4). It needs no slot, because it begins nothing.
+    pub(super) fn finish(&mut self, id: NodeId) {
+        self.hear(id);
+        if self.tree.node(id).is_some_and(|node| node.work.is_in_flight)
+            && let Some((polled, report)) = self.poll(id, false)
+        {
+            let work = match polled {
+                Polled::Pending(_, work) => work,
+                Polled::Finished(_) => Work::default(),
+            };
+            self.tree.set_work(id, work);
+            for end in report.steps_ended {
+                self.end(id, End::Step(end));
+            }
+            self.hear(id);
+        }
+        if self.stage() == Stage::Holding {
+            return self.hold.hold(id);
+        }
+        let woken = self.tree.left_behind(id);
+        self.go_on(woken);
+    }
+
+    fn hear(&mut self, id: NodeId) {
+        if let Some((_, work)) = self.tell(id) {
+            self.tree.set_work(id, work);
+        }
     }
 
     /// Polls a body without delivering to it: during a hold, or to let its steps begin. Returns what the poll did if it

@@ -49,13 +49,14 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use jiff::Timestamp;
-use sapwood_core::store::{StoreResult, TreeOutcome, Verdict};
+use sapwood_core::store::{StoreResult, TreeOutcome, Turn};
 use sapwood_core::tree::InvocationImage;
 use sapwood_core::{Position, TreeId};
 use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Sleep;
 
+use super::carried::{Carried, ends_of};
 use super::hold::{Hold, Sent, Stage};
 use super::live::LiveTree;
 use super::mailbox::{Mailbox, Signal};
@@ -89,6 +90,8 @@ pub(crate) enum Ended {
     Refused {
         /// The last revision that is known to be durable.
         committed: u64,
+        /// What goes on, if this worker still owns the tree.
+        carried: Carried,
     },
     /// The store refuses its turn for good.
     Failed(String),
@@ -132,6 +135,8 @@ pub(crate) struct Driver {
     created: Option<Created>,
     /// The engine drains: no step begins, and the tree is released once nothing is in flight.
     is_draining: bool,
+    /// A request was made for the tree that this worker has not read: it loads the tree again.
+    is_outdated: bool,
     /// The lease was not good when a step wanted to start; it is checked again after a pause.
     awaits_lease: bool,
     /// The time for which the tree was claimed: the database judged that it has come.
@@ -168,6 +173,7 @@ impl Driver {
             alarm: None,
             created,
             is_draining: false,
+            is_outdated: false,
             awaits_lease: false,
             judged: None,
             polls: 0,
@@ -185,9 +191,14 @@ impl Driver {
     /// Drives the tree until this worker no longer owns it.
     pub(crate) async fn drive(mut self: Box<Self>) -> Ended {
         let services = Arc::clone(&self.services);
+        let woken = self.tree.carry_out();
+        self.go_on(woken);
         loop {
             if services.life.has_ended() {
                 return Ended::Stopped;
+            }
+            if self.is_outdated && !self.hold.is_committing() {
+                return self.refused(None);
             }
             self.is_draining |= services.life.is_draining();
             let stage = self.stage();
@@ -249,27 +260,44 @@ impl Driver {
             Signal::Poke => {}
             Signal::Drain => self.is_draining = true,
             Signal::Kill => return Some(Ended::Stopped),
-            Signal::Verdict(verdict) => return self.take_verdict(verdict).await,
+            Signal::Governed(control) => self.is_outdated |= control > self.tree.control(),
+            Signal::Committed => return self.committed().await,
+            Signal::Refused(turn) => {
+                tracing::info!(tree = %self.tree.id(), "the commit was refused; the tree is not as this worker knew it");
+                return Some(self.refused(Some(*turn)));
+            }
+            Signal::Failed(error) => return Some(self.failed(error)),
         }
         None
     }
 
-    async fn take_verdict(&mut self, verdict: Result<Verdict, String>) -> Option<Ended> {
-        let tree = self.tree.id();
-        match verdict {
-            Ok(Verdict::Committed) => {}
-            Ok(Verdict::Refused | Verdict::Busy) => {
-                tracing::info!(%tree, "the commit was refused; the tree is not as this worker knew it");
-                return Some(Ended::Refused { committed: self.tree.revision() });
-            }
-            Err(error) => {
-                tracing::error!(%tree, error, "the store refuses the commit for good; the tree is parked");
-                if let Some(created) = self.created.take() {
-                    let _ = created.send(Err(error.clone()));
-                }
-                return Some(Ended::Failed(error));
+    fn failed(&mut self, error: String) -> Ended {
+        tracing::error!(tree = %self.tree.id(), error, "the store refuses the commit for good; the tree is parked");
+        if let Some(created) = self.created.take() {
+            let _ = created.send(Err(error.clone()));
+        }
+        Ended::Failed(error)
+    }
+
+    /// The tree is not as this worker knew it: what no turn has made durable is void, but for steps that are in flight or
+    /// have ended. `refused` is the turn that was under way.
+    fn refused(&mut self, refused: Option<Turn>) -> Ended {
+        let drafted = self.tree.has_draft().then(|| self.tree.keep());
+        let mut ends: Vec<_> = refused.into_iter().chain(drafted).flat_map(ends_of).collect();
+        let path = |tree: &Tree, id| tree.node(id).map(|node| node.path.clone());
+        while let Some((id, end)) = self.hold.take_deferred() {
+            if let (Some(path), End::Step(end)) = (path(&self.tree, id), end) {
+                ends.push((path, end));
             }
         }
+        let bodies = std::mem::take(&mut self.bodies).into_iter().filter(|(_, body)| body.is_left_behind());
+        let bodies = bodies.filter_map(|(id, body)| Some((path(&self.tree, id)?, body))).collect();
+        let (revision, mailbox) = (self.tree.revision(), Arc::clone(&self.mailbox));
+        Ended::Refused { committed: revision, carried: Carried { revision, mailbox, bodies, ends } }
+    }
+
+    async fn committed(&mut self) -> Option<Ended> {
+        let tree = self.tree.id();
         let sent = self.hold.landed()?;
         self.tree.committed();
         self.services.quarantine.committed(tree);
@@ -357,9 +385,11 @@ impl Driver {
     fn record(&mut self, id: NodeId, end: End) {
         match end {
             End::Step(end) => {
-                // The handle may have been dropped while the end was deferred: then no other attempt follows.
+                // The handle may have been dropped while the end was deferred, or the body does not go on: then no other
+                // attempt follows.
                 let is_done = self.bodies.get(&id).is_some_and(|body| body.is_done(end.position));
-                let retry_at = end.retry_at.filter(|_| !is_done);
+                let is_last = is_done || self.tree.status(id) == Some(Status::Finishing);
+                let retry_at = end.retry_at.filter(|_| !is_last);
                 self.tree.step_ended(id, StepEnd { retry_at, ..end });
             }
             End::Start { position, function, started } => self.tree.started(id, position, function, &started),
@@ -439,12 +469,13 @@ impl Driver {
         self.tree.dequeue(id);
         match self.tree.status(id) {
             Some(Status::Runnable | Status::Suspended | Status::Active) => {}
+            Some(Status::Finishing) => return self.finish(id),
             Some(
                 Status::AwaitingSlot
                 | Status::LoadWanted
                 | Status::Loading
                 | Status::BackingOff
-                | Status::Returned
+                | Status::Closing
                 | Status::Parked,
             )
             | None => return,

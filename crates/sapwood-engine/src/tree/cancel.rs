@@ -1,0 +1,131 @@
+//! Cancellation: which invocations it reaches, and what becomes of each of them (K3 to K6, N2). Pure.
+//!
+//! It reaches an invocation and everything below it that is open, in one decision. A body of these is never resumed: if
+//! steps of it are in flight, it stays in memory until they have ended and are recorded; else it is dropped at once. An
+//! outcome that is decided already stands. Then the leaves close first, and each closes its parent once it was the last.
+
+use bytes::Bytes;
+use sapwood_core::Position;
+use sapwood_core::control::{ControlRecord, ControlVerb};
+use sapwood_core::tree::PromiseState;
+
+use super::model::Tree;
+use super::node::{Move, NodeId, Status};
+use crate::payload::{Rejection, RejectionKind};
+
+impl Tree {
+    /// Cancels an invocation and everything below it, with this outcome. Returns the nodes to be polled.
+    pub(crate) fn cancel(&mut self, id: NodeId, outcome: &Bytes) -> Vec<NodeId> {
+        let reached = self.subtree(id);
+        let mut woken: Vec<NodeId> = reached.iter().copied().filter(|id| self.stop_forward(*id, outcome)).collect();
+        for id in reached.into_iter().rev() {
+            woken.extend(self.close(id));
+        }
+        woken
+    }
+
+    /// Carries out the requests that were read with the tree, in the order in which they were made. Returns the nodes to be
+    /// polled.
+    pub(crate) fn carry_out(&mut self) -> Vec<NodeId> {
+        let mut woken = Vec::new();
+        for ControlRecord { request, .. } in std::mem::take(&mut self.requests) {
+            // What it named may have closed in the turn that a crash or another request made void.
+            let Some(id) = self.nodes.at(&request.path) else { continue };
+            let by = format!("by {}: {}", request.actor, request.reason);
+            woken.extend(match request.verb {
+                ControlVerb::Cancel => self.cancel(id, &cancelled(&by)),
+                ControlVerb::Kill => self.kill(id, &by),
+            });
+        }
+        woken
+    }
+
+    /// Stops an invocation and everything below it as they are: nothing is undone, and a step in flight is not waited for
+    /// (K7). Returns the nodes to be polled.
+    fn kill(&mut self, id: NodeId, by: &str) -> Vec<NodeId> {
+        let outcome = Rejection::of(RejectionKind::Killed, format!("killed {by}")).to_bytes();
+        let reached = self.subtree(id);
+        for id in &reached {
+            self.stop_forward(*id, &outcome);
+            if self.status(*id) == Some(Status::Finishing) {
+                self.put_down(*id, Move::Decided);
+            }
+        }
+        let mut woken = Vec::new();
+        for id in reached.into_iter().rev() {
+            woken.extend(self.close(id));
+        }
+        woken
+    }
+
+    /// Cancels what an invocation called and is still open, because the function has ended (N2).
+    pub(super) fn cancel_children(&mut self, id: NodeId) -> Vec<NodeId> {
+        let Some(node) = self.nodes.get(id).filter(|node| !node.open_children.is_empty()) else { return Vec::new() };
+        let paths: Vec<_> = node.open_children.iter().map(|position| node.path.child(*position)).collect();
+        let outcome = cancelled("its caller has ended");
+        let children: Vec<NodeId> = paths.iter().filter_map(|path| self.nodes.at(path)).collect();
+        children.into_iter().flat_map(|child| self.cancel(child, &outcome)).collect()
+    }
+
+    /// A body dropped the handle of an operation: if that is an open call, it is cancelled (N2). Adds the nodes to be
+    /// polled.
+    pub(super) fn forsake(&mut self, id: NodeId, position: Position, woken: &mut Vec<NodeId>) {
+        let Some(path) = self.nodes.get(id).map(|node| node.path.child(position)) else { return };
+        let Some(child) = self.nodes.at(&path) else { return };
+        if let Some(node) = self.nodes.get_mut(child) {
+            node.is_forsaken = true;
+        }
+        woken.extend(self.cancel(child, &cancelled("its caller dropped the handle")));
+    }
+
+    /// What was in flight of a body that does not go on may have ended: then the body is dropped, and the invocation
+    /// closes, or runs again. Returns the nodes to be polled.
+    pub(crate) fn left_behind(&mut self, id: NodeId) -> Vec<NodeId> {
+        match self.nodes.get(id) {
+            Some(node) if node.status() == Status::Finishing && !node.work.is_in_flight => {}
+            _ => return Vec::new(),
+        }
+        if self.nodes.get(id).is_some_and(|node| node.state.promise == PromiseState::Pending) {
+            self.put_down(id, Move::Finished);
+            return vec![id];
+        }
+        self.put_down(id, Move::Decided);
+        self.close(id)
+    }
+
+    /// An invocation and everything below it that is open, parents before children.
+    fn subtree(&self, id: NodeId) -> Vec<NodeId> {
+        let mut found = vec![id];
+        let mut next = 0;
+        while let Some(node) = found.get(next).and_then(|id| self.nodes.get(*id)) {
+            let children = node.open_children.iter().filter_map(|position| self.nodes.at(&node.path.child(*position)));
+            found.extend(children);
+            next += 1;
+        }
+        found
+    }
+
+    /// From now on an invocation does nothing but close. Nothing happens to one whose outcome is decided. Returns whether
+    /// its body is left behind, because something of it is in flight.
+    fn stop_forward(&mut self, id: NodeId, outcome: &Bytes) -> bool {
+        let Some(node) = self.nodes.get_mut(id).filter(|node| node.state.promise == PromiseState::Pending) else {
+            return false;
+        };
+        node.state.promise = PromiseState::Cancelling;
+        node.state.outcome = Some(outcome.clone());
+        node.state.parked = None;
+        let (path, is_in_flight) = (node.path.clone(), node.work.is_in_flight);
+        let is_left_behind = node.status() == Status::Finishing;
+        self.clear_timers(&path);
+        if is_in_flight && (is_left_behind || self.nodes.on(id, Move::LeftBehind)) {
+            return true;
+        }
+        self.put_down(id, Move::Decided);
+        false
+    }
+}
+
+/// The outcome of an invocation that is cancelled, with the reason in words.
+fn cancelled(reason: &str) -> Bytes {
+    Rejection::of(RejectionKind::Cancelled, format!("cancelled: {reason}")).to_bytes()
+}

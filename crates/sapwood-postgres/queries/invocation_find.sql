@@ -1,0 +1,4 @@
+-- The promise of an invocation, for a request that names it.
+select state
+from context.invocation
+where tree_id = $1 and path = $2;

@@ -1,0 +1,5 @@
+-- Locks the row of a tree that is to be governed: every commit of the tree waits, or is tried again.
+select state, control, applied
+from context.tree
+where id = $1
+for no key update;

@@ -106,7 +106,14 @@ async fn nothing_is_acknowledged_while_the_file_is_gone() {
         let why = engine.health().store_error().expect("an error");
         assert!(why.contains("deleted or replaced") && why.contains("store.db"), "{why}");
         assert_eq!(place.path().exists(), replaced, "no other file is made in its place");
+        // More readers at once than there were before: some connections are opened now.
+        let reads = || futures::future::join_all((0..16).map(|_| original.tree_read(TreeId::fresh())));
+        for read in reads().await {
+            let error = read.expect_err("nothing is read from another file").to_string();
+            assert!(error.contains("deleted or replaced"), "{error}");
+        }
         std::fs::rename(&away, place.path()).expect("it is back");
+        assert!(reads().await.iter().all(|read| matches!(read, Ok(None))), "no reader has kept the other file");
         let started = within("a start that was waiting", start).await.expect("it is started");
         within("its end", started.result()).await.expect("it runs");
     }

@@ -58,6 +58,8 @@ impl Server {
         let mut postgres = program("postgres", &directory);
         postgres.args(["-D", "data", "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]);
         postgres.args(["-c", &format!("port={port}"), "-c", "shared_buffers=32MB"]);
+        // A standby that is asked something, such as to become the primary, answers, however far behind it is then.
+        postgres.args(["-c", "max_standby_streaming_delay=-1"]);
         let process = postgres.spawn().expect("PostgreSQL starts");
         let mut server = Self { port, directory, process };
         let url = server.url();

@@ -4,14 +4,16 @@ use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use futures_core::stream::BoxStream;
+use jiff::Timestamp;
 use sapwood_core::store::{Hint, Store, StoreInfo, StoreResult};
-use sqlx::SqlitePool;
+use sqlx::{Connection as _, SqliteConnection, SqlitePool};
 
 use crate::args::Args;
 use crate::connect;
 use crate::db::Db;
 use crate::error::classify;
 use crate::hints::Hints;
+use crate::identity::Identity;
 use crate::lock::FileLock;
 use crate::options::SqliteOptions;
 use crate::reads::Reads;
@@ -32,6 +34,8 @@ struct Inner {
     writer: Writer,
     /// None in memory, where the writer reads.
     readers: Option<SqlitePool>,
+    /// Which file was opened; none in memory.
+    identity: Option<Identity>,
     /// What the readers do now.
     reads: Reads,
     hints: Hints,
@@ -60,13 +64,14 @@ impl SqliteStore {
         let mut connection = connect::writer(&options).await?;
         let durability = connect::durability(&mut connection).await?;
         let reads = Reads::default();
-        let writer = Writer::start(connection, options.clone(), lock, reads.clone())?;
+        let identity = options.file.as_deref().map(Identity::of);
+        let writer = Writer::start(connection, options.clone(), identity.clone(), lock, reads.clone())?;
         let readers = options.file.as_deref().map(|file| connect::readers(file, options.readers));
         let lanes = OnceLock::new();
         if let Some(count) = writer.run(TakeOver).await? {
             let _ = lanes.set(count);
         }
-        let inner = Inner { options, writer, readers, reads, hints: Hints::new(), lanes, durability };
+        let inner = Inner { options, writer, readers, identity, reads, hints: Hints::new(), lanes, durability };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -102,17 +107,27 @@ impl SqliteStore {
         let Some(readers) = &self.inner.readers else { return self.inner.writer.run(work).await };
         let now = stored(self.inner.options.clock.now());
         let kind = std::any::type_name::<W>().rsplit("::").next().unwrap_or_default();
-        if !W::SNAPSHOT {
-            let mut connection = readers.acquire().await.map_err(classify)?;
-            let _reading = self.inner.reads.begin(kind);
-            return work.run(&mut Db::new(&mut connection, now)).await;
+        let mut connection = readers.acquire().await.map_err(classify)?;
+        let reading = self.inner.reads.begin(kind);
+        let answer = answer(&work, &mut connection, now).await;
+        drop(reading);
+        if let Err(gone) = self.inner.identity.as_ref().map_or(Ok(()), Identity::check) {
+            // It may have been opened meanwhile, and be of the other file.
+            connection.close_on_drop();
+            return Err(gone);
         }
-        let mut transaction = readers.begin().await.map_err(classify)?;
-        let _reading = self.inner.reads.begin(kind);
-        let answer = work.run(&mut Db::new(&mut transaction, now)).await?;
-        transaction.commit().await.map_err(classify)?;
-        Ok(answer)
+        answer
     }
+}
+
+async fn answer<W: Work>(work: &W, connection: &mut SqliteConnection, now: Timestamp) -> StoreResult<W::Answer> {
+    if !W::SNAPSHOT {
+        return work.run(&mut Db::new(connection, now)).await;
+    }
+    let mut transaction = connection.begin().await.map_err(classify)?;
+    let answer = work.run(&mut Db::new(&mut transaction, now)).await?;
+    transaction.commit().await.map_err(classify)?;
+    Ok(answer)
 }
 
 #[async_trait]

@@ -51,6 +51,7 @@ impl Writer {
     pub(crate) fn start(
         connection: SqliteConnection,
         options: SqliteOptions,
+        identity: Option<Identity>,
         lock: Option<FileLock>,
         reads: Reads,
     ) -> StoreResult<Self> {
@@ -60,7 +61,6 @@ impl Writer {
             .build()
             .map_err(|error| permanent("cannot start the SQLite writer").caused_by(error))?;
         let clock = Arc::clone(&options.clock);
-        let identity = options.file.as_deref().map(Identity::of);
         let checkpoints = Checkpoints::of(&options, reads);
         let desk = Desk { connection: Some(connection), identity, checkpoints, options, clock };
         std::thread::Builder::new()

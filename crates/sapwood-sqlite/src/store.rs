@@ -107,11 +107,15 @@ impl SqliteStore {
         let Some(readers) = &self.inner.readers else { return self.inner.writer.run(work).await };
         let now = stored(self.inner.options.clock.now());
         let kind = std::any::type_name::<W>().rsplit("::").next().unwrap_or_default();
-        let mut connection = readers.acquire().await.map_err(classify)?;
+        let check = || self.inner.identity.as_ref().map_or(Ok(()), Identity::check);
+        let mut connection = match readers.acquire().await {
+            Ok(connection) => connection,
+            Err(error) => return check().and_then(|()| Err(classify(error))),
+        };
         let reading = self.inner.reads.begin(kind);
         let answer = answer(&work, &mut connection, now).await;
         drop(reading);
-        if let Err(gone) = self.inner.identity.as_ref().map_or(Ok(()), Identity::check) {
+        if let Err(gone) = check() {
             // It may have been opened meanwhile, and be of the other file.
             connection.close_on_drop();
             return Err(gone);

@@ -4,6 +4,8 @@
 //! find again. SQLite itself does not notice.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use sapwood_core::store::{StoreError, StoreErrorKind, StoreResult};
 
@@ -13,12 +15,19 @@ pub(crate) struct Identity {
     path: PathBuf,
     /// Device and inode; `None` if the system has no such thing.
     file: Option<(u64, u64)>,
+    /// Whether a check has found another file since it was asked last. Clones share it.
+    was_away: Arc<AtomicBool>,
 }
 
 impl Identity {
     /// The file that is at a path now: to be asked when it has just been opened.
     pub(crate) fn of(path: &Path) -> Self {
-        Self { path: path.to_owned(), file: device_and_inode(path) }
+        Self { path: path.to_owned(), file: device_and_inode(path), was_away: Arc::default() }
+    }
+
+    /// Whether the file has been away since this was asked last: what was opened meanwhile may be of another one.
+    pub(crate) fn take_was_away(&self) -> bool {
+        self.was_away.swap(false, Ordering::AcqRel)
     }
 
     /// Checks that the path still leads to that file.
@@ -30,6 +39,7 @@ impl Identity {
         if self.file.is_none() || device_and_inode(&self.path) == self.file {
             return Ok(());
         }
+        self.was_away.store(true, Ordering::Release);
         Err(StoreError::new(
             StoreErrorKind::Connection,
             format!(

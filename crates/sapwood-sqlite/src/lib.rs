@@ -15,7 +15,8 @@
 //! | `connect`, `lock`, `schema` | connections and their settings; the lock beside the file; making the schema, and refusing one that this build cannot work with |
 //! | `backup`, `identity` | a copy made while another process works; whether the file that is open is still at its path |
 //! | `writer`, `work` | the one writer and its queue; what it carries out |
-//! | `checkpoint`, `reads` | the bound on the write-ahead log; the reads under way, one of which may hold it up |
+//! | `readers`, `reads` | the connections that only read; the reads under way |
+//! | `checkpoint` | the bound on the write-ahead log, which a read may hold up |
 //! | `db`, `bulk`, `args` | statements for one row and for many; values on their way in |
 //! | `fields`, `rows`, `error` | values on their way out, the records of the port, the classes of errors |
 //! | `membership`, `lease` | workers: joining, burying, leaving, and their fences; renewing a lease |
@@ -49,6 +50,7 @@ mod membership;
 mod offsets;
 mod options;
 mod outbox;
+mod readers;
 mod reading;
 mod reads;
 mod rows;

@@ -4,18 +4,16 @@ use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use futures_core::stream::BoxStream;
-use jiff::Timestamp;
 use sapwood_core::store::{Hint, Store, StoreInfo, StoreResult};
-use sqlx::{Connection as _, SqliteConnection, SqlitePool};
 
 use crate::args::Args;
 use crate::connect;
 use crate::db::Db;
-use crate::error::classify;
 use crate::hints::Hints;
 use crate::identity::Identity;
 use crate::lock::FileLock;
 use crate::options::SqliteOptions;
+use crate::readers::Readers;
 use crate::reads::Reads;
 use crate::schema::{LANES, SchemaCheck, TakeOver};
 use crate::work::Work;
@@ -33,11 +31,7 @@ struct Inner {
     options: SqliteOptions,
     writer: Writer,
     /// None in memory, where the writer reads.
-    readers: Option<SqlitePool>,
-    /// Which file was opened; none in memory.
-    identity: Option<Identity>,
-    /// What the readers do now.
-    reads: Reads,
+    readers: Option<Readers>,
     hints: Hints,
     /// Set as soon as the schema is this build's.
     lanes: OnceLock<u16>,
@@ -66,12 +60,13 @@ impl SqliteStore {
         let reads = Reads::default();
         let identity = options.file.as_deref().map(Identity::of);
         let writer = Writer::start(connection, options.clone(), identity.clone(), lock, reads.clone())?;
-        let readers = options.file.as_deref().map(|file| connect::readers(file, options.readers));
+        let readers = options.file.clone().zip(identity);
+        let readers = readers.map(|(file, identity)| Readers::of(file, options.readers, identity, reads));
         let lanes = OnceLock::new();
         if let Some(count) = writer.run(TakeOver).await? {
             let _ = lanes.set(count);
         }
-        let inner = Inner { options, writer, readers, identity, reads, hints: Hints::new(), lanes, durability };
+        let inner = Inner { options, writer, readers, hints: Hints::new(), lanes, durability };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -104,34 +99,11 @@ impl SqliteStore {
 
     /// Carries work out that only reads.
     pub(crate) async fn read<W: Work>(&self, work: W) -> StoreResult<W::Answer> {
-        let Some(readers) = &self.inner.readers else { return self.inner.writer.run(work).await };
-        let now = stored(self.inner.options.clock.now());
-        let kind = std::any::type_name::<W>().rsplit("::").next().unwrap_or_default();
-        let check = || self.inner.identity.as_ref().map_or(Ok(()), Identity::check);
-        let mut connection = match readers.acquire().await {
-            Ok(connection) => connection,
-            Err(error) => return check().and_then(|()| Err(classify(error))),
-        };
-        let reading = self.inner.reads.begin(kind);
-        let answer = answer(&work, &mut connection, now).await;
-        drop(reading);
-        if let Err(gone) = check() {
-            // It may have been opened meanwhile, and be of the other file.
-            connection.close_on_drop();
-            return Err(gone);
+        match &self.inner.readers {
+            Some(readers) => readers.read(&work, stored(self.inner.options.clock.now())).await,
+            None => self.inner.writer.run(work).await,
         }
-        answer
     }
-}
-
-async fn answer<W: Work>(work: &W, connection: &mut SqliteConnection, now: Timestamp) -> StoreResult<W::Answer> {
-    if !W::SNAPSHOT {
-        return work.run(&mut Db::new(connection, now)).await;
-    }
-    let mut transaction = connection.begin().await.map_err(classify)?;
-    let answer = work.run(&mut Db::new(&mut transaction, now)).await?;
-    transaction.commit().await.map_err(classify)?;
-    Ok(answer)
 }
 
 #[async_trait]

@@ -19,6 +19,8 @@ create table tree (
     inbox integer not null default 0,
     number integer not null,
     state smallint not null,
+    -- How far what its invocations undo has come: the worst of them.
+    closing smallint not null default 0,
     function text collate "C" not null,
     needs text collate "C",
     correlation text not null,
@@ -63,6 +65,8 @@ create table invocation (
     input bytea not null,
     outcome bytea,
     parked bytea,
+    -- The function that undoes it, as `name@version`, if its caller gave one.
+    undo text,
     primary key (tree_id, path)
 ) with (fillfactor = 50);
 

@@ -17,6 +17,8 @@ create table tree (
     inbox integer not null default 0,
     number integer not null,
     state integer not null,
+    -- How far what its invocations undo has come: the worst of them.
+    closing integer not null default 0,
     function text not null,
     needs text,
     correlation text not null,
@@ -62,6 +64,8 @@ create table invocation (
     input blob not null,
     outcome blob,
     parked blob,
+    -- The function that undoes it, as `name@version`, if its caller gave one.
+    undo text,
     primary key (tree_id, path)
 ) strict, without rowid;
 

@@ -193,6 +193,7 @@ const COLUMNS: &[&str] = &[
     "topic_id",
     "traceparent",
     "tree_id",
+    "undo",
     "verb",
     "version",
     "worker",

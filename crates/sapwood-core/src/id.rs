@@ -181,6 +181,9 @@ impl fmt::Display for WorkerId {
 /// The place of an operation in its function's program order, counted from 0.
 pub type Position = u32;
 
+/// From here on positions are those of what undoes an operation. No function has so many operations.
+const UNDO: Position = 1 << 31;
+
 /// An invocation's identity within its tree: the positions from the root down to it.
 ///
 /// The root is the empty path; the child called at position 3 of the root is `/3`, a child of that at position 0 is
@@ -202,6 +205,18 @@ impl Path {
         positions.extend_from_slice(&self.0);
         positions.push(position);
         Self(positions)
+    }
+
+    /// The invocation that undoes what was done at `position` of this one. It is written `~3` where a child is written `3`.
+    #[must_use]
+    pub fn undo(&self, position: Position) -> Self {
+        self.child(UNDO | position)
+    }
+
+    /// The position that this invocation undoes; `None` if it is a call or the root.
+    #[must_use]
+    pub fn undoes(&self) -> Option<Position> {
+        self.position().filter(|position| *position >= UNDO).map(|position| position - UNDO)
     }
 
     /// The caller; `None` for the root.
@@ -268,7 +283,10 @@ impl fmt::Display for Path {
         if self.0.is_empty() {
             return f.write_str("/");
         }
-        self.0.iter().try_for_each(|position| write!(f, "/{position}"))
+        self.0.iter().try_for_each(|position| match position.checked_sub(UNDO) {
+            Some(undone) => write!(f, "/~{undone}"),
+            None => write!(f, "/{position}"),
+        })
     }
 }
 
@@ -281,7 +299,12 @@ impl FromStr for Path {
             return Ok(Self::root());
         }
         // Only what is written: a sign or a zero in front would be a second name of the same invocation.
-        let position = |part: &str| part.parse().ok().filter(|position: &Position| position.to_string() == part);
+        let position = |part: &str| {
+            let (base, part) = part.strip_prefix('~').map_or((0, part), |part| (UNDO, part));
+            let position =
+                part.parse().ok().filter(|position: &Position| *position < UNDO && position.to_string() == part);
+            position.map(|position| base | position)
+        };
         let path: Vec<Position> = rest.split('/').map(position).collect::<Option<_>>().ok_or(PathError)?;
         if path.len() > usize::from(u8::MAX) { Err(PathError) } else { Ok(Self(path)) }
     }

@@ -64,10 +64,8 @@ pub enum EntryKind {
     PromiseMade = 12,
     /// Reserved: an external promise settled.
     PromiseSettled = 13,
-    /// Reserved: a compensation was declared.
+    /// A compensation was declared: the call that undoes what comes next.
     UndoDeclared = 14,
-    /// Reserved: a compensation ran.
-    UndoDone = 15,
     /// Reserved: a deadline was set.
     DeadlineSet = 16,
     /// Reserved: a version marker.
@@ -93,7 +91,6 @@ stored_codes!(EntryKind {
     PromiseMade: "promise_made",
     PromiseSettled: "promise_settled",
     UndoDeclared: "undo_declared",
-    UndoDone: "undo_done",
     DeadlineSet: "deadline_set",
     VersionMarked: "version_marked",
     MessageTaken: "message_taken",

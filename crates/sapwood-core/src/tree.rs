@@ -116,21 +116,27 @@ impl PromiseState {
     }
 }
 
-/// What an invocation with an outcome still does to undo what it did (SEMANTICS N1). Stored by code.
+/// How far an invocation that did not resolve has come in undoing what it did (SEMANTICS N1). Stored by code.
 ///
-/// Only `None` is written until compensation exists.
+/// ```text
+/// None ──► Undoable ──► Compensating ──► Compensated
+///             │              └─────────► CompensationFailed
+///             └──► None, if it resolves, or nothing of what could be undone has happened
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[repr(i16)]
 pub enum Closing {
     /// Nothing to undo.
     #[default]
     None = 0,
-    /// Reserved: compensations are run.
+    /// Compensations run, one after the other.
     Compensating = 1,
-    /// Reserved: every compensation has run.
+    /// Every compensation has run.
     Compensated = 2,
-    /// Reserved: a compensation exhausted its attempts.
+    /// A compensation failed; the others are tried all the same.
     CompensationFailed = 3,
+    /// If it does not resolve, something is undone.
+    Undoable = 4,
 }
 
 stored_codes!(Closing {
@@ -138,6 +144,7 @@ stored_codes!(Closing {
     Compensating: "compensating",
     Compensated: "compensated",
     CompensationFailed: "compensation_failed",
+    Undoable: "none",
 });
 
 /// What led to a tree; carried on by the events it emits.
@@ -162,6 +169,8 @@ pub struct TreeRow {
     pub version: u32,
     /// Its state.
     pub state: TreeState,
+    /// How far what its invocations undo has come: failed if a compensation of one has failed, else the least far.
+    pub closing: Closing,
     /// The worker that alone may commit progress, while something is runnable or a step is in flight.
     pub owner: Option<WorkerId>,
     /// Goes from n to n+1 with every commit of the tree.
@@ -237,6 +246,8 @@ pub struct Invocation {
     pub input: Bytes,
     /// What changes.
     pub state: InvocationState,
+    /// The function that undoes it, if its caller gave one.
+    pub undo: Option<FunctionVersion>,
 }
 
 /// An invocation as it is read.

@@ -325,7 +325,7 @@ mod tests {
     use async_trait::async_trait;
     use sapwood_core::journal::{Entry, EntryKind};
     use sapwood_core::store::{InvocationChange, Next, Ownership, StoreError, StoreResult};
-    use sapwood_core::tree::{Invocation, TreeState};
+    use sapwood_core::tree::{Closing, Invocation, TreeState};
     use sapwood_core::{Path, TreeId};
     use uuid::Uuid;
 
@@ -345,7 +345,7 @@ mod tests {
             timers_set: Vec::new(),
             timers_cleared: Vec::new(),
             events: Vec::new(),
-            next: Next { state: TreeState::Running, number: 0, ownership: Ownership::Keep },
+            next: Next { state: TreeState::Running, closing: Closing::None, number: 0, ownership: Ownership::Keep },
         }
     }
 
@@ -378,7 +378,7 @@ mod tests {
         let state = || InvocationState::fresh();
         let invocation = |function: &str, input: &Bytes, state: InvocationState| {
             let (path, function) = (Path::root(), function.to_owned());
-            vec![Invocation { path, function, version: 1, input: input.clone(), state }]
+            vec![Invocation { path, function, version: 1, input: input.clone(), state, undo: None }]
         };
         let change = |state: InvocationState| vec![InvocationChange { path: Path::root(), state }];
         let entry = |name: &str, payload: &Bytes| {

@@ -12,12 +12,15 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use crate::activation::{Body, Cell};
 use crate::consumer::{Consumer, ConsumerCx, Delivered};
 use crate::cx::Cx;
-use crate::function::{Function, Recordable};
+use crate::function::{Function, Recordable, UndoOf};
 use crate::payload::{PayloadError, body_result, decode, plain, record};
 use crate::trigger::{EventTrigger, Trigger};
 
 /// The dependencies of a context, with their type erased.
 pub(crate) type AnyDependencies = Arc<dyn Any + Send + Sync>;
+
+/// The input of an undo, made of the recorded result of what it undoes.
+type UndoInput = fn(&[u8]) -> Result<Bytes, PayloadError>;
 
 type Begin = fn(Arc<Cell>, &AnyDependencies, &[u8]) -> Result<Body, PayloadError>;
 
@@ -39,6 +42,7 @@ pub struct Definition {
     output_schema: fn(&mut SchemaGenerator) -> Schema,
     error_schema: fn(&mut SchemaGenerator) -> Schema,
     read_input: fn(&[u8]) -> Result<Bytes, String>,
+    undo_input: Option<UndoInput>,
     begin: Begin,
 }
 
@@ -55,12 +59,22 @@ impl Definition {
             output_schema: |generator| generator.subschema_for::<F::Output>(),
             error_schema: |generator| generator.subschema_for::<F::Error>(),
             read_input: reread::<F>,
+            undo_input: None,
             begin: |cell, dependencies, input| {
                 let input: F = decode(input)?;
                 let mut cx = Cx::<F::Dependencies>::new(cell, typed(dependencies));
                 Ok(Box::pin(async move { body_result(input.run(&mut cx).await) }))
             },
         }
+    }
+
+    /// A function with one parameter: it may undo calls.
+    pub(crate) fn undo<F: UndoOf<T>, T: Recordable>() -> Self {
+        let undo_input: UndoInput = |result| {
+            let input = F::of_result(decode::<T>(result)?);
+            record(&input).map_err(|error| PayloadError::NotRecordable(error.to_string()))
+        };
+        Self { undo_input: Some(undo_input), ..Self::of::<F>() }
     }
 
     pub(crate) fn consumer<C: Consumer>() -> Self {
@@ -82,6 +96,7 @@ impl Definition {
             output_schema: <()>::json_schema,
             error_schema: |generator| generator.subschema_for::<C::Error>(),
             read_input: reread::<Delivered<C::Event>>,
+            undo_input: None,
             begin: |cell, dependencies, input| {
                 let event: Delivered<C::Event> = decode(input)?;
                 let mut cx = ConsumerCx::<C::Dependencies>::new(Cx::new(cell, typed(dependencies)));
@@ -120,6 +135,17 @@ impl Definition {
     /// In words, the field that the function cannot read, or does not have.
     pub(crate) fn read_input(&self, input: &[u8]) -> Result<Bytes, String> {
         (self.read_input)(input)
+    }
+
+    /// Its input as an undo of what gave this recorded result.
+    ///
+    /// # Errors
+    /// [`PayloadError`] if the result is not of the type of its parameter, or it has not one parameter.
+    pub(crate) fn undo_input(&self, result: &[u8]) -> Result<Bytes, PayloadError> {
+        match self.undo_input {
+            Some(undo_input) => undo_input(result),
+            None => Err(PayloadError::NotRecordable(format!("{} has not one parameter", self.versioned()))),
+        }
     }
 
     /// A body at its first line.

@@ -3,11 +3,12 @@
 use std::fmt;
 
 use sapwood_core::retry::RetryPolicy;
-use sapwood_core::{Dependencies, Failure};
+use sapwood_core::{Dependencies, Failure, FunctionVersion};
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::cx::Cx;
+use crate::payload::{decode, record};
 
 /// What can be recorded: a result, an input, an event.
 #[diagnostic::on_unimplemented(
@@ -56,6 +57,18 @@ pub trait Function: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 's
 )]
 pub trait CallableFrom<D: Dependencies>: Function {}
 
+/// A function with one parameter, of type `T`: it can undo a call whose result is a `T`.
+///
+/// The attribute writes it for each function with one parameter.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot undo a call whose result is a `{T}`",
+    note = "an undo is a function of the same context with one parameter: the result of the call that it undoes"
+)]
+pub trait UndoOf<T>: Function {
+    /// Its input, made of the result of the call that it undoes.
+    fn of_result(result: T) -> Self;
+}
+
 /// A call that was written and not made yet: a function with its arguments.
 ///
 /// `cx.call(..)` makes it a child, `engine.start(..)` a root.
@@ -63,12 +76,35 @@ pub trait CallableFrom<D: Dependencies>: Function {}
 pub struct Call<F> {
     pub(crate) input: F,
     pub(crate) id: Option<String>,
+    pub(crate) undo: Option<Undo>,
+}
+
+type Agrees = dyn Fn(&[u8]) -> bool + Send;
+
+/// The undo of a call.
+pub(crate) struct Undo {
+    pub(crate) function: FunctionVersion,
+    /// Whether what the author gave makes, of this recorded result, the call that the engine makes of it. A closure may make
+    /// another one, which nobody would ever make.
+    pub(crate) agrees: Box<Agrees>,
+}
+
+impl Undo {
+    fn of<F: Function, U: UndoOf<F::Output>>(undo: fn(F::Output) -> Call<U>) -> Self {
+        let agrees = move |result: &[u8]| {
+            let read = || decode::<F::Output>(result).ok();
+            let Some((given, made)) = read().zip(read()) else { return true };
+            let (given, made) = (record(&undo(given).input), record(&U::of_result(made)));
+            given.is_ok_and(|given| made.is_ok_and(|made| given == made))
+        };
+        Self { function: FunctionVersion::new(U::NAME, U::VERSION), agrees: Box::new(agrees) }
+    }
 }
 
 impl<F: Function> Call<F> {
     /// A call with this input.
     pub fn new(input: F) -> Self {
-        Self { input, id: None }
+        Self { input, id: None, undo: None }
     }
 
     /// Gives the root that is started a caller's id: starting it twice is starting it once (P5).
@@ -76,6 +112,20 @@ impl<F: Function> Call<F> {
     /// A child has its identity from its position; there the id is ignored.
     pub fn id(mut self, id: impl Into<String>) -> Self {
         self.id = Some(id.into());
+        self
+    }
+}
+
+impl<F: Function> Call<F> {
+    /// Declares what undoes the call: the function that the engine calls with its result, if the caller fails, is cancelled or
+    /// times out after the call has resolved (K1). Give the function itself, as in `charge(card, total).undo(refund)`.
+    ///
+    /// Undos run in the reverse of program order, once each, in boundaries of their own, below the invocation that called.
+    pub fn undo<U>(mut self, undo: fn(F::Output) -> Call<U>) -> Self
+    where
+        U: UndoOf<F::Output> + Function<Dependencies = F::Dependencies>,
+    {
+        self.undo = Some(Undo::of::<F, U>(undo));
         self
     }
 }

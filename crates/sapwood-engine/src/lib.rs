@@ -61,7 +61,7 @@ pub use definition::Definition;
 pub use engine::{DRAIN_WITHIN, Engine, Health};
 pub use environment::{Environment, SystemEnvironment};
 pub use error::{EngineError, ReadError, StartError};
-pub use function::{Call, CallableFrom, Function, Recordable, Returned};
+pub use function::{Call, CallableFrom, Function, Recordable, Returned, UndoOf};
 pub use govern::{Effect, GovernError, Governs, MAX_ACTOR, MAX_REASON, NodeHandle};
 pub use life::Stopped;
 pub use options::{CachePolicy, EngineOptions};

@@ -115,6 +115,9 @@ pub enum PayloadError {
     /// The type that is read panicked.
     #[error("it cannot be read: its type panicked: {0}")]
     Panic(String),
+    /// What was made of it could not be read back.
+    #[error("{0}")]
+    NotRecordable(String),
     /// It is not JSON, or not of the type that is read.
     #[error(transparent)]
     Json(#[from] serde_json::Error),
@@ -163,6 +166,15 @@ pub(crate) struct Retried {
     pub(crate) message: String,
     /// The positions of failed steps that the next attempt runs again.
     pub(crate) forgotten: Vec<Position>,
+}
+
+/// The payload of [`UndoDeclared`](sapwood_core::journal::EntryKind::UndoDeclared): the call that undoes what comes next.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct UndoDeclared {
+    /// Its function, as `name@version`.
+    pub(crate) function: String,
+    /// Its input.
+    pub(crate) input: Box<RawValue>,
 }
 
 /// A rejection: the outcome of a rejected invocation, and the payload of

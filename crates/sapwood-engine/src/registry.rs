@@ -8,7 +8,7 @@ use sapwood_core::{Dependencies, FunctionVersion};
 
 use crate::consumer::Consumer;
 use crate::definition::Definition;
-use crate::function::Function;
+use crate::function::{Function, Recordable, UndoOf};
 
 /// A function's entry in the link-time register; the attributes write it.
 pub struct FunctionEntry {
@@ -23,6 +23,12 @@ impl FunctionEntry {
     #[must_use]
     pub const fn of<F: Function>() -> Self {
         Self { dependencies: TypeId::of::<F::Dependencies>, definition: Definition::of::<F> }
+    }
+
+    /// The entry of a function with one parameter.
+    #[must_use]
+    pub const fn undo<F: UndoOf<T>, T: Recordable>() -> Self {
+        Self { dependencies: TypeId::of::<F::Dependencies>, definition: Definition::undo::<F, T> }
     }
 
     /// The entry of a consumer.

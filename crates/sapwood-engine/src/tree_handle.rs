@@ -19,6 +19,10 @@ impl Engine {
     /// [`StartError::Conflict`] if the id belongs to a tree with another function or input.
     pub async fn start<F: Function>(&self, call: Call<F>) -> Result<TreeHandle<F>, StartError> {
         let definition = self.registry().find(F::NAME, F::VERSION).ok_or_else(|| self.unknown(F::NAME))?;
+        if call.undo.is_some() {
+            let message = "a root has no caller whose failure could undo it".to_owned();
+            return Err(StartError::InvalidInput { function: F::NAME.to_owned(), message });
+        }
         let id = call.id.as_deref().map(str::parse).transpose()?;
         let input = record(&call.input)
             .map_err(|error| StartError::InvalidInput { function: F::NAME.to_owned(), message: error.to_string() })?;

@@ -35,6 +35,10 @@ pub struct NodeView {
     pub promise: PromiseState,
     /// How far its compensation has come.
     pub closing: Closing,
+    /// The function that undoes it, if its caller gave one.
+    pub undo: Option<FunctionVersion>,
+    /// The position of the operation of its caller that it undoes.
+    pub undoes: Option<Position>,
     /// The attempt it is in, or ended in.
     pub attempt: u32,
     /// Its input: JSON.
@@ -181,6 +185,8 @@ fn node_view(
     let InvocationRow { invocation, created_at, settled_at } = node;
     NodeView {
         events: events(tree.id, &invocation.path, &timeline),
+        undoes: invocation.path.undoes(),
+        undo: invocation.undo,
         path: invocation.path,
         function: invocation.function,
         version: invocation.version,

@@ -61,6 +61,21 @@ fn expand(options: &Options, source: Source) -> syn::Result<TokenStream> {
     let (excuses, body_excuses) = (excuses(), body_excuses());
     let fields = parameters.iter().map(Parameter::field);
     let arguments = parameters.iter().map(Parameter::argument);
+    let undo = match &parameters[..] {
+        [Parameter { name, ty, .. }] => Some(quote! {
+            #[automatically_derived]
+            impl #engine::UndoOf<#ty> for #ident {
+                fn of_result(#name: #ty) -> Self {
+                    Self { #name }
+                }
+            }
+        }),
+        _ => None,
+    };
+    let entry = match &parameters[..] {
+        [Parameter { ty, .. }] => quote!(undo::<#ident, #ty>()),
+        _ => quote!(of::<#ident>()),
+    };
     let names: Vec<&Ident> = parameters.iter().map(|parameter| &parameter.name).collect();
     let body_parameters = parameters.iter().map(Parameter::body_parameter);
     let output = quote_spanned!(at(returns.span())=> <#returns as #engine::Returned>::Ok);
@@ -115,7 +130,9 @@ fn expand(options: &Options, source: Source) -> syn::Result<TokenStream> {
             #[automatically_derived]
             impl #engine::CallableFrom<#dependencies> for #ident {}
 
-            #engine::inventory::submit! { #engine::FunctionEntry::of::<#ident>() }
+            #undo
+
+            #engine::inventory::submit! { #engine::FunctionEntry::#entry }
         };
     })
 }

@@ -94,7 +94,7 @@ claimed as (
     from chosen c
     where t.id = c.id
     returning
-        c.taken_over, t.takeovers, t.id, t.function, t.version, t.state, t.owner, t.revision, t.control, t.applied, t.inbox,
+        c.taken_over, t.takeovers, t.id, t.function, t.version, t.state, t.closing, t.owner, t.revision, t.control, t.applied, t.inbox,
         t.number, t.ready_at, t.needs, t.aside, t.correlation, t.causation, t.traceparent, t.created_at, t.settled_at
 ),
 next as materialized (

@@ -1,6 +1,6 @@
 -- Trees, newest first: the key is walked backwards, and a state is a filter on the way.
 select
-    id, function, version, state, owner, revision, control, applied, inbox, number, ready_at, needs, aside,
+    id, function, version, state, closing, owner, revision, control, applied, inbox, number, ready_at, needs, aside,
     correlation, causation, traceparent, created_at, settled_at
 from context.tree
 where id < $1 and ($2::smallint is null or state = $2)

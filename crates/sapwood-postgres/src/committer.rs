@@ -177,12 +177,14 @@ fn bind_next<'q>(statement: Statement<'q>, turns: &[&'q Turn]) -> Statement<'q> 
         .bind(turns.iter().map(|turn| turn.next.ownership == Ownership::Keep).bind_iter())
         .bind(turns.iter().map(|turn| released(turn).0.map(Stamp)).bind_iter())
         .bind(turns.iter().map(|turn| released(turn).1).bind_iter())
+        .bind(turns.iter().map(|turn| turn.next.closing.code()).bind_iter())
 }
 
 fn bind_invocations<'q>(statement: Statement<'q>, turns: &[&'q Turn]) -> Statement<'q> {
     let called = || turns.iter().flat_map(|turn| turn.invocations.iter());
     let trees = turns.iter().flat_map(|turn| turn.invocations.iter().map(|_| turn.tree.uuid()));
     let states = || called().map(|invocation| &invocation.state);
+    let undos = called().map(|invocation| invocation.undo.as_ref().map(ToString::to_string));
     statement
         .bind(trees.bind_iter())
         .bind(called().map(|invocation| invocation.path.to_bytes()).bind_iter())
@@ -196,6 +198,7 @@ fn bind_invocations<'q>(statement: Statement<'q>, turns: &[&'q Turn]) -> Stateme
         .bind(states().map(|state| state.seen.map(u32::cast_signed)).bind_iter())
         .bind(states().map(|state| state.outcome.as_deref()).bind_iter())
         .bind(states().map(|state| state.parked.as_deref()).bind_iter())
+        .bind(undos.bind_iter())
 }
 
 fn bind_changes<'q>(statement: Statement<'q>, turns: &[&'q Turn]) -> Statement<'q> {

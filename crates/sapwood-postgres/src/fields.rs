@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::Timestamp;
 use sapwood_core::store::{StoreError, StoreErrorKind, StoreResult};
-use sapwood_core::{Path, TreeId, WorkerId};
+use sapwood_core::{FunctionVersion, Path, TreeId, WorkerId};
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
 use sqlx::postgres::types::Oid;
@@ -104,6 +104,12 @@ impl<'r> Fields<'r> {
     pub(crate) fn function(&self, column: &str) -> StoreResult<String> {
         let name: String = self.plain(column)?;
         if name.is_empty() { Err(self.unreadable(column, "no function has an empty name")) } else { Ok(name) }
+    }
+
+    /// A version of a function, as `name@version`.
+    pub(crate) fn opt_function_version(&self, column: &str) -> StoreResult<Option<FunctionVersion>> {
+        let text: Option<&str> = self.plain(column)?;
+        text.map(str::parse).transpose().map_err(|error| self.unreadable(column, error))
     }
 
     pub(crate) fn time(&self, column: &str) -> StoreResult<Timestamp> {

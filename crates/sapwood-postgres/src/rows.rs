@@ -17,12 +17,12 @@ use sqlx::postgres::PgRow;
 use crate::fields::Fields;
 
 pub(crate) fn tree_row(row: &Fields<'_>) -> StoreResult<TreeRow> {
-    let needs: Option<&str> = row.plain("needs")?;
     Ok(TreeRow {
         id: row.tree("id")?,
         function: row.function("function")?,
         version: row.unsigned("version")?,
         state: row.code("state", TreeState::from_code)?,
+        closing: row.code("closing", Closing::from_code)?,
         owner: row.opt_worker("owner")?,
         revision: row.plain::<i64>("revision")?.cast_unsigned(),
         control: row.unsigned("control")?,
@@ -30,7 +30,7 @@ pub(crate) fn tree_row(row: &Fields<'_>) -> StoreResult<TreeRow> {
         inbox: row.unsigned("inbox")?,
         number: row.unsigned("number")?,
         ready_at: row.opt_time("ready_at")?,
-        needs: needs.map(str::parse).transpose().map_err(|error| row.unreadable("needs", error))?,
+        needs: row.opt_function_version("needs")?,
         aside: row.plain("aside")?,
         cause: Cause {
             correlation: row.plain("correlation")?,
@@ -53,6 +53,7 @@ pub(crate) fn tree_row_or_id(row: &Fields<'_>) -> StoreResult<Result<TreeRow, Un
 pub(crate) fn tree_outcome(row: &Fields<'_>) -> StoreResult<TreeOutcome> {
     Ok(TreeOutcome {
         state: row.code("state", TreeState::from_code)?,
+        closing: row.code("closing", Closing::from_code)?,
         function: row.plain("function")?,
         version: row.unsigned("version")?,
         attempts: row.unsigned("attempt")?,
@@ -68,6 +69,7 @@ pub(crate) fn invocation(row: &Fields<'_>) -> StoreResult<Invocation> {
         function: row.plain("name")?,
         version: row.unsigned("version")?,
         input: row.bytes("payload")?,
+        undo: row.opt_function_version("undo")?,
         state: invocation_state(row)?,
     })
 }

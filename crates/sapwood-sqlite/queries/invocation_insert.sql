@@ -1,5 +1,5 @@
 insert into invocation (
-    tree_id, path, function, version, input, attempt, state, closing, number, seen, outcome, parked, created_at,
+    tree_id, path, function, version, input, attempt, state, closing, number, seen, outcome, parked, undo, created_at,
     settled_at
 )
-values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)

@@ -1,4 +1,5 @@
-select path, function, version, input, attempt, state, closing, number, seen, outcome, parked, created_at, settled_at
+select path, function, version, input, attempt, state, closing, number, seen, outcome, parked, undo,
+    created_at, settled_at
 from invocation
 where tree_id = ?1
 order by path

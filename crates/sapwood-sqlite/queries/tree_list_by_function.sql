@@ -1,6 +1,6 @@
 -- Trees of one function, newest first: its index is walked backwards, and a state is a filter on the way.
 select
-    id, function, version, state, owner, revision, control, applied, inbox, number, ready_at, needs, aside,
+    id, function, version, state, closing, owner, revision, control, applied, inbox, number, ready_at, needs, aside,
     correlation, causation, traceparent, created_at, settled_at
 from tree indexed by tree_by_function
 where function = ?4 and id < ?1 and (?2 is null or state = ?2)

@@ -1,7 +1,7 @@
 -- Trees without an owner that are due and that only some workers may go on with, this one among them; longest due
 -- first.
 select
-    id, function, version, state, owner, revision, control, applied, inbox, number, ready_at, needs, aside,
+    id, function, version, state, closing, owner, revision, control, applied, inbox, number, ready_at, needs, aside,
     correlation, causation, traceparent, created_at, settled_at
 from tree indexed by tree_needed
 where owner is null

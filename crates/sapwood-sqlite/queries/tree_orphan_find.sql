@@ -1,6 +1,6 @@
 -- Trees whose owner is not alive, but for those that were taken over before and have committed nothing since. A settled tree (its state is 3 or more) has nothing left to claim.
 select
-    id, function, version, state, owner, revision, control, applied, inbox, number, ready_at, needs, aside,
+    id, function, version, state, closing, owner, revision, control, applied, inbox, number, ready_at, needs, aside,
     correlation, causation, traceparent, created_at, settled_at
 from tree indexed by tree_owned
 where owner in (select worker.id from worker where worker.state <> 'alive')

@@ -1,6 +1,6 @@
 -- Trees without an owner that are due and that any worker may go on with; longest due first.
 select
-    id, function, version, state, owner, revision, control, applied, inbox, number, ready_at, needs, aside,
+    id, function, version, state, closing, owner, revision, control, applied, inbox, number, ready_at, needs, aside,
     correlation, causation, traceparent, created_at, settled_at
 from tree indexed by tree_ready
 where owner is null

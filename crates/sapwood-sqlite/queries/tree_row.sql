@@ -1,5 +1,5 @@
 select
-    id, function, version, state, owner, revision, control, applied, inbox, number, ready_at, needs, aside,
+    id, function, version, state, closing, owner, revision, control, applied, inbox, number, ready_at, needs, aside,
     correlation, causation, traceparent, created_at, settled_at
 from tree
 where id = ?1

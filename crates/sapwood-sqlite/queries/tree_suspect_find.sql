@@ -1,7 +1,7 @@
 -- Trees whose owner is not alive, that were taken over before and have committed nothing since: one of them may be what
 -- its workers died of. The least often taken over come first.
 select
-    id, function, version, state, owner, revision, control, applied, inbox, number, ready_at, needs, aside,
+    id, function, version, state, closing, owner, revision, control, applied, inbox, number, ready_at, needs, aside,
     correlation, causation, traceparent, created_at, settled_at, takeovers
 from tree indexed by tree_owned
 where owner in (select worker.id from worker where worker.state <> 'alive')

@@ -124,7 +124,8 @@ impl Commit {
         let (ready_at, needs) = release_of(next);
         let owner = (next.ownership == Ownership::Keep).then_some(self.worker);
         let tree = created.as_ref()?;
-        Some(NewTreeRow { tree, state: next.state, owner, revision: 1, number: next.number, ready_at, needs })
+        let Next { state, closing, .. } = *next;
+        Some(NewTreeRow { tree, state, closing, owner, revision: 1, number: next.number, ready_at, needs })
     }
 
     /// What the tree's row must say.
@@ -134,7 +135,10 @@ impl Commit {
 }
 
 fn fill_next(next: &Next, now: Timestamp, args: Args) -> Args {
-    args.int(next.state.code()).int(next.number).opt_time(next.state.is_settled().then_some(now))
+    args.int(next.state.code())
+        .int(next.closing.code())
+        .int(next.number)
+        .opt_time(next.state.is_settled().then_some(now))
 }
 
 /// When a released tree is due, and what it needs.

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use sapwood_core::store::{NewTree, StoreResult};
-use sapwood_core::tree::{Invocation, InvocationState, PromiseState, TreeState};
+use sapwood_core::tree::{Closing, Invocation, InvocationState, PromiseState, TreeState};
 use sapwood_core::{FunctionVersion, TreeId, WorkerId};
 
 use crate::args::Args;
@@ -18,6 +18,7 @@ static INVOCATION_INSERT: Bulk = Bulk::rows(include_str!("../queries/invocation_
 pub(crate) struct NewTreeRow<'t> {
     pub(crate) tree: &'t NewTree,
     pub(crate) state: TreeState,
+    pub(crate) closing: Closing,
     pub(crate) owner: Option<WorkerId>,
     /// 0 if the tree is only started, 1 if its first turn comes with it.
     pub(crate) revision: i64,
@@ -34,6 +35,7 @@ impl NewTreeRow<'_> {
             .text(tree.function.as_str())
             .int(tree.version)
             .int(self.state.code())
+            .int(self.closing.code())
             .opt_int(self.owner.map(|worker| worker.0))
             .int(self.revision)
             .int(self.number)
@@ -57,7 +59,8 @@ pub(crate) async fn invocations(db: &mut Db<'_>, created: &[(TreeId, &Invocation
             .text(invocation.function.as_str())
             .int(invocation.version)
             .blob(&invocation.input);
-        fill_state(&invocation.state, args).time(now).opt_time(settled_at(invocation.state.promise, now))
+        let undo = invocation.undo.as_ref().map(ToString::to_string);
+        fill_state(&invocation.state, args).opt_text(undo).time(now).opt_time(settled_at(invocation.state.promise, now))
     })
     .await
 }

@@ -24,6 +24,7 @@ pub(crate) fn tree_row(row: &SqliteRow) -> StoreResult<TreeRow> {
         function: fields.function()?,
         version: fields.number()?,
         state: fields.code(TreeState::from_code)?,
+        closing: fields.code(Closing::from_code)?,
         owner: fields.opt_worker()?,
         revision: fields.number()?,
         control: fields.number()?,
@@ -51,6 +52,7 @@ pub(crate) fn tree_outcome(row: &SqliteRow) -> StoreResult<TreeOutcome> {
     let mut fields = Fields::of(row);
     Ok(TreeOutcome {
         state: fields.code(TreeState::from_code)?,
+        closing: fields.code(Closing::from_code)?,
         function: fields.text()?,
         version: fields.number()?,
         attempts: fields.number()?,
@@ -169,6 +171,7 @@ fn read_invocation(fields: &mut Fields<'_>) -> StoreResult<Invocation> {
         version: fields.number()?,
         input: fields.blob()?,
         state: read_state(fields)?,
+        undo: fields.opt_function_version()?,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use sapwood_core::store::{Intake, Start, Started, Starter, StoreResult};
-use sapwood_core::tree::{Invocation, InvocationState, TreeState};
+use sapwood_core::tree::{Closing, Invocation, InvocationState, TreeState};
 use sapwood_core::{Path, WorkerId};
 
 use crate::args::Args;
@@ -102,8 +102,17 @@ async fn insert_trees(db: &mut Db<'_>, owner: Option<WorkerId>, starts: &[&Start
     let now = db.now;
     let ready_at = owner.is_none().then_some(now);
     let inserted = db.each(&TREE_INSERT, starts, |Start { tree, .. }, args| {
-        NewTreeRow { tree, state: TreeState::Running, owner, revision: 0, number: 0, ready_at, needs: None }
-            .fill(now, args)
+        NewTreeRow {
+            tree,
+            state: TreeState::Running,
+            closing: Closing::None,
+            owner,
+            revision: 0,
+            number: 0,
+            ready_at,
+            needs: None,
+        }
+        .fill(now, args)
     });
     if let Some(index) = inserted.await?.iter().position(|inserted| !inserted) {
         return Err(permanent(format!("a start with a fresh key names tree {}, which exists", starts[index].tree.id)));
@@ -120,6 +129,7 @@ fn root_of(Start { tree, .. }: &Start) -> Invocation {
         version: tree.version,
         input: tree.input.clone(),
         state: InvocationState::fresh(),
+        undo: None,
     }
 }
 

@@ -49,7 +49,7 @@ pub use sapwood_core::failure::{CallError, CallFailure, Error, Failure};
 pub use sapwood_core::limits::{LimitError, Limits};
 pub use sapwood_core::retry::RetryPolicy;
 pub use sapwood_core::store::{TreeFilter, TreeOutcome};
-pub use sapwood_core::tree::TreeState;
+pub use sapwood_core::tree::{Closing, TreeState};
 pub use sapwood_core::{CallerId, EventId, FunctionVersion, Path, TreeId};
 pub use sapwood_engine::{
     CachePolicy, Call, CallHandle, CallableFrom, Consumer, ConsumerCx, Cx, Definition, Delivered, Engine,
@@ -78,7 +78,7 @@ pub mod __private {
     pub use sapwood_core;
     pub use sapwood_core::retry::RetryPolicy;
     pub use sapwood_engine::{
-        Call, CallableFrom, Consumer, ConsumerCx, Cx, Delivered, Function, FunctionEntry, Returned,
+        Call, CallableFrom, Consumer, ConsumerCx, Cx, Delivered, Function, FunctionEntry, Returned, UndoOf,
     };
     pub use schemars;
     pub use serde;

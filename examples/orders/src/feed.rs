@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 use indicatif::{ProgressBar, ProgressStyle};
 use orders_app::{Order, place_order};
-use sapwood::{CallerId, Running, StartError};
+use sapwood::{CallerId, Closing, Running, StartError};
 
 use crate::summary::{Settled, Summary};
 
@@ -71,7 +71,10 @@ async fn settle(running: &Running, order: Order) -> Result<Settled, String> {
         Err(sapwood::ResultError::Call(sapwood::CallError::Ended(failure))) => Err(failure.kind.to_string()),
         Err(error) => return Err(format!("{id}: {error}")),
     };
-    Ok(Settled { tree: tree.id(), is_new, outcome })
+    let engine = running.engine("orders").ok_or("this process does not run the context `orders`")?;
+    let row = engine.store().outcome_read(tree.id()).await.map_err(|error| error.to_string())?;
+    let is_compensated = row.is_some_and(|row| row.closing == Closing::Compensated);
+    Ok(Settled { tree: tree.id(), is_new, outcome, is_compensated })
 }
 
 /// The reason, without the part that differs from order to order.

@@ -22,6 +22,8 @@ pub(crate) struct Settled {
     pub(crate) tree: sapwood::TreeId,
     pub(crate) is_new: bool,
     pub(crate) outcome: Result<(), String>,
+    /// Whether what it had done was undone.
+    pub(crate) is_compensated: bool,
 }
 
 /// The numbers that the example prints at its end.
@@ -31,6 +33,7 @@ pub(crate) struct Summary {
     new: usize,
     completed: usize,
     rejected: BTreeMap<String, usize>,
+    compensated: usize,
     a_completed_tree: Option<TreeId>,
     a_rejected_tree: Option<TreeId>,
     published: usize,
@@ -41,6 +44,7 @@ impl Summary {
     pub(crate) fn count(&mut self, order: Settled) {
         self.orders += 1;
         self.new += usize::from(order.is_new);
+        self.compensated += usize::from(order.is_compensated);
         match order.outcome {
             Ok(()) => {
                 self.completed += 1;
@@ -62,6 +66,7 @@ impl Summary {
             for (reason, count) in &self.rejected {
                 println!("  rejected           {count} ({reason})");
             }
+            println!("  compensated        {} (what they had reserved was released)", self.compensated);
             println!("events published     {}", self.published);
         }
         for (consumer, count) in &self.handled {

@@ -4,6 +4,7 @@
 mod boundaries;
 mod cancellation;
 mod claims;
+mod compensation;
 mod completions;
 mod concurrency;
 mod drains;

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::raw;
-use super::state::{TreeState, Urls};
+use super::state::{Closing, TreeState, Urls};
 
 /// A tree that was started, now or by an earlier request with the same id.
 #[derive(Serialize, ToSchema)]
@@ -40,9 +40,9 @@ pub(crate) struct Pending {
 #[derive(Serialize, ToSchema)]
 #[schema(examples(
     json!({"tree": "01980000-0000-7000-8000-000000000001", "function": "place_order", "version": 1, "attempts": 1,
-           "state": "resolved", "value": {"order_id": "order-42"}}),
+           "state": "resolved", "closing": "none", "value": {"order_id": "order-42"}}),
     json!({"tree": "01980000-0000-7000-8000-000000000001", "function": "place_order", "version": 1, "attempts": 1,
-           "state": "rejected", "error": {"kind": "failed", "message": "card declined: expired",
+           "state": "rejected", "closing": "compensated", "error": {"kind": "failed", "message": "card declined: expired",
            "error": {"Payment": {"Declined": {"reason": "expired"}}}, "attempts": 1}})
 ))]
 pub(crate) struct Outcome {
@@ -60,6 +60,8 @@ pub(crate) struct Outcome {
     attempts: u32,
     /// How it ended: `resolved`, `rejected`, `cancelled` or `timed_out`.
     state: TreeState,
+    /// How far its invocations have come in undoing what they did: `none`, `compensated` or `compensation_failed`.
+    closing: Closing,
     /// The function's result, if it resolved.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<serde_json::Value>, nullable = false)]
@@ -103,6 +105,7 @@ impl Outcome {
             version: recorded.version,
             attempts: recorded.attempts,
             state: recorded.state.into(),
+            closing: recorded.closing.into(),
         }
     }
 }

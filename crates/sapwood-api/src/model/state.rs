@@ -32,6 +32,18 @@ pub(crate) enum NodeState {
     TimedOut,
 }
 
+/// How far an invocation that did not resolve has come in undoing what it did: `none`, `compensating`, `compensated` or
+/// `compensation_failed` (one failed; the others were tried all the same).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = NodeClosing)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Closing {
+    None,
+    Compensating,
+    Compensated,
+    CompensationFailed,
+}
+
 /// Paths of a tree on this process.
 #[derive(Serialize, ToSchema)]
 #[schema(as = TreeUrls)]
@@ -82,6 +94,18 @@ impl From<sapwood_core::tree::PromiseState> for NodeState {
             PromiseState::Rejected => Self::Rejected,
             PromiseState::Cancelled => Self::Cancelled,
             PromiseState::TimingOut | PromiseState::TimedOut => Self::TimedOut,
+        }
+    }
+}
+
+impl From<sapwood_core::tree::Closing> for Closing {
+    fn from(closing: sapwood_core::tree::Closing) -> Self {
+        use sapwood_core::tree::Closing as Core;
+        match closing {
+            Core::None | Core::Undoable => Self::None,
+            Core::Compensating => Self::Compensating,
+            Core::Compensated => Self::Compensated,
+            Core::CompensationFailed => Self::CompensationFailed,
         }
     }
 }

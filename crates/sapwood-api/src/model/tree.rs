@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use super::control::ControlEntry;
 use super::outcome::Rejection;
 use super::raw;
-use super::state::{NodeState, TreeState, Urls};
+use super::state::{Closing, NodeState, TreeState, Urls};
 
 /// A page of trees, newest first.
 #[derive(Serialize, ToSchema)]
@@ -56,6 +56,9 @@ pub(crate) struct TreeSummary {
     version: u32,
     /// Its state.
     state: TreeState,
+    /// How far its invocations have come in undoing what they did: `compensation_failed` if a compensation of one has
+    /// failed, `compensating` while one compensates, `compensated` if one has.
+    closing: Closing,
     /// When it was started.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
@@ -103,8 +106,14 @@ pub(crate) struct Node {
     version: u32,
     /// The state of its promise.
     state: NodeState,
-    /// What it still does to undo what it did.
+    /// How far it has come in undoing what it did.
     closing: Closing,
+    /// The function that undoes it, as `name@version`, if its caller gave one; null otherwise.
+    #[schema(example = "refund@1", required = true)]
+    undo: Option<String>,
+    /// If it undoes an operation of its caller: that operation's position; null otherwise.
+    #[schema(required = true)]
+    undoes: Option<u32>,
     /// The attempt that it is in, or ended in; counted from 1.
     #[schema(example = 1, minimum = 1)]
     attempt: u32,
@@ -133,18 +142,6 @@ pub(crate) struct Node {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     timeline: Option<Vec<TimelineEntry>>,
-}
-
-/// What an invocation with an outcome still does to undo what it did: `none`, `compensating`, `compensated` or
-/// `compensation_failed`.
-#[derive(Serialize, ToSchema)]
-#[schema(as = NodeClosing)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Closing {
-    None,
-    Compensating,
-    Compensated,
-    CompensationFailed,
 }
 
 /// Something that an invocation waits on.
@@ -267,6 +264,7 @@ impl TreeSummary {
             function: row.function,
             version: row.version,
             state: row.state.into(),
+            closing: row.closing.into(),
             created_at: row.created_at,
             settled_at: row.settled_at,
             aside: row.aside,
@@ -314,6 +312,8 @@ impl Node {
             version: view.version,
             state: view.promise.into(),
             closing: view.closing.into(),
+            undo: view.undo.map(|undo| undo.to_string()),
+            undoes: view.undoes,
             attempt: view.attempt,
             input: raw(&view.input),
             value: resolved.then(|| raw(&bytes)),
@@ -323,18 +323,6 @@ impl Node {
             waits_on: view.waits_on.into_iter().map(NodeWait::from).collect(),
             events: view.events.into_iter().map(NodeEvent::from).collect(),
             timeline: timeline.then(|| view.timeline.into_iter().map(TimelineEntry::from).collect()),
-        }
-    }
-}
-
-impl From<sapwood_core::tree::Closing> for Closing {
-    fn from(closing: sapwood_core::tree::Closing) -> Self {
-        use sapwood_core::tree::Closing as Core;
-        match closing {
-            Core::None => Self::None,
-            Core::Compensating => Self::Compensating,
-            Core::Compensated => Self::Compensated,
-            Core::CompensationFailed => Self::CompensationFailed,
         }
     }
 }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use super::{KeyScope, StoreResult, UnreadableTree};
 use crate::TreeId;
-use crate::tree::{TreeRecord, TreeRow, TreeState};
+use crate::tree::{Closing, TreeRecord, TreeRow, TreeState};
 
 /// Trees, as readers see them.
 #[async_trait]
@@ -77,6 +77,8 @@ pub struct TreeFilter {
 pub struct TreeOutcome {
     /// The tree's state.
     pub state: TreeState,
+    /// How far what its invocations undo has come.
+    pub closing: Closing,
     /// The root's function.
     pub function: String,
     /// The root's version.

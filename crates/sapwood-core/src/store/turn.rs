@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{NewTree, OutboxEvent, StoreResult};
 use crate::journal::Entry;
-use crate::tree::{Invocation, InvocationState, Timer, TreeState};
+use crate::tree::{Closing, Invocation, InvocationState, Timer, TreeState};
 use crate::{FunctionVersion, Path, Position, TreeId};
 
 /// Commits turns on a connection of its own.
@@ -83,6 +83,8 @@ pub struct InvocationChange {
 pub struct Next {
     /// The tree's state from now on. A settled state stamps `settled_at` by the database's clock.
     pub state: TreeState,
+    /// How far what its invocations undo has come from now on.
+    pub closing: Closing,
     /// The last completion number given.
     pub number: u32,
     /// The owner from now on.

@@ -12,7 +12,7 @@ use sapwood_core::json::NotRecordable;
 use sapwood_core::limits::{LimitError, MAX_NAME_BYTES};
 use sapwood_core::retry::RetryPolicy;
 use sapwood_core::store::OutboxEvent;
-use sapwood_core::{EventId, Path, Position};
+use sapwood_core::{EventId, FunctionVersion, Path, Position};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -148,7 +148,13 @@ impl Cell {
     }
 
     /// Adds a call, which is recorded after the poll. Stops the body at a limit.
-    pub(crate) fn call(&self, position: Position, function: &'static str, version: u32, input: Bytes) {
+    pub(crate) fn call(
+        &self,
+        position: Position,
+        (function, version): (&'static str, u32),
+        input: Bytes,
+        undo: Option<FunctionVersion>,
+    ) {
         let mut state = self.state.lock();
         let limits = &self.facts.limits;
         state.calls += 1;
@@ -163,7 +169,13 @@ impl Cell {
         }
         self.facts.warn_near(Bound::Depth, self.path.depth() + 1, limits.depth);
         state = self.write(state, || format!("call {function}"), input.len());
-        state.report.fresh.push(Fresh::Call { position, function, version, input });
+        state.report.fresh.push(Fresh::Call { position, function, version, input, undo });
+    }
+
+    /// Adds a compensation, which is recorded after the poll.
+    pub(crate) fn compensate(&self, position: Position, name: &str, undo: Bytes) {
+        let mut state = self.write(self.state.lock(), || format!("compensate {name}"), undo.len());
+        state.report.fresh.push(Fresh::Compensate { position, name: name.to_owned(), undo });
     }
 
     /// Adds an event, which is recorded after the poll.
@@ -364,6 +376,12 @@ impl Cell {
     pub(crate) fn step(&self, position: Position) -> (String, u32) {
         let state = self.state.lock();
         (state.script.name(position).to_owned(), state.attempts.get(&position).copied().unwrap_or(0))
+    }
+
+    /// Stops the body because it does what nothing could carry out.
+    pub(crate) fn misuse(&self, position: Position, location: &'static Location<'static>, message: &str) -> ! {
+        let parked = Parked::new(ParkedCode::Misuse, message, position, location.to_string());
+        self.stop(self.state.lock(), Stop::Parked(parked))
     }
 
     /// Stops the body because this build cannot read the stored form of a value.

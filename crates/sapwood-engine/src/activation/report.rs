@@ -4,9 +4,9 @@ use std::panic::Location;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use sapwood_core::Position;
 use sapwood_core::limits::LimitError;
 use sapwood_core::store::OutboxEvent;
+use sapwood_core::{FunctionVersion, Position};
 
 use crate::payload::{BodyResult, Parked};
 use crate::replay::Completion;
@@ -15,13 +15,15 @@ use crate::replay::Completion;
 #[derive(Debug)]
 pub(crate) enum Fresh {
     /// A child is to be created.
-    Call { position: Position, function: &'static str, version: u32, input: Bytes },
+    Call { position: Position, function: &'static str, version: u32, input: Bytes, undo: Option<FunctionVersion> },
     /// A sleep begins; its time counts from the end of the poll.
     Sleep { position: Position, ms: u64, due_at: Timestamp },
     /// An event is emitted.
     Emit { position: Position, event: Box<OutboxEvent> },
     /// A value was drawn.
     Value { position: Position, kind: &'static str, value: Bytes },
+    /// A compensation was declared.
+    Compensate { position: Position, name: String, undo: Bytes },
     /// A handle was dropped.
     Drop { position: Position },
 }

@@ -12,7 +12,7 @@ use sapwood_core::{CallError, CallFailure, Dependencies, FunctionVersion, Positi
 
 use super::Cx;
 use crate::activation::Cell;
-use crate::function::{Call, CallableFrom, Function};
+use crate::function::{Call, CallableFrom, Function, Undo};
 use crate::outcome::call_error;
 use crate::payload::{Rejection, decode};
 use crate::replay::{Asked, Completion, OpKind};
@@ -23,7 +23,7 @@ impl<D: Dependencies> Cx<D> {
     /// # Errors
     /// The handle gives a [`CallError`]: the child's own error, or how else it ended.
     ///
-    /// If the handle is dropped, the child's result is not used.
+    /// If the handle is dropped while the body goes on, or is still there when the function ends, the child is cancelled.
     #[track_caller]
     pub fn call<F: CallableFrom<D>>(&mut self, call: Call<F>) -> CallHandle<F> {
         let location = Location::caller();
@@ -31,9 +31,10 @@ impl<D: Dependencies> Cx<D> {
         let asked = Asked { kind: OpKind::Call, name: F::NAME, input: Some(&input), location };
         let (position, recorded) = self.cell.ask(&asked);
         if recorded.is_none() {
-            self.cell.call(position, F::NAME, F::VERSION, input);
+            let undo = call.undo.as_ref().map(|undo| undo.function.clone());
+            self.cell.call(position, (F::NAME, F::VERSION), input, undo);
         }
-        CallHandle { cell: Arc::clone(&self.cell), position, location, function: PhantomData }
+        CallHandle { cell: Arc::clone(&self.cell), position, location, undo: call.undo, function: PhantomData }
     }
 }
 
@@ -43,6 +44,7 @@ pub struct CallHandle<F> {
     cell: Arc<Cell>,
     position: Position,
     location: &'static Location<'static>,
+    undo: Option<Undo>,
     function: PhantomData<fn() -> F>,
 }
 
@@ -69,6 +71,9 @@ impl<F: Function> CallHandle<F> {
         outcome: &Bytes,
     ) -> Result<F::Output, CallError<F::Error>> {
         if promise == PromiseState::Resolved {
+            if let Some(undo) = self.undo.as_ref().filter(|undo| cfg!(debug_assertions) && !(undo.agrees)(outcome)) {
+                self.cell.misuse(self.position, self.location, &format!("the undo of call {} is not {} itself, so another call than it makes would undo it: write `.undo({})`", F::NAME, undo.function, undo.function.name()));
+            }
             return match decode(outcome) {
                 Ok(value) => Ok(value),
                 Err(error) => {

@@ -1,6 +1,7 @@
 //! `cx`, through which a body performs its durable operations, and their handles. One file per operation.
 
 mod call;
+mod compensate;
 mod emit;
 mod sleep;
 mod start;

@@ -16,6 +16,7 @@ pub(crate) enum OpKind {
     Emit,
     Value,
     Start,
+    Compensate,
 }
 
 impl OpKind {
@@ -28,6 +29,7 @@ impl OpKind {
             Self::Emit => "emit",
             Self::Value => "value",
             Self::Start => "start",
+            Self::Compensate => "compensate",
         }
     }
 
@@ -35,7 +37,7 @@ impl OpKind {
     /// only when they complete.
     pub(super) const fn is_recorded_when_written(self) -> bool {
         match self {
-            Self::Call | Self::Sleep | Self::Emit | Self::Value => true,
+            Self::Call | Self::Sleep | Self::Emit | Self::Value | Self::Compensate => true,
             Self::Step | Self::Start => false,
         }
     }
@@ -44,7 +46,7 @@ impl OpKind {
     pub(crate) const fn entries(self) -> usize {
         match self {
             Self::Call => 0,
-            Self::Step | Self::Emit | Self::Value | Self::Start => 1,
+            Self::Step | Self::Emit | Self::Value | Self::Start | Self::Compensate => 1,
             Self::Sleep => 2,
         }
     }
@@ -52,7 +54,7 @@ impl OpKind {
     /// How many of them its end takes: those that one takes never whose handle is dropped before.
     pub(super) const fn entries_of_end(self) -> usize {
         match self {
-            Self::Call | Self::Emit | Self::Value => 0,
+            Self::Call | Self::Emit | Self::Value | Self::Compensate => 0,
             Self::Step | Self::Start | Self::Sleep => 1,
         }
     }
@@ -61,7 +63,7 @@ impl OpKind {
     pub(super) const fn has_handle(self) -> bool {
         match self {
             Self::Step | Self::Call | Self::Sleep | Self::Start => true,
-            Self::Emit | Self::Value => false,
+            Self::Emit | Self::Value | Self::Compensate => false,
         }
     }
 }

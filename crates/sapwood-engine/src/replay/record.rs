@@ -65,12 +65,13 @@ impl Replay {
     /// # Errors
     /// [`UnreadableEntry`] if this build cannot read one of them.
     pub(crate) fn read(image: &InvocationImage) -> Result<Self, UnreadableEntry> {
-        let mut replay = Self { calls: image.children.len(), ..Self::default() };
+        let calls = || image.children.iter().filter(|child| child.path.undoes().is_none());
+        let mut replay = Self { calls: calls().count(), ..Self::default() };
         for entry in &image.entries {
             replay.next_seq = entry.seq + 1;
             replay.read_entry(entry)?;
         }
-        for child in &image.children {
+        for child in calls() {
             if let Some(position) = child.path.position() {
                 replay.record.operations.insert(position, called(position, child)?);
             }
@@ -122,11 +123,10 @@ impl Replay {
                     self.step_attempts.remove(&forgotten);
                 }
             }
+            EntryKind::UndoDeclared => self.insert(entry, OpKind::Compensate, Some(payload()?), None, None),
             EntryKind::Transaction
             | EntryKind::PromiseMade
             | EntryKind::PromiseSettled
-            | EntryKind::UndoDeclared
-            | EntryKind::UndoDone
             | EntryKind::DeadlineSet
             | EntryKind::VersionMarked
             | EntryKind::MessageTaken
@@ -205,6 +205,7 @@ mod tests {
             version: 1,
             input: Bytes::from_static(b"{}"),
             state: InvocationState::fresh(),
+            undo: None,
         };
         InvocationImage { invocation, entries, children: Vec::new(), timers: Vec::new() }
     }

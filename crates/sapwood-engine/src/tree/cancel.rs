@@ -10,13 +10,13 @@ use sapwood_core::control::{ControlRecord, ControlVerb};
 use sapwood_core::tree::PromiseState;
 
 use super::model::Tree;
-use super::node::{Move, NodeId, Status};
+use super::node::{Move, Node, NodeId, Status};
 use crate::payload::{Rejection, RejectionKind};
 
 impl Tree {
     /// Cancels an invocation and everything below it, with this outcome. Returns the nodes to be polled.
     pub(crate) fn cancel(&mut self, id: NodeId, outcome: &Bytes) -> Vec<NodeId> {
-        let reached = self.subtree(id);
+        let reached = self.subtree(id, false);
         let mut woken: Vec<NodeId> = reached.iter().copied().filter(|id| self.stop_forward(*id, outcome)).collect();
         for id in reached.into_iter().rev() {
             woken.extend(self.close(id));
@@ -24,8 +24,8 @@ impl Tree {
         woken
     }
 
-    /// Carries out the requests that were read with the tree, in the order in which they were made. Returns the nodes to be
-    /// polled.
+    /// Carries out the requests that were read with the tree, in the order in which they were made, and goes on closing what
+    /// was left half closed. Returns the nodes to be polled.
     pub(crate) fn carry_out(&mut self) -> Vec<NodeId> {
         let mut woken = Vec::new();
         for ControlRecord { request, .. } in std::mem::take(&mut self.requests) {
@@ -37,6 +37,12 @@ impl Tree {
                 ControlVerb::Kill => self.kill(id, &by),
             });
         }
+        // The last first: what was called is closed before its caller.
+        for id in std::mem::take(&mut self.to_close).into_iter().rev() {
+            if self.nodes.get(id).is_some_and(Node::is_closable) {
+                woken.extend(self.close(id));
+            }
+        }
         woken
     }
 
@@ -44,9 +50,10 @@ impl Tree {
     /// (K7). Returns the nodes to be polled.
     fn kill(&mut self, id: NodeId, by: &str) -> Vec<NodeId> {
         let outcome = Rejection::of(RejectionKind::Killed, format!("killed {by}")).to_bytes();
-        let reached = self.subtree(id);
+        let reached = self.subtree(id, true);
         for id in &reached {
             self.stop_forward(*id, &outcome);
+            self.undo_nothing_more(*id);
             if self.status(*id) == Some(Status::Finishing) {
                 self.put_down(*id, Move::Decided);
             }
@@ -93,13 +100,15 @@ impl Tree {
         self.close(id)
     }
 
-    /// An invocation and everything below it that is open, parents before children.
-    fn subtree(&self, id: NodeId) -> Vec<NodeId> {
+    /// An invocation and everything below it that is open, parents before children. What undoes something goes on unless
+    /// `undos` are reached too.
+    fn subtree(&self, id: NodeId, undos: bool) -> Vec<NodeId> {
         let mut found = vec![id];
         let mut next = 0;
         while let Some(node) = found.get(next).and_then(|id| self.nodes.get(*id)) {
-            let children = node.open_children.iter().filter_map(|position| self.nodes.at(&node.path.child(*position)));
-            found.extend(children);
+            let paths = node.open_children.iter().map(|position| node.path.child(*position));
+            let paths = paths.filter(|path| undos || path.undoes().is_none());
+            found.extend(paths.filter_map(|path| self.nodes.at(&path)));
             next += 1;
         }
         found

@@ -168,13 +168,16 @@ mod tests {
     use bytes::Bytes;
     use jiff::Timestamp;
     use sapwood_core::store::Ownership;
-    use sapwood_core::tree::{PromiseState, TimerKind, TreeState};
+    use sapwood_core::tree::{Closing, PromiseState, TimerKind, TreeState};
 
     use super::*;
 
     fn turn(draft: &mut Draft) -> Turn {
         let known = Known { tree: TreeId::from(uuid::Uuid::nil()), revision: 7, control: 2, inbox: None };
-        draft.take_turn(known, Next { state: TreeState::Running, number: 0, ownership: Ownership::Keep })
+        draft.take_turn(
+            known,
+            Next { state: TreeState::Running, closing: Closing::None, number: 0, ownership: Ownership::Keep },
+        )
     }
 
     fn invocation(path: &Path) -> Invocation {
@@ -184,6 +187,7 @@ mod tests {
             version: 1,
             input: Bytes::from_static(b"{}"),
             state: InvocationState::fresh(),
+            undo: None,
         }
     }
 

@@ -9,6 +9,7 @@
 //! | `record` | what a poll, a step's end, a timer comes to in the journal |
 //! | `settle` | what a return, a panic, a violation comes to; how promises settle up the tree |
 //! | `cancel` | whom a cancellation reaches, and what becomes of each |
+//! | `undo`, `compensate` | what an invocation that does not resolve has to undo, and in which order; how it does it |
 //! | `draft` | what the next turn has |
 //! | `hold` | what waits for which commit |
 //! | `driver` | the loop around them: bodies, slots, alarms |
@@ -19,6 +20,7 @@
 
 mod cancel;
 mod carried;
+mod compensate;
 mod draft;
 mod driver;
 mod hold;
@@ -32,6 +34,7 @@ mod settle;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod undo;
 
 pub(crate) use carried::Carried;
 pub(crate) use driver::{Created, Driver, Ended};

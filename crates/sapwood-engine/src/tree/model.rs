@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use sapwood_core::control::ControlRecord;
 use sapwood_core::store::{NewTree, Next, Ownership, TreeOutcome, Turn};
-use sapwood_core::tree::{Invocation, InvocationState, Timer, TimerKind, TreeImage, TreeRow, TreeState};
+use sapwood_core::tree::{Closing, Invocation, InvocationState, Timer, TimerKind, TreeImage, TreeRow, TreeState};
 use sapwood_core::{FunctionVersion, Path, TreeId};
 
 use super::draft::{Draft, Known};
@@ -23,6 +23,7 @@ pub(super) const TREE_BYTES: usize = 1024;
 /// A tree as its owner knows it.
 pub(crate) struct Tree {
     pub(crate) facts: Arc<Facts>,
+    pub(super) registry: Arc<Registry>,
     /// As it is in the store: each turn names it, and is refused if another commit has moved it.
     revision: u64,
     /// As it was when the tree was claimed: a turn is refused if the tree was governed from outside since.
@@ -35,6 +36,12 @@ pub(crate) struct Tree {
     pub(super) nodes: Nodes,
     /// Nodes whose bodies are to be dropped, because they do not go on.
     pub(super) put_down: Vec<NodeId>,
+    /// Invocations that go on closing when the tree is driven again.
+    pub(super) to_close: Vec<NodeId>,
+    /// How many of its invocations compensate now.
+    pub(super) compensating: usize,
+    /// The worst of what the compensations came to that are over.
+    pub(super) closed: Closing,
     /// All its invocations, closed ones included, for the limit.
     pub(super) count: usize,
     pub(super) timers: Timers,
@@ -50,15 +57,16 @@ pub(crate) struct Tree {
 
 impl Tree {
     /// A tree that has just been created; with `insert` its rows are still to be inserted.
-    pub(crate) fn created(new: NewTree, facts: Arc<Facts>, registry: &Registry, insert: bool) -> Self {
+    pub(crate) fn created(new: NewTree, facts: Arc<Facts>, registry: &Arc<Registry>, insert: bool) -> Self {
         let root = Invocation {
             path: Path::root(),
             function: new.function.clone(),
             version: new.version,
             input: new.input.clone(),
             state: InvocationState::fresh(),
+            undo: None,
         };
-        let mut tree = Self::empty(facts);
+        let mut tree = Self::empty(facts, Arc::clone(registry));
         if insert {
             tree.draft.created(root.clone());
             tree.draft.tree = Some(new);
@@ -68,13 +76,14 @@ impl Tree {
     }
 
     /// A tree as its rows have it.
-    pub(crate) fn loaded(image: TreeImage, facts: Arc<Facts>, registry: &Registry) -> Self {
-        let mut tree = Self::empty(facts);
+    pub(crate) fn loaded(image: TreeImage, facts: Arc<Facts>, registry: &Arc<Registry>) -> Self {
+        let mut tree = Self::empty(facts, Arc::clone(registry));
         tree.refresh(&image.row);
         tree.number = image.row.number;
         tree.timers = image.timers.into_iter().collect();
         tree.requests = image.requests;
         for open in image.open {
+            tree.compensating += usize::from(open.state.closing == Closing::Compensating);
             let is_backing_off = tree.timers.has(&open.path, TimerKind::FunctionRetry);
             let parent = open.path.parent().and_then(|path| tree.nodes.at(&path));
             if let Some((parent, position)) = parent.and_then(|id| tree.nodes.get_mut(id)).zip(open.path.position()) {
@@ -82,21 +91,29 @@ impl Tree {
             }
             let id = tree.add(Node::loaded(open, is_backing_off, registry));
             tree.withhold_if_parked(id);
+            if tree.status(id) == Some(Status::Closing) {
+                tree.to_close.push(id);
+            }
         }
+        tree.closed = image.row.closing;
         tree.count = image.nodes;
         tree
     }
 
     /// An empty tree: what is left in place of a tree that is moved out.
-    pub(crate) fn empty(facts: Arc<Facts>) -> Self {
+    pub(crate) fn empty(facts: Arc<Facts>, registry: Arc<Registry>) -> Self {
         Self {
             facts,
+            registry,
             revision: 0,
             control: 0,
             inbox: 0,
             number: 0,
             nodes: Nodes::default(),
             put_down: Vec::new(),
+            to_close: Vec::new(),
+            compensating: 0,
+            closed: Closing::None,
             count: 0,
             timers: Timers::default(),
             requests: Vec::new(),
@@ -183,6 +200,10 @@ impl Tree {
 
     /// Takes the nodes whose journal is to be read; their status says from now on that it is being read.
     pub(crate) fn take_loads(&mut self) -> Vec<(NodeId, Path)> {
+        if self.needs.is_some() {
+            // The tree leaves this worker, which lacks a version.
+            return Vec::new();
+        }
         let wanted = self.nodes.load_wanted();
         wanted.iter().for_each(|id| {
             self.nodes.on(*id, Move::JournalAsked);
@@ -364,7 +385,7 @@ impl Tree {
         let releases = ownership != Ownership::Keep;
         let inbox = releases.then_some(self.inbox);
         let known = Known { tree: self.facts.tree, revision: self.revision, control: self.control, inbox };
-        self.draft.take_turn(known, Next { state, number: self.number, ownership })
+        self.draft.take_turn(known, Next { state, closing: self.closing(), number: self.number, ownership })
     }
 
     /// Puts down the nodes that could run, because the next owner runs them; returns them. A cache keeps only the
@@ -374,6 +395,9 @@ impl Tree {
         for id in &active {
             self.nodes.set_work(*id, Work::default());
         }
-        active.into_iter().filter(|id| self.nodes.on(*id, Move::PutDown)).collect()
+        let put_down: Vec<NodeId> = active.into_iter().filter(|id| self.nodes.on(*id, Move::PutDown)).collect();
+        let closing = put_down.iter().copied().filter(|id| self.status(*id) == Some(Status::Closing));
+        self.to_close = closing.collect();
+        put_down
     }
 }

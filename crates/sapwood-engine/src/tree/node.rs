@@ -7,6 +7,7 @@ use bytes::Bytes;
 use sapwood_core::tree::{Invocation, InvocationState, OpenInvocation, PromiseState};
 use sapwood_core::{Path, Position};
 
+use super::undo::Undos;
 use crate::activation::{Notice, Work};
 use crate::definition::Definition;
 use crate::registry::Registry;
@@ -34,7 +35,8 @@ pub(crate) type NodeId = u32;
 /// Runnable, AwaitingSlot, LoadWanted, Loading, Active ── PutDown ──► Runnable
 /// Runnable, AwaitingSlot, Active, Suspended ── LeftBehind ──► Finishing ── Finished ──► Runnable
 /// every status ── Parked ──► Parked
-/// every status ── Decided ──► Closing
+/// every status before it ── Decided ──► Closing ── UndosNeeded ──► UndosWanted ── JournalAsked ──► UndosLoading
+/// UndosWanted, UndosLoading ── UndosRead, PutDown ──► Closing
 /// ```
 ///
 /// `Polled` leaves an active node active, and a finishing one finishing.
@@ -56,8 +58,12 @@ pub(crate) enum Status {
     BackingOff,
     /// Its body does not go on. The steps of it that are in flight end, and are recorded (K4).
     Finishing,
-    /// Its outcome is decided; children are open.
+    /// Its outcome is decided; children are open, or undos.
     Closing,
+    /// Its outcome is decided, and what it has to undo is to be read, once everything recorded is durable.
+    UndosWanted,
+    /// What it has to undo is being read.
+    UndosLoading,
     /// It cannot go on as it is.
     Parked,
 }
@@ -91,6 +97,10 @@ pub(crate) enum Move {
     Finished,
     /// Its outcome is decided, and nothing of it is in flight.
     Decided,
+    /// It may have something to undo.
+    UndosNeeded,
+    /// What it has to undo is known.
+    UndosRead,
     /// It cannot go on as it is.
     Parked,
     /// Its tree is released while it could run: the next owner runs it.
@@ -102,6 +112,7 @@ impl Status {
     pub(crate) const fn after(self, by: Move) -> Option<Self> {
         use Status::{
             Active, AwaitingSlot, BackingOff, Closing, Finishing, LoadWanted, Loading, Parked, Runnable, Suspended,
+            UndosLoading, UndosWanted,
         };
         Some(match (by, self) {
             (Move::SlotLacking, Runnable | Suspended | Active) => AwaitingSlot,
@@ -109,6 +120,10 @@ impl Status {
             (Move::VersionLacking, Runnable | Suspended) => Runnable,
             (Move::JournalNeeded, Runnable | Suspended) => LoadWanted,
             (Move::JournalAsked, LoadWanted) => Loading,
+            (Move::UndosNeeded, Closing) => UndosWanted,
+            (Move::JournalAsked, UndosWanted) => UndosLoading,
+            (Move::UndosRead, UndosWanted | UndosLoading) => Closing,
+            (Move::PutDown, UndosWanted | UndosLoading) => Closing,
             (Move::Begun, Runnable | Loading) => Active,
             (Move::Polled, Runnable | Suspended | Active) => Active,
             (Move::Suspended, Active) => Suspended,
@@ -125,7 +140,7 @@ impl Status {
             (
                 Move::Parked,
                 Runnable | AwaitingSlot | LoadWanted | Loading | Active | Suspended | BackingOff | Finishing | Closing
-                | Parked,
+                | UndosWanted | UndosLoading | Parked,
             ) => Parked,
             _ => return None,
         })
@@ -134,9 +149,14 @@ impl Status {
     /// Whether it keeps its tree owned: it runs, or could run at once.
     pub(crate) const fn is_active(self) -> bool {
         match self {
-            Self::Runnable | Self::AwaitingSlot | Self::LoadWanted | Self::Loading | Self::Active | Self::Finishing => {
-                true
-            }
+            Self::Runnable
+            | Self::AwaitingSlot
+            | Self::LoadWanted
+            | Self::Loading
+            | Self::Active
+            | Self::Finishing
+            | Self::UndosWanted
+            | Self::UndosLoading => true,
             Self::Suspended | Self::BackingOff | Self::Closing | Self::Parked => false,
         }
     }
@@ -170,6 +190,8 @@ pub(crate) struct Node {
     pub(crate) is_queued: bool,
     /// The body that called it has dropped its handle: nobody waits for its outcome.
     pub(crate) is_forsaken: bool,
+    /// What it has still to undo; `None` until that was read.
+    pub(crate) undos: Option<Undos>,
 }
 
 impl Node {
@@ -190,6 +212,7 @@ impl Node {
             work: Work::default(),
             is_queued: false,
             is_forsaken: false,
+            undos: None,
         }
     }
 
@@ -211,6 +234,7 @@ impl Node {
             work: Work::default(),
             is_queued: false,
             is_forsaken: false,
+            undos: None,
         }
     }
 
@@ -258,7 +282,7 @@ impl Node {
 
     /// Whether something of it is under way that ends by itself: a step, a start, the reading of its journal.
     pub(crate) const fn is_in_flight(&self) -> bool {
-        matches!(self.status, Status::Loading) || self.is_active() && self.work.is_in_flight
+        matches!(self.status, Status::Loading | Status::UndosLoading) || self.is_active() && self.work.is_in_flight
     }
 }
 
@@ -266,7 +290,7 @@ impl Node {
 mod tests {
     use super::*;
 
-    const STATUSES: [Status; 10] = [
+    const STATUSES: [Status; 12] = [
         Status::Runnable,
         Status::AwaitingSlot,
         Status::LoadWanted,
@@ -276,6 +300,8 @@ mod tests {
         Status::BackingOff,
         Status::Finishing,
         Status::Closing,
+        Status::UndosWanted,
+        Status::UndosLoading,
         Status::Parked,
     ];
 
@@ -284,12 +310,16 @@ mod tests {
     fn each_move_finds_only_the_statuses_of_the_table() {
         use Status::*;
         let undecided = [Runnable, AwaitingSlot, LoadWanted, Loading, Active, Suspended, BackingOff, Finishing, Parked];
-        let table: [(Move, &[Status], Status); 16] = [
+        let table: [(Move, &[Status], Status); 20] = [
             (Move::SlotLacking, &[Runnable, Suspended, Active], AwaitingSlot),
             (Move::SlotGiven, &[AwaitingSlot], Runnable),
             (Move::VersionLacking, &[Runnable, Suspended], Runnable),
             (Move::JournalNeeded, &[Runnable, Suspended], LoadWanted),
             (Move::JournalAsked, &[LoadWanted], Loading),
+            (Move::UndosNeeded, &[Closing], UndosWanted),
+            (Move::JournalAsked, &[UndosWanted], UndosLoading),
+            (Move::UndosRead, &[UndosWanted, UndosLoading], Closing),
+            (Move::PutDown, &[UndosWanted, UndosLoading], Closing),
             (Move::Begun, &[Runnable, Loading], Active),
             (Move::Polled, &[Runnable, Suspended, Active], Active),
             (Move::Suspended, &[Active], Suspended),

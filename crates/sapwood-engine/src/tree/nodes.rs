@@ -197,7 +197,7 @@ impl Places {
     fn of(node: &Node) -> Self {
         Self {
             active: node.is_active(),
-            load_wanted: node.status() == Status::LoadWanted,
+            load_wanted: matches!(node.status(), Status::LoadWanted | Status::UndosWanted),
             wanting: node.status() == Status::Active && node.work.is_wanted,
             in_flight: node.is_in_flight(),
             parked: node.status() == Status::Parked,

@@ -5,14 +5,13 @@ use jiff::Timestamp;
 use sapwood_core::journal::{Entry, EntryKind};
 use sapwood_core::limits::LimitError;
 use sapwood_core::tree::{Invocation, InvocationState, Timer, TimerKind};
-use sapwood_core::{Path, Position};
+use sapwood_core::{FunctionVersion, Path, Position};
 
 use super::model::Tree;
 use super::node::{Move, Node, NodeId};
 use crate::activation::{Fresh, Notice, StepEnd};
 use crate::facts::Bound;
 use crate::payload::{Rejection, Retried, SleepBegun, StartOutcome, Started, StepRetried, encode};
-use crate::registry::Registry;
 use crate::replay::Completion;
 
 /// A journal entry without its `seq`.
@@ -34,13 +33,26 @@ impl Tree {
         &mut self,
         id: NodeId,
         fresh: Vec<Fresh>,
-        registry: &Registry,
         children: &mut Vec<NodeId>,
     ) -> Result<(), LimitError> {
         for fresh in fresh {
             match fresh {
-                Fresh::Call { position, function, version, input } => {
-                    children.push(self.create_child(id, position, function, version, input, registry)?);
+                Fresh::Call { position, function, version, input, undo } => {
+                    let is_undoable = undo.is_some();
+                    children.push(self.create_child(
+                        id,
+                        position,
+                        FunctionVersion::new(function, version),
+                        input,
+                        undo,
+                    )?);
+                    if is_undoable {
+                        self.is_undoable(id);
+                    }
+                }
+                Fresh::Compensate { position, name, undo } => {
+                    self.write(id, Line::of(EntryKind::UndoDeclared, position, &name, undo));
+                    self.is_undoable(id);
                 }
                 Fresh::Sleep { position, ms, due_at } => {
                     self.write(id, Line::of(EntryKind::SleepBegun, position, "", encode(&SleepBegun { ms })));
@@ -67,14 +79,13 @@ impl Tree {
         &mut self,
         id: NodeId,
         position: Position,
-        function: &str,
-        version: u32,
+        function: FunctionVersion,
         input: Bytes,
-        registry: &Registry,
+        undo: Option<FunctionVersion>,
     ) -> Result<NodeId, LimitError> {
         let limit = self.facts.limits.nodes;
         if self.count + 1 > limit {
-            let operation = format!("call {function}");
+            let operation = format!("call {}", function.name());
             return Err(LimitError { operation, what: "nodes".to_owned(), found: self.count + 1, limit });
         }
         self.facts.warn_near(Bound::Nodes, self.count + 1, limit);
@@ -86,9 +97,10 @@ impl Tree {
             None => Path::root(),
         };
         let state = InvocationState::fresh();
-        let child = Invocation { path, function: function.to_owned(), version, input, state };
+        let (function, version) = (function.name().to_owned(), function.version());
+        let child = Invocation { path, function, version, input, state, undo };
         self.draft.created(child.clone());
-        Ok(self.add(Node::created(child, registry)))
+        Ok(self.add(Node::created(child, &self.registry)))
     }
 
     /// Records the end of an attempt of a step: its result, its last error, or that another attempt follows.

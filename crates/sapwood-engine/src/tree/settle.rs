@@ -9,18 +9,18 @@ use sapwood_core::retry::RetryPolicy;
 use sapwood_core::store::TreeOutcome;
 use sapwood_core::tree::{PromiseState, TreeState};
 
+use super::compensate::Next as Closes;
 use super::model::Tree;
 use super::node::{Move, NodeId};
 use crate::activation::{Finish, Fresh, Notice, Report, StepEnd, Work};
 use crate::payload::{BodyError, BodyResult, Parked, ParkedCode, Rejection, RejectionKind, Retried, encode};
-use crate::registry::Registry;
 use crate::replay::Completion;
 
 impl Tree {
     /// A body was polled and waits. Returns the nodes to be polled.
-    pub(crate) fn paused(&mut self, id: NodeId, report: Report, registry: &Registry) -> Vec<NodeId> {
+    pub(crate) fn paused(&mut self, id: NodeId, report: Report) -> Vec<NodeId> {
         let mut woken = Vec::new();
-        match self.record(id, report.fresh, registry, &mut woken) {
+        match self.record(id, report.fresh, &mut woken) {
             Ok(()) => report.steps_ended.into_iter().for_each(|end| self.step_ended(id, end)),
             Err(limit) => woken.extend(self.limited(id, &limit)),
         }
@@ -29,7 +29,7 @@ impl Tree {
 
     /// An activation is over. What ended in its last poll is recorded before its own end is judged: a step that
     /// succeeded never runs again (F5, R3). Returns the nodes to be polled.
-    pub(crate) fn finished(&mut self, id: NodeId, finish: Finish, report: Report, registry: &Registry) -> Vec<NodeId> {
+    pub(crate) fn finished(&mut self, id: NodeId, finish: Finish, report: Report) -> Vec<NodeId> {
         let Report { fresh, steps_ended } = report;
         let retry = self.retry_of(id, &finish);
         for end in steps_ended {
@@ -42,7 +42,7 @@ impl Tree {
             return Vec::new();
         }
         match finish {
-            Finish::Returned(result, _) => self.returned(id, result, fresh, registry),
+            Finish::Returned(result, _) => self.returned(id, result, fresh),
             Finish::Panicked(message, retry) => {
                 let message = format!("panicked at the last attempt: {message}");
                 self.park(id, &Parked::new(ParkedCode::Panic, message, retry.position, retry.location()));
@@ -78,11 +78,11 @@ impl Tree {
         Some(Retry { message, forgotten: basis.forgotten.clone(), due_at: after(basis.ended_at, wait) })
     }
 
-    fn returned(&mut self, id: NodeId, result: BodyResult, fresh: Vec<Fresh>, registry: &Registry) -> Vec<NodeId> {
+    fn returned(&mut self, id: NodeId, result: BodyResult, fresh: Vec<Fresh>) -> Vec<NodeId> {
         // The body is gone: the handles that it dropped on its way out mean nothing (N2).
         let fresh = fresh.into_iter().filter(|fresh| !matches!(fresh, Fresh::Drop { .. })).collect();
         let mut woken = Vec::new();
-        let recorded = self.record(id, fresh, registry, &mut woken);
+        let recorded = self.record(id, fresh, &mut woken);
         woken.extend(match (recorded, result) {
             (Err(limit), _) => self.limited(id, &limit),
             (Ok(()), Ok(value)) => self.resolved(id, value),
@@ -171,66 +171,69 @@ impl Tree {
         woken
     }
 
-    /// Closes an invocation whose outcome is decided, if nothing of it is left to do; else its state is saved. Returns
-    /// the nodes to be polled.
+    /// Goes on closing an invocation whose outcome is decided: it waits for its children, undoes what it has to undo, and
+    /// settles once nothing is left to do. Goes on up the tree as far as parents waited only for that. Returns the nodes to be
+    /// polled.
     pub(super) fn close(&mut self, id: NodeId) -> Vec<NodeId> {
-        match self.nodes.get(id) {
-            Some(node) if node.is_closable() => self.settle(id),
-            _ => {
-                self.save(id);
-                Vec::new()
-            }
-        }
-    }
-
-    /// Settles a promise whose invocation is closed, and tells its parent. Goes on up the tree as long as the parent
-    /// waits for nothing else. Returns the nodes to be polled.
-    fn settle(&mut self, id: NodeId) -> Vec<NodeId> {
+        let mut woken = Vec::new();
         let mut next = Some(id);
         while let Some(id) = next.take() {
-            let number = self.number + 1;
-            let Some(node) = self.nodes.get_mut(id) else { break };
-            node.state.promise = match node.state.promise {
-                PromiseState::ReturnedOk => PromiseState::Resolved,
-                PromiseState::ReturnedErr => PromiseState::Rejected,
-                PromiseState::Cancelling => PromiseState::Cancelled,
-                PromiseState::TimingOut => PromiseState::TimedOut,
-                settled => settled,
-            };
-            let position = node.path.position();
-            if position.is_some() {
-                node.state.number = Some(number);
-                self.number = number;
+            match self.next_to_close(id) {
+                Closes::Waits => self.save(id),
+                Closes::Undoes(undo) => woken.push(undo),
+                Closes::Closes => next = self.settle(id, &mut woken),
             }
-            self.save(id);
-            let Some(node) = self.nodes.remove(id) else { break };
-            let (promise, attempts) = (node.state.promise, node.state.attempt);
-            let Some((parent_path, position)) = node.path.parent().zip(position) else {
-                self.outcome = Some(TreeOutcome {
-                    state: settled_state(promise),
-                    function: node.function,
-                    version: node.version,
-                    attempts,
-                    outcome: node.state.outcome,
-                });
-                break;
-            };
-            let Some(parent) = self.nodes.at(&parent_path) else { break };
-            let Some(parent_node) = self.nodes.get_mut(parent) else { break };
-            parent_node.open_children.remove(&position);
-            if parent_node.state.promise != PromiseState::Pending {
-                next = parent_node.is_closable().then_some(parent);
-                continue;
+        }
+        woken
+    }
+
+    /// Settles a promise whose invocation is closed. If its parent's outcome is decided, that is to be closed next; else the
+    /// parent is told.
+    fn settle(&mut self, id: NodeId, woken: &mut Vec<NodeId>) -> Option<NodeId> {
+        let number = self.number + 1;
+        let node = self.nodes.get_mut(id)?;
+        node.state.promise = match node.state.promise {
+            PromiseState::ReturnedOk => PromiseState::Resolved,
+            PromiseState::ReturnedErr => PromiseState::Rejected,
+            PromiseState::Cancelling => PromiseState::Cancelled,
+            PromiseState::TimingOut => PromiseState::TimedOut,
+            settled => settled,
+        };
+        let position = node.path.position();
+        if position.is_some() {
+            node.state.number = Some(number);
+            self.number = number;
+        }
+        self.save(id);
+        let node = self.nodes.remove(id)?;
+        let (promise, attempts) = (node.state.promise, node.state.attempt);
+        let Some((parent_path, position)) = node.path.parent().zip(position) else {
+            self.outcome = Some(TreeOutcome {
+                state: settled_state(promise),
+                closing: self.closing(),
+                function: node.function,
+                version: node.version,
+                attempts,
+                outcome: node.state.outcome,
+            });
+            return None;
+        };
+        let parent = self.nodes.at(&parent_path)?;
+        let parent_node = self.nodes.get_mut(parent)?;
+        parent_node.open_children.remove(&position);
+        if parent_node.state.promise != PromiseState::Pending {
+            if node.path.undoes().is_some() && promise != PromiseState::Resolved {
+                self.undo_failed(parent);
             }
-            if node.is_forsaken {
-                break;
-            }
+            return Some(parent);
+        }
+        if !node.is_forsaken {
             let outcome = node.state.outcome.unwrap_or_default();
             let completion = Completion::Call { version: node.version, promise, attempts, outcome };
             self.notify(parent, Notice::Completed { position, number, completion });
-            return vec![parent];
+            woken.push(parent);
         }
-        Vec::new()
+        None
     }
 
     /// A node goes on without the body it had.

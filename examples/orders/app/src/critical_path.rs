@@ -8,31 +8,16 @@ use crate::gateways::OrdersDependencies;
 use crate::model::{Card, Confirmation, Line, Order, OrderError, PaymentError, StockError};
 
 /// Takes an order from reservation to confirmation: reserves every line at the same time, charges the card, confirms.
-/// If a line or the payment fails, it releases what it reserved.
+/// If a line or the payment fails, what was reserved is released: each reservation says what undoes it.
 #[sapwood::function]
 pub async fn place_order(cx: &mut Cx<OrdersDependencies>, order: Order) -> Result<Confirmation, OrderError> {
     let mut picks = Vec::new();
     for line in &order.lines {
-        picks.push(cx.call(reserve(line.clone())));
+        picks.push(cx.call(reserve(line.clone()).undo(release)));
     }
-    let (mut reservations, mut shortage) = (Vec::new(), None);
-    for pick in join_all(picks).await {
-        match pick {
-            Ok(reservation) => reservations.push(reservation),
-            Err(error) => shortage = Some(OrderError::from(error)),
-        }
-    }
-    if let Some(shortage) = shortage {
-        release_all(cx, reservations).await?;
-        return Err(shortage);
-    }
-    let payment = match cx.call(charge(order.card.clone(), order.total_cents())).await {
-        Ok(payment) => payment,
-        Err(declined) => {
-            release_all(cx, reservations).await?;
-            return Err(declined.into());
-        }
-    };
+    // All of them end before one that failed is looked at: a reservation that is given up half way would not be released.
+    let reservations = join_all(picks).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let payment = cx.call(charge(order.card.clone(), order.total_cents())).await?;
     cx.call(confirm(order.id.clone())).await?;
     cx.emit(OrderCompleted {
         order_id: order.id.clone(),
@@ -42,17 +27,6 @@ pub async fn place_order(cx: &mut Cx<OrdersDependencies>, order: Order) -> Resul
     Ok(Confirmation { order_id: order.id, payment, reservations })
 }
 
-async fn release_all(cx: &mut Cx<OrdersDependencies>, reservations: Vec<String>) -> Result<(), OrderError> {
-    let mut releases = Vec::new();
-    for reservation in reservations {
-        releases.push(cx.call(release(reservation)));
-    }
-    for released in join_all(releases).await {
-        released?;
-    }
-    Ok(())
-}
-
 /// Reserves a line of an order in the warehouse.
 #[sapwood::function]
 pub async fn reserve(cx: &mut Cx<OrdersDependencies>, line: Line) -> Result<String, StockError> {
@@ -60,7 +34,7 @@ pub async fn reserve(cx: &mut Cx<OrdersDependencies>, line: Line) -> Result<Stri
     cx.step("reserve", || dependencies.reserve(&key, &line)).retry(FLAKY).await
 }
 
-/// Releases a reservation.
+/// Releases a reservation: undoes [`reserve`].
 #[sapwood::function]
 pub async fn release(cx: &mut Cx<OrdersDependencies>, reservation: String) -> Result<(), StockError> {
     let (dependencies, key) = (cx.dependencies(), cx.idempotency_key());

@@ -4,7 +4,7 @@
 //! place_order ─┬─ reserve (one per line, at the same time)
 //!              ├─ charge
 //!              ├─ confirm
-//!              └─ release (what was reserved, if the order cannot be completed)
+//!              └─ release (undoes each reserve, if the order cannot be completed)
 //! ```
 
 mod critical_path;

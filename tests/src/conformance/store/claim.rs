@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use sapwood_core::store::{Next, Ownership, Start, Suspects, Turn, Verdict};
-use sapwood_core::tree::TreeState;
+use sapwood_core::tree::{Closing, TreeState};
 use sapwood_core::{FunctionVersion, TreeId, WorkerId};
 
 use super::fixture::{Worker, full, in_future, micros, release, row, start, turn};
@@ -199,7 +199,10 @@ pub async fn a_settled_tree_is_never_claimed(test: &TestStore) {
     let turns: Vec<Turn> = trees
         .iter()
         .zip(settled)
-        .map(|(tree, state)| Turn { next: Next { state, number: 0, ownership: Ownership::Keep }, ..turn(*tree, 1) })
+        .map(|(tree, state)| Turn {
+            next: Next { state, closing: Closing::None, number: 0, ownership: Ownership::Keep },
+            ..turn(*tree, 1)
+        })
         .collect();
     gone.commit_all(&turns).await;
     store.worker_leave(gone.id).await.expect("it leaves");

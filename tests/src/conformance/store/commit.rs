@@ -384,6 +384,7 @@ pub async fn a_tree_may_be_created_and_settled_in_one_turn(test: &TestStore) {
         events: vec![event(new.id, 1)],
         next: Next {
             state: TreeState::Resolved,
+            closing: Closing::None,
             number: 2,
             ownership: Ownership::Release { ready_at: None, needs: None },
         },
@@ -426,7 +427,12 @@ pub async fn every_field_of_every_record_survives(test: &TestStore) {
         entries: entries.clone(),
         timers_set: timers.clone(),
         events: vec![emitted.clone(), event(new.id, 5)],
-        next: Next { state: TreeState::Running, number: 2_000_000_000, ownership: Ownership::Keep },
+        next: Next {
+            state: TreeState::Running,
+            closing: Closing::None,
+            number: 2_000_000_000,
+            ownership: Ownership::Keep,
+        },
         ..creation(&new)
     };
     worker.commit_all(&[whole]).await;
@@ -488,7 +494,7 @@ pub async fn every_state_can_be_stored(test: &TestStore) {
     let mut worker = Worker::join(&store).await;
     for state in TreeState::ALL.iter().copied() {
         let tree = worker.tree().await;
-        let next = Next { state, number: 0, ownership: Ownership::Keep };
+        let next = Next { state, closing: Closing::None, number: 0, ownership: Ownership::Keep };
         worker.commit_all(&[Turn { next, ..turn(tree, 1) }]).await;
         let row = row(&store, tree).await;
         assert_eq!((row.state, row.settled_at.is_some()), (state, state.is_settled()));
@@ -506,9 +512,18 @@ pub async fn every_state_can_be_stored(test: &TestStore) {
         let tree = worker.tree().await;
         let state = InvocationState { closing, ..InvocationState::fresh() };
         let change = InvocationChange { path: Path::root(), state: state.clone() };
-        worker.commit_all(&[Turn { changes: vec![change], ..turn(tree, 1) }]).await;
+        let next = Next { state: TreeState::Running, closing, number: 0, ownership: Ownership::Keep };
+        worker.commit_all(&[Turn { changes: vec![change], next, ..turn(tree, 1) }]).await;
         let image = store.invocation_load(tree, &Path::root()).await.expect("read").expect("there");
         assert_eq!(image.invocation.state, state);
+        assert_eq!(row(&store, tree).await.closing, closing);
+        let released = release(tree, 2, None, None);
+        worker.commit_all(&[Turn { next: Next { closing, ..released.next.clone() }, ..released }]).await;
+        assert_eq!(row(&store, tree).await.closing, closing);
+        let new = new_tree();
+        let created = creation(&new);
+        worker.commit_all(&[Turn { next: Next { closing, ..created.next.clone() }, ..created }]).await;
+        assert_eq!(row(&store, new.id).await.closing, closing);
     }
 }
 
@@ -546,10 +561,11 @@ fn awkward_invocations(new: &NewTree) -> Vec<Invocation> {
     let mut invocations = vec![
         root_of(new),
         Invocation { state: parked, ..child(0) },
-        Invocation { input: Bytes::new(), version: 0, ..child(255) },
+        Invocation { input: Bytes::new(), version: 0, undo: "re-store@2".parse().ok(), ..child(255) },
         Invocation { state: closing, path: far.clone(), ..child(0) },
         Invocation { function: String::new(), path: far.child(u32::MAX - 1), ..child(0) },
     ];
+    assert!(invocations.iter().any(|invocation| invocation.undo.is_some()));
     invocations.sort_by(|a, b| a.path.cmp(&b.path));
     invocations
 }

@@ -103,6 +103,7 @@ pub fn root_of(tree: &NewTree) -> Invocation {
         version: tree.version,
         input: tree.input.clone(),
         state: InvocationState::fresh(),
+        undo: None,
     }
 }
 
@@ -114,6 +115,7 @@ pub fn child(position: u32) -> Invocation {
         version: 2,
         input: Bytes::from_static(br#"{"sku":"s-1"}"#),
         state: InvocationState::fresh(),
+        undo: None,
     }
 }
 
@@ -136,7 +138,7 @@ pub fn turn(tree: TreeId, revision: u64) -> Turn {
         timers_set: Vec::new(),
         timers_cleared: Vec::new(),
         events: Vec::new(),
-        next: Next { state: TreeState::Running, number: 0, ownership: Ownership::Keep },
+        next: Next { state: TreeState::Running, closing: Closing::None, number: 0, ownership: Ownership::Keep },
     }
 }
 
@@ -145,7 +147,12 @@ pub fn release(tree: TreeId, revision: u64, ready_at: Option<Timestamp>, needs: 
     let needs = needs.map(|needs| needs.parse().expect("a version of a function"));
     Turn {
         inbox: Some(0),
-        next: Next { state: TreeState::Suspended, number: 0, ownership: Ownership::Release { ready_at, needs } },
+        next: Next {
+            state: TreeState::Suspended,
+            closing: Closing::None,
+            number: 0,
+            ownership: Ownership::Release { ready_at, needs },
+        },
         ..turn(tree, revision)
     }
 }
@@ -158,7 +165,7 @@ pub fn full(tree: TreeId, revision: u64) -> Turn {
         entries: vec![(Path::root(), entry(0, EntryKind::StepResolved, Some(1)))],
         timers_set: vec![timer(Path::root(), 5), timer(Path::root().child(0), 0)],
         events: vec![event(tree, 7)],
-        next: Next { state: TreeState::Running, number: 2, ownership: Ownership::Keep },
+        next: Next { state: TreeState::Running, closing: Closing::None, number: 2, ownership: Ownership::Keep },
         ..turn(tree, revision)
     }
 }
@@ -183,6 +190,7 @@ pub fn full_again(tree: TreeId, revision: u64) -> Turn {
         events: vec![event(tree, 8), event(tree, 9)],
         next: Next {
             state: TreeState::Resolved,
+            closing: Closing::None,
             number: 4,
             ownership: Ownership::Release { ready_at: None, needs: None },
         },

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sapwood_core::journal::EntryKind;
 use sapwood_core::store::{InvocationChange, Next, Ownership, Store, TreeFilter, Turn};
-use sapwood_core::tree::{Invocation, InvocationState, PromiseState, TreeState};
+use sapwood_core::tree::{Closing, Invocation, InvocationState, PromiseState, TreeState};
 use sapwood_core::{Path, TreeId};
 
 use super::fixture::{
@@ -42,7 +42,7 @@ async fn three_levels(store: &Arc<dyn Store>) -> TreeId {
             (path(&[1, 2]), entry(0, EntryKind::StepResolved, Some(5))),
         ],
         timers_set: vec![timer(path(&[]), 9), timer(path(&[1]), 3), timer(path(&[70_000]), u32::MAX)],
-        next: Next { state: TreeState::Running, number: 6, ownership: Ownership::Keep },
+        next: Next { state: TreeState::Running, closing: Closing::None, number: 6, ownership: Ownership::Keep },
         ..creation(&new)
     };
     let mut other = creation(&new_tree());
@@ -171,7 +171,7 @@ pub async fn trees_are_listed_newest_first_in_pages(test: &TestStore) {
     let mut trees: Vec<TreeId> = creations.iter().map(|turn| turn.tree).collect();
     worker.commit_all(&creations).await;
     let suspended = |tree: TreeId| {
-        let next = Next { state: TreeState::Suspended, number: 0, ownership: Ownership::Keep };
+        let next = Next { state: TreeState::Suspended, closing: Closing::None, number: 0, ownership: Ownership::Keep };
         Turn { next, ..turn(tree, 1) }
     };
     worker.commit_all(&[suspended(trees[3]), suspended(trees[8])]).await;

@@ -15,12 +15,15 @@ use crate::tree::draft::TURN_BYTES;
 use crate::tree::hold::Stage;
 use crate::tree::mailbox::Signal;
 use crate::tree::node::{Move, NodeId, Status};
+use crate::tree::undo::Undos;
 use crate::trigger::Trigger;
 
 impl Driver {
     pub(super) fn loaded(&mut self, id: NodeId, image: StoreResult<Option<InvocationImage>>) {
-        // It may have been cancelled meanwhile.
-        let Some(node) = self.tree.node(id).filter(|node| node.status() == Status::Loading) else { return };
+        // It may have been cancelled meanwhile, or killed.
+        let is_awaited = |status| matches!(status, Status::Loading | Status::UndosLoading);
+        let Some(node) = self.tree.node(id).filter(|node| is_awaited(node.status())) else { return };
+        let closes = node.status() == Status::UndosLoading;
         let definition = node.definition.clone();
         let location = definition.as_ref().map_or("", |definition| definition.location);
         let image = match image {
@@ -33,6 +36,18 @@ impl Driver {
                 return self.park(id, &Parked::new(ParkedCode::Unreadable, message, 0, location));
             }
         };
+        if closes {
+            return match Undos::read(&image) {
+                Ok(undos) => {
+                    let woken = self.tree.undos_read(id, undos);
+                    self.go_on(woken);
+                }
+                Err((position, error)) => {
+                    let message = format!("what it has to undo cannot be read: {error}");
+                    self.park(id, &Parked::new(ParkedCode::Unreadable, message, position, location));
+                }
+            };
+        }
         let Some(definition) = definition else { return };
         match Replay::read(&image) {
             Ok(replay) => {
@@ -113,13 +128,13 @@ impl Driver {
         let (woken, waits) = match polled {
             Polled::Pending(stand, work) => {
                 let report = self.cut(id, report);
-                (self.tree.paused(id, report, &self.services.registry), Some((stand, work)))
+                (self.tree.paused(id, report), Some((stand, work)))
             }
             Polled::Finished(finish) => {
                 for end in self.hold.take_deferred_of(id) {
                     self.record(id, end);
                 }
-                (self.tree.finished(id, finish, report, &self.services.registry), None)
+                (self.tree.finished(id, finish, report), None)
             }
         };
         self.go_on(woken);

@@ -102,7 +102,7 @@ pub(crate) enum Ended {
 /// How an operation outside of the tree's own task ended.
 enum Outside {
     Slot(NodeId, Option<OwnedSemaphorePermit>),
-    Loaded(NodeId, StoreResult<Option<InvocationImage>>),
+    Loaded(NodeId, Box<StoreResult<Option<InvocationImage>>>),
     Started { node: NodeId, position: Position, function: &'static str, input: Bytes, outcome: Option<StartOutcome> },
     LeaseLooksGood,
 }
@@ -332,7 +332,7 @@ impl Driver {
         }
         // A drain may have left some, and the next driver makes a queue of its own.
         self.ready.drain(..).for_each(|id| self.tree.dequeue(id));
-        let empty = Tree::empty(Arc::clone(&self.tree.facts));
+        let empty = Tree::empty(Arc::clone(&self.tree.facts), Arc::clone(&self.services.registry));
         let tree = std::mem::replace(&mut self.tree, empty);
         let live = LiveTree { tree, bodies: std::mem::take(&mut self.bodies), mailbox: Arc::clone(&self.mailbox) };
         Ended::Released { tree: Box::new(live), ready_at }
@@ -346,7 +346,7 @@ impl Driver {
                     self.queue(id);
                 }
             }
-            Outside::Loaded(id, image) => self.loaded(id, image),
+            Outside::Loaded(id, image) => self.loaded(id, *image),
             Outside::Started { node, position, function, input, outcome } => {
                 // The attempt that ordered the start may be over; then nothing waits for it.
                 let is_awaited = self.bodies.get(&node).is_some_and(|body| body.awaits_start(position));
@@ -476,6 +476,8 @@ impl Driver {
                 | Status::Loading
                 | Status::BackingOff
                 | Status::Closing
+                | Status::UndosWanted
+                | Status::UndosLoading
                 | Status::Parked,
             )
             | None => return,
@@ -524,8 +526,9 @@ impl Driver {
     fn load_wanted(&mut self) {
         for (id, path) in self.tree.take_loads() {
             let (services, tree) = (Arc::clone(&self.services), self.tree.id());
-            self.outside
-                .push(Box::pin(async move { Outside::Loaded(id, services.invocation_load(tree, &path).await) }));
+            self.outside.push(Box::pin(async move {
+                Outside::Loaded(id, Box::new(services.invocation_load(tree, &path).await))
+            }));
         }
     }
 

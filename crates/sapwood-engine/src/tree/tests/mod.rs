@@ -97,7 +97,6 @@ impl Environment for Unasked {
 /// A tree whose bodies the test plays.
 struct Play {
     tree: Tree,
-    registry: Registry,
 }
 
 impl Play {
@@ -107,7 +106,7 @@ impl Play {
     }
 
     fn with(limits: Limits) -> Self {
-        let registry = Registry::from_definitions([Definition::of::<Does>()]).expect("one function");
+        let registry = Arc::new(Registry::from_definitions([Definition::of::<Does>()]).expect("one function"));
         let id = TreeId::from(uuid::Uuid::from_u128(7));
         let told = Told { now: NOW, sent: Duration::ZERO, answered: Duration::ZERO };
         let facts = Facts {
@@ -123,7 +122,7 @@ impl Play {
             warned: AtomicU16::new(0),
         };
         let new = NewTree { id, function: "does".into(), version: 1, input: "{}".into(), cause: Cause::default() };
-        let mut play = Self { tree: Tree::created(new, Arc::new(facts), &registry, true), registry };
+        let mut play = Self { tree: Tree::created(new, Arc::new(facts), &registry, true) };
         play.begin(ROOT);
         play
     }
@@ -136,7 +135,7 @@ impl Play {
 
     /// A body waits after a poll that wrote this.
     fn writes(&mut self, id: NodeId, fresh: Vec<Fresh>) -> Vec<NodeId> {
-        self.tree.paused(id, wrote(fresh), &self.registry)
+        self.tree.paused(id, wrote(fresh))
     }
 
     /// A body calls this many children, from position 0 on, and each begins.
@@ -147,7 +146,7 @@ impl Play {
     }
 
     fn finishes(&mut self, id: NodeId, finish: Finish) -> Vec<NodeId> {
-        self.tree.finished(id, finish, Report::default(), &self.registry)
+        self.tree.finished(id, finish, Report::default())
     }
 
     fn returns(&mut self, id: NodeId, value: &'static str) -> Vec<NodeId> {
@@ -207,7 +206,7 @@ impl Play {
 const ROOT: NodeId = 0;
 
 fn call(position: Position) -> Fresh {
-    Fresh::Call { position, function: "does", version: 1, input: "{}".into() }
+    Fresh::Call { position, function: "does", version: 1, input: "{}".into(), undo: None }
 }
 
 /// A poll that wrote this.
@@ -456,7 +455,7 @@ fn a_drop_counts_only_while_the_body_goes_on() {
     play.writes(ROOT, drops());
     assert_eq!(kinds(&play.commits()), [EntryKind::Dropped]);
     let value = Finish::Returned(Ok("1".into()), RetryBasis::default());
-    play.tree.finished(ROOT, value, wrote(drops()), &play.registry);
+    play.tree.finished(ROOT, value, wrote(drops()));
     assert!(kinds(&play.commits()).is_empty());
 }
 
@@ -466,7 +465,7 @@ fn the_last_poll_of_a_retried_attempt_never_happened() {
     let mut play = Play::new();
     let fresh = vec![call(0), Fresh::Sleep { position: 1, ms: 9, due_at: NOW }, Fresh::Drop { position: 1 }];
     let failed = Finish::Returned(Err(error(true)), basis(true, &[]));
-    play.tree.finished(ROOT, failed, wrote(fresh), &play.registry);
+    play.tree.finished(ROOT, failed, wrote(fresh));
     let turn = play.commits();
     assert_eq!(kinds(&turn), [EntryKind::Retried]);
     assert_eq!(turn.invocations.len(), 1, "the root alone");
@@ -658,7 +657,8 @@ fn what_is_put_down_is_runnable_elsewhere_and_loses_no_attempt() {
 #[test]
 fn a_tree_that_needs_a_version_says_so_as_it_is_released() {
     let mut play = Play::new();
-    let child = play.writes(ROOT, vec![Fresh::Call { position: 0, function: "does", version: 2, input: "{}".into() }]);
+    let child = play
+        .writes(ROOT, vec![Fresh::Call { position: 0, function: "does", version: 2, input: "{}".into(), undo: None }]);
     play.tree.suspend(ROOT);
     assert!(play.tree.node(child[0]).is_some_and(|node| node.definition.is_none()));
     play.tree.lacks_version(child[0]);

@@ -9,6 +9,8 @@ create function sapwood_now() returns timestamptz
 create table worker (
     id bigint generated always as identity primary key,
     name text not null,
+    -- By which other workers of its machine may find out that its process has ended; null if it does not tell.
+    process uuid,
     -- 'dead' was declared by another worker, 'left' by the worker itself. Both are final.
     state text not null default 'alive' check (state in ('alive', 'dead', 'left')),
     -- True once a worker that is not alive owns no open tree: claims then stop looking for its trees.

@@ -5,6 +5,8 @@ create table worker (
     -- Bounded, because after the greatest integer SQLite no longer gives one.
     id integer primary key autoincrement check (id < 9000000000000000000),
     name text not null,
+    -- A file has one process at a time, so none asks after another.
+    process blob,
     -- 'dead' was declared by another worker or at an opening, 'left' by the worker itself. Both are final.
     state text not null default 'alive' check (state in ('alive', 'dead', 'left')),
     joined_at integer not null,

@@ -12,6 +12,7 @@ mod log_broker;
 mod migrations;
 mod orders;
 mod plans;
+mod restarts;
 mod sql_vocabulary;
 mod sqlite_file;
 mod store;

@@ -210,7 +210,7 @@ async fn a_database_of_another_set_of_migrations_on_sqlite_is_refused() {
         let file = TestFile::fresh();
         let store = sqlite(&file).await;
         store.migrate().await.expect("migrated");
-        store.worker_join("earlier", 1, LEASE).await.expect("a worker joins");
+        store.worker_join("earlier", 1, LEASE, None).await.expect("a worker joins");
         file.connect().await.execute(change).await.expect("changed");
         let before = sqlite_objects(&file).await;
         assert_of_another_set(store.schema_check().await, &file.path().display().to_string());
@@ -235,7 +235,7 @@ async fn an_older_database_on_sqlite_is_migrated_and_its_workers_are_dead() {
     let file = TestFile::fresh();
     let store = sqlite(&file).await;
     store.migrate().await.expect("migrated");
-    let worker = store.worker_join("earlier", 1, LEASE).await.expect("a worker joins").worker;
+    let worker = store.worker_join("earlier", 1, LEASE, None).await.expect("a worker joins").worker;
     store.migrate().await.expect("migrated again");
     store.lease(worker).renew(LEASE).await.expect("it is alive");
     drop(store);
@@ -260,7 +260,7 @@ async fn sqlite_tells_a_worker_that_left_from_one_that_is_dead() {
     store.migrate().await.expect("migrated");
     let mut workers = Vec::new();
     for name in ["leaves", "falls silent", "lives"] {
-        workers.push(store.worker_join(name, 1, LEASE).await.expect("it joins").worker);
+        workers.push(store.worker_join(name, 1, LEASE, None).await.expect("it joins").worker);
     }
     store.worker_leave(workers[0]).await.expect("it leaves");
     let silent = store.lease(workers[2]).renew(LEASE).await.expect("renewed").others;

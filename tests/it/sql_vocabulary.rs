@@ -172,6 +172,7 @@ const COLUMNS: &[&str] = &[
     "path",
     "payload",
     "position",
+    "process",
     "published",
     "publisher",
     "ready_at",

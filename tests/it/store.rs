@@ -164,6 +164,7 @@ mod membership {
     sapwood_tests::on_both_stores!(sapwood_tests::conformance::store::membership {
         every_life_has_an_identity_of_its_own,
         a_renewal_tells_of_the_others_that_are_there,
+        a_renewal_tells_of_which_process_the_others_are,
         a_clock_that_is_set_ends_no_lease,
         who_renewed_since_it_was_seen_is_not_buried,
         only_who_is_there_is_buried_and_once,

@@ -158,7 +158,7 @@ async fn a_connection_that_an_error_condemns_is_used_no_more() {
     let role = TestRole::create().await;
     role.may_work_in(schema(&test)).await;
     let store = connect(PostgresOptions::new(role.url(schema(&test).url()), schema(&test).name())).await;
-    let worker = store.worker_join("one", 1, Duration::from_secs(3_600)).await.expect("a worker").worker;
+    let worker = store.worker_join("one", 1, Duration::from_secs(3_600), None).await.expect("a worker").worker;
     role.execute("alter role {role} set default_transaction_read_only = on").await;
     role.execute("select pg_terminate_backend(pid) from pg_stat_activity where usename = '{role}'").await;
     let mut read_only = false;
@@ -183,7 +183,7 @@ async fn readers_that_take_all_their_connections_delay_no_worker() {
     let schema = schema(&test);
     let options = PostgresOptions { reader_connections: READERS, ..PostgresOptions::new(schema.url(), schema.name()) };
     let store = Arc::new(connect(options).await);
-    let worker = store.worker_join("one", 1, Duration::from_secs(3_600)).await.expect("a worker").worker;
+    let worker = store.worker_join("one", 1, Duration::from_secs(3_600), None).await.expect("a worker").worker;
     let mut stranger = schema.connect().await;
     stranger.execute("begin").await.expect("a transaction");
     stranger.execute("lock table start_key in access exclusive mode").await.expect("locked");

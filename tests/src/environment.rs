@@ -1,14 +1,17 @@
-//! An environment whose chance comes from a seed and whose tasks run on one thread, so that a run can be repeated.
+//! Environments of tests: one whose chance comes from a seed and whose tasks run on one thread, so that a run can be
+//! repeated; and processes whose end is the test's to say.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use jiff::Timestamp;
-use sapwood_core::TreeId;
+use parking_lot::Mutex;
 use sapwood_core::clock::Clock;
-use sapwood_engine::Environment;
+use sapwood_core::{ProcessId, TreeId};
+use sapwood_engine::{Environment, SystemEnvironment};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -66,5 +69,64 @@ impl Environment for SeededEnvironment {
     fn uuid(&self) -> Uuid {
         let bits = u128::from(self.random()) << 64 | u128::from(self.random());
         uuid::Builder::from_random_bytes(bits.to_be_bytes()).into_uuid()
+    }
+}
+
+/// A machine whose processes end when the test says so.
+#[derive(Clone, Default)]
+pub struct Machine {
+    ended: Arc<Mutex<HashSet<ProcessId>>>,
+}
+
+impl Machine {
+    /// The environment of a process of this machine.
+    #[must_use]
+    pub fn environment(&self, process: ProcessId, clock: Arc<dyn Clock>) -> Arc<dyn Environment> {
+        Arc::new(MachineEnvironment { machine: self.clone(), process, system: SystemEnvironment::with_clock(clock) })
+    }
+
+    /// A process ends.
+    pub fn ends(&self, process: ProcessId) {
+        self.ended.lock().insert(process);
+    }
+}
+
+struct MachineEnvironment {
+    machine: Machine,
+    process: ProcessId,
+    system: SystemEnvironment,
+}
+
+impl Environment for MachineEnvironment {
+    fn now(&self) -> Timestamp {
+        self.system.now()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.system.monotonic()
+    }
+
+    fn random(&self) -> u64 {
+        self.system.random()
+    }
+
+    fn tree_id(&self) -> TreeId {
+        self.system.tree_id()
+    }
+
+    fn spawn(&self, task: BoxFuture<'static, ()>) {
+        self.system.spawn(task);
+    }
+
+    fn spawn_apart(&self, name: String, task: BoxFuture<'static, ()>) -> std::io::Result<()> {
+        self.system.spawn_apart(name, task)
+    }
+
+    fn process(&self) -> Option<ProcessId> {
+        Some(self.process)
+    }
+
+    fn has_ended(&self, process: ProcessId) -> bool {
+        self.machine.ended.lock().contains(&process)
     }
 }

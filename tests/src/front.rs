@@ -14,7 +14,7 @@ use sapwood_core::store::{
     StoreResult, Suspects, TreeFilter, TreeOutcome, Trees, Turn, Verdict,
 };
 use sapwood_core::tree::{InvocationImage, TreeImage, TreeRecord, TreeRow};
-use sapwood_core::{FunctionVersion, Path, TreeId, WorkerId};
+use sapwood_core::{FunctionVersion, Path, ProcessId, TreeId, WorkerId};
 
 use crate::changes::Changes;
 use crate::faults::{Fault, StoreFaults};
@@ -150,9 +150,15 @@ impl Store for Front {
 
 #[async_trait]
 impl Membership for Front {
-    async fn worker_join(&self, name: &str, fences: u16, lease: Duration) -> StoreResult<Joined> {
+    async fn worker_join(
+        &self,
+        name: &str,
+        fences: u16,
+        lease: Duration,
+        process: Option<ProcessId>,
+    ) -> StoreResult<Joined> {
         let _tell = self.changes.tell_at_the_end();
-        self.store.worker_join(name, fences, lease).await
+        self.store.worker_join(name, fences, lease, process).await
     }
 
     fn lease(&self, worker: WorkerId) -> Box<dyn Lease> {

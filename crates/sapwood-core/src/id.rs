@@ -178,6 +178,16 @@ impl fmt::Display for WorkerId {
     }
 }
 
+/// A process that has workers, as its machine knows it. It is chosen at random by the process, and never used again.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ProcessId(pub Uuid);
+
+impl fmt::Display for ProcessId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// The place of an operation in its function's program order, counted from 0.
 pub type Position = u32;
 

@@ -32,7 +32,7 @@ pub mod tree;
 pub use context::{BoundedContext, Dependencies};
 pub use event::{EmittableFrom, Event};
 pub use failure::{CallError, CallFailure, Error, Failure};
-pub use id::{CallerId, EventId, FunctionVersion, Path, Position, TreeId, WorkerId};
+pub use id::{CallerId, EventId, FunctionVersion, Path, Position, ProcessId, TreeId, WorkerId};
 
 #[cfg(feature = "macros")]
 pub use sapwood_macros::{BoundedContext, Event, Failure};

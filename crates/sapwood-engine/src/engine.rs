@@ -123,8 +123,8 @@ impl Engine {
     ) -> Result<Self, EngineError> {
         let count = options.committers.min(store.info().committers).max(1);
         // One fence for each committer, and one for the starter.
-        let sent = options.environment.monotonic();
-        let Joined { worker, now } = store.worker_join(&options.name, count + 1, options.lease).await?;
+        let (process, sent) = (options.environment.process(), options.environment.monotonic());
+        let Joined { worker, now } = store.worker_join(&options.name, count + 1, options.lease, process).await?;
         let environment = Arc::clone(&options.environment);
         let told = Told { now, sent, answered: environment.monotonic() };
         let clock = Arc::new(StoreClock::new(Arc::clone(&environment), told));

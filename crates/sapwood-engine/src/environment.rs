@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use jiff::Timestamp;
-use sapwood_core::TreeId;
 use sapwood_core::clock::{Clock, SystemClock};
+use sapwood_core::{ProcessId, TreeId};
 use uuid::Uuid;
+
+use crate::process;
 
 /// What an engine takes from the machine it runs on, besides its store.
 ///
@@ -34,6 +36,17 @@ pub trait Environment: Send + Sync + 'static {
     /// # Errors
     /// If the machine has no thread left.
     fn spawn_apart(&self, name: String, task: BoxFuture<'static, ()>) -> std::io::Result<()>;
+
+    /// The process that the engine is of, if others of this machine can find out that it has ended.
+    fn process(&self) -> Option<ProcessId> {
+        None
+    }
+
+    /// Whether it is proved that a process of this machine has ended, and none of its threads runs. `false` says nothing:
+    /// it may be of another machine.
+    fn has_ended(&self, _process: ProcessId) -> bool {
+        false
+    }
 
     /// A random fraction in `0.0..1.0`.
     fn fraction(&self) -> f64 {
@@ -100,6 +113,14 @@ impl Environment for SystemEnvironment {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         std::thread::Builder::new().name(name).spawn(move || runtime.block_on(task))?;
         Ok(())
+    }
+
+    fn process(&self) -> Option<ProcessId> {
+        process::own(|| ProcessId(Uuid::new_v4()))
+    }
+
+    fn has_ended(&self, process: ProcessId) -> bool {
+        process::has_ended(process)
     }
 }
 

@@ -20,6 +20,11 @@
 //! - A watcher forgets what it saw when its own renewals are broken. During an outage of the database no renewal
 //!   succeeds, so after it every worker has a whole lease to renew, and an outage buries no worker (C2). A slow renewal
 //!   counts as a break too: it is a sign of a stall that other workers may share.
+//! - A worker whose process has ended needs no lease: it begins nothing more. So a watcher of its machine, where that can
+//!   be proved (`process.rs`), buries it at once, and a process that is killed and started again goes on at once. A
+//!   connection that has ended proves nothing, since its worker may live and open another one. It does not shorten the
+//!   lease either: the worker would have to count the shorter one as well, and a failover, which ends the connections of
+//!   all workers, would then bury who is slow to be back (C2).
 //! - A burial may have to wait, for a commit of the dead that hangs. The renewals go on beside it.
 //! - The lease decides nothing about commits; the fence does. Every commit names a fence, which a burial closes (C1).
 //!   The lease only keeps the side effects of two owners apart in time.
@@ -141,7 +146,7 @@ impl Asked {
     }
 }
 
-/// Renews the lease, and buries workers that have been silent for a lease.
+/// Renews the lease, and buries workers that have been silent for a lease, or whose process has ended.
 pub(crate) struct Heartbeat {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) worker: WorkerId,
@@ -238,7 +243,9 @@ impl Heartbeat {
         if answered.saturating_sub(sent) > self.period {
             watch.forget();
         }
-        watch.saw(&renewal.others, sent, answered, self.lease)
+        let silent = watch.saw(&renewal.others, sent, answered, self.lease);
+        let has_ended = |beat: &Beat| beat.process.is_some_and(|process| self.environment.has_ended(process));
+        renewal.others.into_iter().filter(|beat| silent.contains(beat) || has_ended(beat)).collect()
     }
 
     async fn bury_all(&self, mut to_bury: mpsc::Receiver<Vec<Beat>>) {
@@ -264,7 +271,7 @@ mod tests {
     const LEASE: Duration = Duration::from_secs(3);
 
     fn beat(worker: i64, renewals: u64) -> Beat {
-        Beat { worker: WorkerId(worker), renewals, lease: LEASE }
+        Beat { worker: WorkerId(worker), renewals, lease: LEASE, process: None }
     }
 
     fn at(ms: u64) -> Duration {

@@ -14,7 +14,7 @@
 //! | `committer`, `starting`, `starter` | group commit of turns; starts that others may contest |
 //! | `clock`, `lease`, `claims`, `quarantine`, `due`, `hints` | the store's clock; live workers; claims of trees, and of those that may kill; what wakes them; hints between processes |
 //! | `life`, `outage`, `setbacks`, `tasks` | how far the engine's life has come; a store that does not answer, or went back; its tasks |
-//! | [`environment`](Environment), [`options`](EngineOptions) | where time, chance and tasks come from; how an engine runs |
+//! | [`environment`](Environment), `process`, [`options`](EngineOptions) | where time, chance and tasks come from; which processes of this machine have ended; how an engine runs |
 //! | [`engine`](Engine), [`tree_handle`](TreeHandle), [`govern`](Governs), `waiters` | the handle: start, attach, read, cancel, drain |
 //! | [`view`](TreeView), `outcome`, `error` | a whole tree for a reader; a child's outcome for its caller; errors |
 
@@ -40,6 +40,7 @@ mod options;
 mod outage;
 mod outcome;
 mod payload;
+mod process;
 mod quarantine;
 mod registry;
 mod replay;

@@ -1,7 +1,7 @@
 -- Registers a worker and its fences.
 with joined as (
-    insert into context.worker (name, joined_at, lease_us)
-    values ($1, context.sapwood_now(), $3)
+    insert into context.worker (name, process, joined_at, lease_us)
+    values ($1, $4, context.sapwood_now(), $3)
     returning id, joined_at
 ),
 fences as (

@@ -7,9 +7,10 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sapwood_core::WorkerId;
 use sapwood_core::store::{Beat, Lease, Renewal, StoreResult};
+use sapwood_core::{ProcessId, WorkerId};
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use crate::connect::Connector;
 use crate::error::{failed, fenced, is_usable_after, unanswered};
@@ -58,10 +59,13 @@ impl Lease for PostgresLease {
         }
         let columns = ["others", "renewals", "leases_us"].map(|column| row.plain::<Vec<i64>>(column));
         let [others, renewals, leases] = columns;
-        let others = others?.into_iter().zip(renewals?).zip(leases?).map(|((worker, renewals), lease)| Beat {
+        let processes: Vec<Option<Uuid>> = row.plain("processes")?;
+        let others = others?.into_iter().zip(renewals?).zip(leases?).zip(processes);
+        let others = others.map(|(((worker, renewals), lease), process)| Beat {
             worker: WorkerId(worker),
             renewals: renewals.cast_unsigned(),
             lease: Duration::from_micros(lease.unsigned_abs()),
+            process: process.map(ProcessId),
         });
         Ok(Renewal { now: row.time("now")?, others: others.collect() })
     }

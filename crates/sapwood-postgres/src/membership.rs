@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sapwood_core::WorkerId;
 use sapwood_core::store::{Beat, Joined, Lease, Membership, StoreResult};
+use sapwood_core::{ProcessId, WorkerId};
 
 use crate::error::{fenced, is_of_a_table_gone, permanent};
 use crate::fields::{Fields, micros};
@@ -13,12 +13,19 @@ use crate::store::PostgresStore;
 
 #[async_trait]
 impl Membership for PostgresStore {
-    async fn worker_join(&self, name: &str, fences: u16, lease: Duration) -> StoreResult<Joined> {
+    async fn worker_join(
+        &self,
+        name: &str,
+        fences: u16,
+        lease: Duration,
+        process: Option<ProcessId>,
+    ) -> StoreResult<Joined> {
         let doing = "register a worker";
         let join = sqlx::query(self.workers.sql(include_str!("../queries/worker_join.sql")))
             .bind(name)
             .bind(i32::from(fences))
-            .bind(micros(lease));
+            .bind(micros(lease))
+            .bind(process.map(|process| process.0));
         let mut is_gone = false;
         let joining = self.workers.run(doing, async |connection| {
             join.fetch_one(connection).await.inspect_err(|error| is_gone = is_of_a_table_gone(error))

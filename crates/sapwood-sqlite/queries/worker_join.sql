@@ -1,3 +1,3 @@
-insert into worker (name, joined_at, lease_us)
-values (?1, ?2, ?3)
+insert into worker (name, joined_at, lease_us, process)
+values (?1, ?2, ?3, ?4)
 returning id

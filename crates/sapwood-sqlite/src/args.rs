@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use sapwood_core::store::StoreResult;
-use sapwood_core::{Path, TreeId, WorkerId};
+use sapwood_core::{Path, ProcessId, TreeId, WorkerId};
 use sqlx::Arguments;
 use sqlx::error::BoxDynError;
 use sqlx::sqlite::SqliteArguments;
@@ -71,6 +71,11 @@ impl Args {
 
     pub(crate) fn tree(mut self, value: TreeId) -> Self {
         self.put(value.uuid());
+        self
+    }
+
+    pub(crate) fn opt_process(mut self, value: Option<ProcessId>) -> Self {
+        self.put(value.map(|process| process.0));
         self
     }
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use jiff::Timestamp;
 use sapwood_core::store::{StoreError, StoreResult};
-use sapwood_core::{FunctionVersion, Path, TreeId, WorkerId};
+use sapwood_core::{FunctionVersion, Path, ProcessId, TreeId, WorkerId};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Column, Decode, Row, Sqlite, Type};
 use uuid::Uuid;
@@ -89,6 +89,10 @@ impl<'r> Fields<'r> {
 
     pub(crate) fn opt_worker(&mut self) -> StoreResult<Option<WorkerId>> {
         self.opt_int().map(|id| id.map(WorkerId))
+    }
+
+    pub(crate) fn opt_process(&mut self) -> StoreResult<Option<ProcessId>> {
+        self.take::<Option<Uuid>>().map(|id| id.map(ProcessId))
     }
 
     pub(crate) fn opt_function_version(&mut self) -> StoreResult<Option<FunctionVersion>> {

@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sapwood_core::WorkerId;
 use sapwood_core::store::{Beat, Joined, Lease, Membership, StoreResult};
+use sapwood_core::{ProcessId, WorkerId};
 
 use crate::args::Args;
 use crate::bulk::Bulk;
@@ -23,8 +23,14 @@ static FENCE_INSERT: Bulk = Bulk::rows(include_str!("../queries/fence_insert.sql
 
 #[async_trait]
 impl Membership for SqliteStore {
-    async fn worker_join(&self, name: &str, fences: u16, lease: Duration) -> StoreResult<Joined> {
-        self.writer().run(Join { name: name.to_owned(), fences, lease }).await
+    async fn worker_join(
+        &self,
+        name: &str,
+        fences: u16,
+        lease: Duration,
+        process: Option<ProcessId>,
+    ) -> StoreResult<Joined> {
+        self.writer().run(Join { name: name.to_owned(), fences, lease, process }).await
     }
 
     fn lease(&self, worker: WorkerId) -> Box<dyn Lease> {
@@ -66,6 +72,7 @@ struct Join {
     name: String,
     fences: u16,
     lease: Duration,
+    process: Option<ProcessId>,
 }
 
 #[async_trait]
@@ -73,7 +80,8 @@ impl Work for Join {
     type Answer = Joined;
 
     async fn run(&self, db: &mut Db<'_>) -> StoreResult<Joined> {
-        let args = Args::of(3).text(self.name.as_str()).time(db.now).int(micros(self.lease));
+        let args = Args::of(4).text(self.name.as_str()).time(db.now).int(micros(self.lease));
+        let args = args.opt_process(self.process);
         let row = db.one(include_str!("../queries/worker_join.sql"), args).await?;
         let row = row.ok_or_else(|| permanent("SQLite gave a new worker no id"))?;
         let worker = WorkerId(Fields::of(&row).int()?);

@@ -161,6 +161,7 @@ pub(crate) fn beat(row: &SqliteRow) -> StoreResult<Beat> {
         worker: WorkerId(fields.int()?),
         renewals: fields.int()?.cast_unsigned(),
         lease: Duration::from_micros(fields.int()?.unsigned_abs()),
+        process: fields.opt_process()?,
     })
 }
 

@@ -5,17 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sapwood::prelude::*;
-use sapwood_core::TreeId;
 use sapwood_core::journal::{Entry, EntryKind};
 use sapwood_core::store::{Ownership, Store, Turn};
 use sapwood_core::tree::{PromiseState, TreeState};
-use sapwood_engine::EngineOptions;
+use sapwood_core::{ProcessId, TreeId};
+use sapwood_engine::{Engine, EngineOptions};
 use sapwood_tests::engine::World;
+use sapwood_tests::environment::Machine;
 use sapwood_tests::faults::Fault;
 use sapwood_tests::front::with_faults;
 use sapwood_tests::probe::Probe;
-use sapwood_tests::store::outbox;
+use sapwood_tests::store::{LEASE, outbox};
 use sapwood_tests::wait::within;
+use uuid::Uuid;
 
 use super::{HOUR, Probed, Trouble, dozes, once, quick};
 
@@ -25,6 +27,8 @@ sapwood_tests::on_every_engine!(crate::engine::claims {
     a_connection_lost_at_any_commit_changes_nothing_and_repeats_nothing,
     a_completion_its_promise_its_parent_s_wake_up_and_its_events_are_one_commit,
     a_survivor_takes_over_by_itself,
+    a_worker_is_taken_over_from_at_once_when_its_process_has_ended,
+    an_engine_that_was_killed_is_no_process_that_has_ended,
     a_stale_owner_is_refused_and_stops,
     a_drain_lets_a_step_in_flight_end_and_the_next_worker_goes_on,
     a_claim_whose_answer_is_lost_strands_no_tree,
@@ -277,6 +281,52 @@ async fn a_survivor_takes_over_by_itself(world: &World) {
     app.open("gate", 1);
     second.attach::<waits_at_the_gate>(tree).result().await.expect("a result");
     assert_eq!(app.count("waits"), 2);
+}
+
+/// C2: before its lease is over, and not before its process has ended. Who watches has a process of its own, which has
+/// ended as little.
+async fn a_worker_is_taken_over_from_at_once_when_its_process_has_ended(world: &World) {
+    let (app, machine) = (Probe::new(), Machine::default());
+    let processes = [1, 2].map(|n| ProcessId(Uuid::from_u128(n)));
+    let [first, second] = processes.map(|process| {
+        let environment = machine.environment(process, world.store().clock());
+        world.launch_with(&app, EngineOptions { environment, ..world.options() })
+    });
+    let first = first.await;
+    let tree = first.start(waits_at_the_gate()).await.expect("a tree").id();
+    app.reached("waits", 1).await;
+    world.crash(&first).await;
+    let second = second.await;
+    assert!(is_watched(&second, &first).await, "its lease is as long as any test");
+    machine.ends(processes[0]);
+    second.poke().await;
+    app.reached("waits", 2).await;
+    assert!(!is_watched(&second, &first).await);
+    app.open("gate", 1);
+    second.attach::<waits_at_the_gate>(tree).result().await.expect("a result");
+}
+
+/// C1: what an engine began may still run as long as its process does.
+async fn an_engine_that_was_killed_is_no_process_that_has_ended(world: &World) {
+    let app = Probe::new();
+    let first = world.launch(&app).await;
+    world.crash(&first).await;
+    let second = world.launch(&app).await;
+    assert_eq!(first.environment().process(), second.environment().process());
+    assert!(is_watched(&second, &first).await);
+}
+
+/// Whether the one sees the other as alive, after it has looked often enough to bury who is not.
+async fn is_watched(watcher: &Engine, other: &Engine) -> bool {
+    let mut lease = watcher.store().lease(watcher.worker());
+    for _ in 0..3 {
+        watcher.poke().await;
+        let renewal = lease.renew(LEASE).await.expect("the watcher is alive");
+        if !renewal.others.iter().any(|beat| beat.worker == other.worker()) {
+            return false;
+        }
+    }
+    true
 }
 
 /// C1: it is declared dead while it works on; its result is refused, it stops, and the tree has one outcome.

@@ -147,7 +147,8 @@ async fn victims(test: &TestStore, table: &str, n: usize) -> Option<String> {
     let store = test.store();
     match table {
         "worker" | "fence" => {
-            let worker = store.worker_join("a victim", 1, Duration::from_secs(3_600)).await.expect("a worker").worker;
+            let worker =
+                store.worker_join("a victim", 1, Duration::from_secs(3_600), None).await.expect("a worker").worker;
             store.worker_leave(worker).await.expect("it leaves");
             let id = if table == "worker" { "id" } else { "worker" };
             Some(format!("{id} = {}", worker.0))

@@ -33,7 +33,7 @@ pub struct Worker {
 impl Worker {
     /// Joins with two fences.
     pub async fn join(store: &Arc<dyn Store>) -> Self {
-        let id = store.worker_join("conformance", 2, LEASE).await.expect("a worker joins").worker;
+        let id = store.worker_join("conformance", 2, LEASE, None).await.expect("a worker joins").worker;
         Self { id, committer: store.committer(id, 0), store: Arc::clone(store) }
     }
 

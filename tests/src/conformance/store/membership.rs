@@ -3,8 +3,9 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use sapwood_core::WorkerId;
 use sapwood_core::store::{Beat, StoreErrorKind, Verdict};
+use sapwood_core::{ProcessId, WorkerId};
+use uuid::Uuid;
 
 use super::fixture::{Worker, full};
 use crate::store::{LEASE, TestStore};
@@ -15,7 +16,7 @@ pub async fn every_life_has_an_identity_of_its_own(test: &TestStore) {
     let mut seen = HashSet::<WorkerId>::new();
     for round in 0..10 {
         let store = &stores[round % 2];
-        let id = store.worker_join("same name", 1, LEASE).await.expect("it joins").worker;
+        let id = store.worker_join("same name", 1, LEASE, None).await.expect("it joins").worker;
         assert!(seen.insert(id), "{id} was there before");
         if round % 3 == 0 {
             store.worker_leave(id).await.expect("it leaves");
@@ -27,7 +28,7 @@ pub async fn every_life_has_an_identity_of_its_own(test: &TestStore) {
 pub async fn a_renewal_tells_of_the_others_that_are_there(test: &TestStore) {
     let store = test.store();
     let (silent, gone, worker) = (Worker::join(&store).await, Worker::join(&store).await, Worker::join(&store).await);
-    let beat = |worker: WorkerId, renewals| Beat { worker, renewals, lease: LEASE };
+    let beat = |worker: WorkerId, renewals| Beat { worker, renewals, lease: LEASE, process: None };
     assert_eq!(worker.watches().await, [beat(silent.id, 0), beat(gone.id, 0)]);
     store.worker_leave(gone.id).await.expect("it leaves");
     for renewals in 1..4 {
@@ -39,6 +40,18 @@ pub async fn a_renewal_tells_of_the_others_that_are_there(test: &TestStore) {
     assert_eq!(worker.watches().await, [Beat { lease: longer, ..beat(silent.id, 4) }]);
     worker.bury(silent.id).await;
     assert_eq!(worker.watches().await, []);
+}
+
+/// C2: a renewal tells which process each of the others is of, as it said when it joined, for as long as it is there.
+pub async fn a_renewal_tells_of_which_process_the_others_are(test: &TestStore) {
+    let (store, other) = (test.store(), test.another().await);
+    let processes = [Some(ProcessId(Uuid::from_u128(1))), None, Some(ProcessId(Uuid::from_u128(u128::MAX)))];
+    for process in processes {
+        let worker = store.worker_join("of a process", 1, LEASE, process).await.expect("it joins").worker;
+        store.lease(worker).renew(LEASE).await.expect("renewed");
+    }
+    let beats = Worker::join(&other).await.watches().await;
+    assert_eq!(beats.iter().map(|beat| beat.process).collect::<Vec<_>>(), processes);
 }
 
 /// C2: whatever the database's clock does, it kills nobody and keeps nobody alive; and each renewal tells it.
@@ -69,8 +82,8 @@ pub async fn only_who_is_there_is_buried_and_once(test: &TestStore) {
     let (first, second) = (Worker::join(&store).await, Worker::join(&store).await);
     let worker = Worker::join(&store).await;
     let mut named = worker.watches().await;
-    named.push(Beat { worker: WorkerId(i64::MAX), renewals: 0, lease: LEASE });
-    named.push(Beat { worker: worker.id, renewals: 1, lease: LEASE });
+    named.push(Beat { worker: WorkerId(i64::MAX), renewals: 0, lease: LEASE, process: None });
+    named.push(Beat { worker: worker.id, renewals: 1, lease: LEASE, process: None });
     let mut buried = store.worker_bury(worker.id, &named).await.expect("answered");
     buried.sort();
     assert_eq!(buried, [first.id, second.id], "and nobody itself");
@@ -88,7 +101,7 @@ pub async fn a_buried_worker_is_fenced_for_ever_and_a_living_one_never(test: &Te
     let mut living = Worker::join(&store).await;
     let other_tree = living.tree().await;
     living.bury(dead.id).await;
-    let beat = Beat { worker: living.id, renewals: 1, lease: LEASE };
+    let beat = Beat { worker: living.id, renewals: 1, lease: LEASE, process: None };
     assert_eq!(store.worker_bury(dead.id, &[beat]).await.unwrap_or_default(), []);
 
     for _ in 0..3 {
@@ -109,7 +122,7 @@ pub async fn two_who_bury_the_same_worker_bury_it_once(test: &TestStore) {
     for _ in 0..5 {
         let dead = Worker::join(&stores[0]).await;
         let survivors = [Worker::join(&stores[0]).await, Worker::join(&stores[1]).await];
-        let silent = [Beat { worker: dead.id, renewals: 0, lease: LEASE }];
+        let silent = [Beat { worker: dead.id, renewals: 0, lease: LEASE, process: None }];
         let (one, two) = tokio::join!(
             stores[0].worker_bury(survivors[0].id, &silent),
             stores[1].worker_bury(survivors[1].id, &silent)

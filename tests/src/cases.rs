@@ -5,11 +5,26 @@
 //!
 //! ```text
 //! mod claim {
-//!     sapwood_tests::on_both_stores!(sapwood_tests::conformance::store::claim { a_claim_is_bounded });
+//!     sapwood_tests::on_every_store!(sapwood_tests::conformance::store::claim { a_claim_is_bounded });
 //! }
 //! ```
 
-/// Runs each case of a module on both stores, as `postgres::CASE` and `sqlite::CASE`.
+/// Runs each case of a module on both databases and in memory, as `postgres::CASE`, `sqlite::CASE` and `memory::CASE`.
+///
+/// A case is `pub async fn case(test: &TestStore)`.
+#[macro_export]
+macro_rules! on_every_store {
+    ($($module:ident)::+ { $($cases:tt)* }) => {
+        $crate::on_both_stores!($($module)::+ { $($cases)* });
+        mod memory {
+            use $crate::store::{Database, run};
+            $crate::each_case!(nothing run(Database::Memory); [$($module)::+] $($cases)*);
+        }
+    };
+}
+
+/// Runs each case of a module on both databases, as `postgres::CASE` and `sqlite::CASE`: those that have SQL of their own,
+/// or that are about what only a database does.
 ///
 /// A case is `pub async fn case(test: &TestStore)`.
 #[macro_export]

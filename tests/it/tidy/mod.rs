@@ -205,6 +205,23 @@ fn only_the_environment_of_the_engine_asks_the_machine() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+/// Which branch of a `select!` is polled first is drawn by its runtime, unless it is said.
+#[test]
+fn no_select_of_the_engine_draws_its_branch() {
+    let (mut count, mut wrong) = (0, Vec::new());
+    for (file, text) in texts("rs").into_iter().filter(|(file, _)| file.starts_with("crates/sapwood-engine/src")) {
+        let code = source::code(&text);
+        let tokens = source::tokens(&code);
+        let selects = source::count(&tokens, "select! {");
+        count += selects;
+        if source::count(&tokens, "select! { biased;") < selects {
+            wrong.push(file);
+        }
+    }
+    assert!(count > 3, "they are found");
+    assert!(wrong.is_empty(), "a `select!` without `biased;`: {wrong:#?}");
+}
+
 /// A run on the store in memory repeats: the store takes its time from its maker, and keeps everything in an order.
 #[test]
 fn the_store_in_memory_asks_the_machine_for_nothing() {

@@ -41,18 +41,32 @@ macro_rules! on_both_stores {
     };
 }
 
-/// Runs each case of a module four times: on both stores, with bodies cached and with bodies evicted whenever they
-/// wait, as `sqlite::cached::CASE`, `postgres::evicted::CASE` and so on.
+/// Runs each case of a module on both databases and in memory, each time with bodies cached and with bodies evicted
+/// whenever they wait, as `sqlite::cached::CASE`, `memory::evicted::CASE` and so on.
 ///
 /// A case is `async fn case(world: &World)`.
 #[macro_export]
 macro_rules! on_every_engine {
     ($($module:ident)::+ { $($cases:tt)* }) => {
+        $crate::on_both_engines!($($module)::+ { $($cases)* });
+        mod memory {
+            $crate::on_both_engines!(@both nothing Memory [$($module)::+] $($cases)*);
+        }
+    };
+}
+
+/// Runs each case of a module on both databases, with bodies cached and with bodies evicted: those that have SQL of their
+/// own.
+///
+/// A case is `async fn case(world: &World)`.
+#[macro_export]
+macro_rules! on_both_engines {
+    ($($module:ident)::+ { $($cases:tt)* }) => {
         mod postgres {
-            $crate::on_every_engine!(@both postgres Postgres [$($module)::+] $($cases)*);
+            $crate::on_both_engines!(@both postgres Postgres [$($module)::+] $($cases)*);
         }
         mod sqlite {
-            $crate::on_every_engine!(@both nothing Sqlite [$($module)::+] $($cases)*);
+            $crate::on_both_engines!(@both nothing Sqlite [$($module)::+] $($cases)*);
         }
     };
     (@both $needs:ident $database:ident $module:tt $($cases:tt)*) => {

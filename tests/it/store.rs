@@ -1,4 +1,4 @@
-//! The conformance suite of the store port, on PostgreSQL and on SQLite.
+//! The conformance suite of the store port, on PostgreSQL, on SQLite and in memory.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use sapwood_tests::workspace;
 
 mod commit {
-    sapwood_tests::on_both_stores!(sapwood_tests::conformance::store::commit {
+    sapwood_tests::on_every_store!(sapwood_tests::conformance::store::commit {
         a_turn_of_a_tree_owned_by_another_is_refused_and_99_others_commit,
         a_turn_of_a_tree_without_owner_is_refused_and_99_others_commit,
         a_turn_of_an_older_revision_is_refused_and_99_others_commit,
@@ -15,8 +15,6 @@ mod commit {
         a_turn_that_names_another_inbox_counter_is_refused_and_99_others_commit,
         a_turn_of_a_tree_that_is_not_there_is_refused_and_99_others_commit,
         a_turn_that_creates_a_tree_that_exists_is_refused_and_99_others_commit,
-        a_tree_whose_control_counter_moved_refuses_who_does_not_know,
-        a_tree_whose_inbox_moved_refuses_to_be_given_up_and_goes_on_otherwise,
         a_batch_of_a_buried_worker_is_refused_whole_while_anothers_99_commit,
         a_batch_of_a_worker_that_left_is_refused_whole,
         a_worker_whose_lease_is_over_commits_until_it_is_buried,
@@ -37,8 +35,16 @@ mod commit {
     });
 }
 
+/// They move the counters by SQL.
+mod counters {
+    sapwood_tests::on_both_stores!(sapwood_tests::conformance::store::commit {
+        a_tree_whose_control_counter_moved_refuses_who_does_not_know,
+        a_tree_whose_inbox_moved_refuses_to_be_given_up_and_goes_on_otherwise,
+    });
+}
+
 mod recover {
-    sapwood_tests::on_both_stores!(sapwood_tests::conformance::store::recover {
+    sapwood_tests::on_every_store!(sapwood_tests::conformance::store::recover {
         a_batch_that_was_committed_is_told_so,
         a_batch_that_was_lost_is_told_so_and_commits_when_sent_again,
         a_turn_whose_tree_moved_on_or_away_is_refused,
@@ -50,7 +56,7 @@ mod recover {
 }
 
 mod start {
-    sapwood_tests::on_both_stores!(sapwood_tests::conformance::store::start {
+    sapwood_tests::on_every_store!(sapwood_tests::conformance::store::start {
         a_started_tree_is_there_with_a_root_that_has_not_begun,
         a_held_key_gives_the_tree_that_holds_it,
         a_held_key_reports_another_digest_and_the_function_that_holds_it,
@@ -69,7 +75,7 @@ mod start {
 }
 
 mod claim {
-    sapwood_tests::on_both_stores!(sapwood_tests::conformance::store::claim {
+    sapwood_tests::on_every_store!(sapwood_tests::conformance::store::claim {
         two_claimers_share_what_is_ready_without_overlap,
         a_claim_moves_the_revision_and_makes_the_tree_run,
         a_claimed_tree_refuses_its_former_owner,
@@ -88,7 +94,7 @@ mod claim {
 }
 
 mod governing {
-    sapwood_tests::on_both_stores!(sapwood_tests::conformance::store::governing {
+    sapwood_tests::on_every_store!(sapwood_tests::conformance::store::governing {
         an_owner_that_has_not_read_a_request_is_refused,
         a_tree_without_an_owner_is_due_at_once,
         a_request_that_changes_nothing_is_told_why,
@@ -98,7 +104,7 @@ mod governing {
 }
 
 mod reading {
-    sapwood_tests::on_both_stores!(sapwood_tests::conformance::store::reading {
+    sapwood_tests::on_every_store!(sapwood_tests::conformance::store::reading {
         an_activation_reads_only_its_own,
         what_is_not_there_is_told_so,
         a_claimed_tree_is_loaded_by_what_is_open,
@@ -110,7 +116,7 @@ mod reading {
 }
 
 mod timers {
-    sapwood_tests::on_both_stores!(sapwood_tests::conformance::store::timers {
+    sapwood_tests::on_every_store!(sapwood_tests::conformance::store::timers {
         a_cleared_timer_leaves_the_others,
         a_timer_set_again_takes_the_place_of_the_former,
         a_timer_cleared_and_set_in_one_turn_stands,
@@ -120,7 +126,7 @@ mod timers {
 }
 
 mod lanes {
-    sapwood_tests::on_both_stores!(sapwood_tests::conformance::store::lanes {
+    sapwood_tests::on_every_store!(sapwood_tests::conformance::store::lanes {
         a_lane_is_read_in_commit_order,
         a_reader_that_follows_its_cursor_misses_no_row_of_concurrent_committers,
         a_lane_has_one_publisher,
@@ -135,7 +141,7 @@ mod lanes {
 }
 
 mod intake {
-    sapwood_tests::on_both_stores!(sapwood_tests::conformance::store::intake {
+    sapwood_tests::on_every_store!(sapwood_tests::conformance::store::intake {
         an_accepted_batch_moves_the_position_and_starts_its_trees,
         an_event_that_comes_again_starts_nothing,
         of_one_event_twice_in_a_batch_the_first_wins,
@@ -153,7 +159,7 @@ mod intake {
 }
 
 mod log {
-    sapwood_tests::on_both_stores!(sapwood_tests::conformance::store::log {
+    sapwood_tests::on_every_store!(sapwood_tests::conformance::store::log {
         records_are_read_in_the_order_they_were_appended,
         awkward_contents_survive,
         a_reader_misses_nothing_of_concurrent_appenders,
@@ -161,7 +167,7 @@ mod log {
 }
 
 mod membership {
-    sapwood_tests::on_both_stores!(sapwood_tests::conformance::store::membership {
+    sapwood_tests::on_every_store!(sapwood_tests::conformance::store::membership {
         every_life_has_an_identity_of_its_own,
         a_renewal_tells_of_the_others_that_are_there,
         a_renewal_tells_of_which_process_the_others_are,
@@ -175,7 +181,7 @@ mod membership {
 }
 
 mod hints {
-    sapwood_tests::on_both_stores!(sapwood_tests::conformance::store::hints {
+    sapwood_tests::on_every_store!(sapwood_tests::conformance::store::hints {
         a_hint_reaches_everybody_on_the_store,
         a_commit_gives_no_hint,
         the_hints_end_when_the_store_closes,

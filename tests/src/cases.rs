@@ -5,11 +5,26 @@
 //!
 //! ```text
 //! mod claim {
-//!     sapwood_tests::on_both_stores!(sapwood_tests::conformance::store::claim { a_claim_is_bounded });
+//!     sapwood_tests::on_every_store!(sapwood_tests::conformance::store::claim { a_claim_is_bounded });
 //! }
 //! ```
 
-/// Runs each case of a module on both stores, as `postgres::CASE` and `sqlite::CASE`.
+/// Runs each case of a module on both databases and in memory, as `postgres::CASE`, `sqlite::CASE` and `memory::CASE`.
+///
+/// A case is `pub async fn case(test: &TestStore)`.
+#[macro_export]
+macro_rules! on_every_store {
+    ($($module:ident)::+ { $($cases:tt)* }) => {
+        $crate::on_both_stores!($($module)::+ { $($cases)* });
+        mod memory {
+            use $crate::store::{Database, run};
+            $crate::each_case!(nothing run(Database::Memory); [$($module)::+] $($cases)*);
+        }
+    };
+}
+
+/// Runs each case of a module on both databases, as `postgres::CASE` and `sqlite::CASE`: those that have SQL of their own,
+/// or that are about what only a database does.
 ///
 /// A case is `pub async fn case(test: &TestStore)`.
 #[macro_export]
@@ -26,18 +41,32 @@ macro_rules! on_both_stores {
     };
 }
 
-/// Runs each case of a module four times: on both stores, with bodies cached and with bodies evicted whenever they
-/// wait, as `sqlite::cached::CASE`, `postgres::evicted::CASE` and so on.
+/// Runs each case of a module on both databases and in memory, each time with bodies cached and with bodies evicted
+/// whenever they wait, as `sqlite::cached::CASE`, `memory::evicted::CASE` and so on.
 ///
 /// A case is `async fn case(world: &World)`.
 #[macro_export]
 macro_rules! on_every_engine {
     ($($module:ident)::+ { $($cases:tt)* }) => {
+        $crate::on_both_engines!($($module)::+ { $($cases)* });
+        mod memory {
+            $crate::on_both_engines!(@both nothing Memory [$($module)::+] $($cases)*);
+        }
+    };
+}
+
+/// Runs each case of a module on both databases, with bodies cached and with bodies evicted: those that have SQL of their
+/// own.
+///
+/// A case is `async fn case(world: &World)`.
+#[macro_export]
+macro_rules! on_both_engines {
+    ($($module:ident)::+ { $($cases:tt)* }) => {
         mod postgres {
-            $crate::on_every_engine!(@both postgres Postgres [$($module)::+] $($cases)*);
+            $crate::on_both_engines!(@both postgres Postgres [$($module)::+] $($cases)*);
         }
         mod sqlite {
-            $crate::on_every_engine!(@both nothing Sqlite [$($module)::+] $($cases)*);
+            $crate::on_both_engines!(@both nothing Sqlite [$($module)::+] $($cases)*);
         }
     };
     (@both $needs:ident $database:ident $module:tt $($cases:tt)*) => {

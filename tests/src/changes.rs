@@ -1,8 +1,10 @@
-//! What tells a test that its stores have changed, so that it need not ask again and again.
+//! What tells a test that its stores have changed, so that it need not ask again and again; and what keeps claims apart
+//! from a jump of the clock.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{RwLock, watch};
 
 use crate::wait::within;
 
@@ -13,6 +15,8 @@ const LOOK: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Default)]
 pub struct Changes {
     told: watch::Sender<()>,
+    /// Read by each claim, written by a jump of the clock.
+    claims: Arc<RwLock<()>>,
 }
 
 impl Changes {
@@ -25,6 +29,19 @@ impl Changes {
     #[must_use]
     pub fn tell_at_the_end(&self) -> impl Drop + use<> {
         AtTheEnd(self.clone())
+    }
+
+    /// Claims while the clock does not jump.
+    pub async fn claiming<T>(&self, claim: impl Future<Output = T>) -> T {
+        let _no_jump = self.claims.read().await;
+        claim.await
+    }
+
+    /// Lets the clock jump while nothing is claimed. A worker that claimed by the new time before it knew that time would
+    /// begin the next sleep by the old one.
+    pub async fn jump<T>(&self, jump: impl Future<Output = T>) -> T {
+        let _no_claim = self.claims.write().await;
+        jump.await
     }
 
     /// What `look` sees, once it sees something. It looks now, and after each change.

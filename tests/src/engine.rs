@@ -93,9 +93,12 @@ impl World {
 
     /// Moves the clock, and makes every engine look at it.
     pub async fn advance(&self, by: Duration) {
-        self.store.advance(by).await;
         let engines = self.engines.lock().clone();
-        futures::future::join_all(engines.iter().map(Engine::poke)).await;
+        let jump = async {
+            self.store.advance(by).await;
+            futures::future::join_all(engines.iter().map(Engine::poke)).await;
+        };
+        self.store.changes().jump(jump).await;
     }
 
     /// Kills an engine as if its process had died, and waits until it drives no tree.

@@ -199,7 +199,8 @@ impl Trees for Front {
         suspects: Suspects,
     ) -> StoreResult<Claims> {
         let _tell = self.changes.tell_at_the_end();
-        let claims = self.store.tree_claim(worker, limit, versions, suspects).await?;
+        let claim = self.store.tree_claim(worker, limit, versions, suspects);
+        let claims = self.changes.claiming(claim).await?;
         let trees = claims.trees.iter().map(|claimed| claimed.row.id);
         if self.faults.as_ref().is_some_and(|faults| faults.claimed(trees)) {
             return Err(lost());

@@ -2,7 +2,7 @@
 //!
 //! | room | what is there |
 //! |---|---|
-//! | [`store`] | a store of its own for a test, on either database |
+//! | [`store`] | a store of its own for a test, on either database or in memory |
 //! | [`postgres`], [`sqlite`], [`kafka`] | a schema, a database, a file, the broker |
 //! | [`front`] | what stands before such a store: it tells of changes and makes faults |
 //! | [`changes`], [`wait`] | what tells a test that something has changed, and how it waits |

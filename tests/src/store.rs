@@ -1,4 +1,4 @@
-//! One store for a test, on either database, with a clock that the test moves.
+//! One store for a test, on either database or in memory, with a clock that the test moves.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use sapwood_core::clock::Clock;
 use sapwood_core::store::{OutboxRow, Store};
 use sapwood_core::{TreeId, WorkerId};
+use sapwood_memory::MemoryStore;
 use sapwood_postgres::PostgresStore;
 use sapwood_sqlite::{SqliteOptions, SqliteStore};
 use sqlx::{AssertSqlSafe, Executor as _};
@@ -28,22 +29,25 @@ pub struct TestStore {
     place: Place,
 }
 
-/// A kind of database.
+/// What a store is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Database {
     /// The PostgreSQL that the environment names.
     Postgres,
     /// SQLite, in a file.
     Sqlite,
+    /// None: a store in memory.
+    Memory,
 }
 
 enum Place {
     Postgres(TestSchema),
     Sqlite(TestFile),
+    Memory(MemoryStore),
 }
 
 impl TestStore {
-    /// A store on a database of this kind.
+    /// A store on one of these.
     ///
     /// # Panics
     /// As [`Self::postgres`] and [`Self::sqlite`].
@@ -51,6 +55,7 @@ impl TestStore {
         match database {
             Database::Postgres => Self::postgres().await,
             Database::Sqlite => Self::sqlite().await,
+            Database::Memory => Self::memory(),
         }
     }
 
@@ -86,6 +91,14 @@ impl TestStore {
         Self::telling(Arc::new(store), clock, Place::Sqlite(file))
     }
 
+    /// A store in memory.
+    #[must_use]
+    pub fn memory() -> Self {
+        let clock = Arc::new(ManualClock::new());
+        let store = MemoryStore::new(Arc::clone(&clock) as Arc<dyn Clock>);
+        Self::telling(Arc::new(store.clone()), clock, Place::Memory(store))
+    }
+
     fn telling(store: Arc<dyn Store>, clock: Arc<ManualClock>, place: Place) -> Self {
         let changes = Changes::default();
         Self { store: telling(store, &changes), changes, clock, place }
@@ -105,15 +118,17 @@ impl TestStore {
         match &self.place {
             Place::Postgres(schema) => telling(Arc::new(postgres_store(schema).await), &self.changes),
             Place::Sqlite(_) => self.store(),
+            Place::Memory(store) => telling(Arc::new(store.clone()), &self.changes),
         }
     }
 
-    /// Which kind of database it is on.
+    /// What it is on.
     #[must_use]
     pub fn database(&self) -> Database {
         match self.place {
             Place::Postgres(_) => Database::Postgres,
             Place::Sqlite(_) => Database::Sqlite,
+            Place::Memory(_) => Database::Memory,
         }
     }
 
@@ -140,7 +155,7 @@ impl TestStore {
     /// Runs SQL of the test's own, on a connection of its own.
     ///
     /// # Panics
-    /// If the database refuses it.
+    /// If the database refuses it, or if there is none.
     pub async fn execute(&self, sql: &str) {
         let _tell = self.changes.tell_at_the_end();
         let sql = AssertSqlSafe(sql.to_owned());
@@ -151,27 +166,33 @@ impl TestStore {
             Place::Sqlite(file) => {
                 file.connect().await.execute(sql).await.expect("SQLite runs it");
             }
+            Place::Memory(_) => panic!("{NO_SQL}"),
         }
     }
 
     /// A tree's id as SQL of the test's own names it.
+    ///
+    /// # Panics
+    /// If there is no database.
     #[must_use]
     pub fn literal(&self, tree: TreeId) -> String {
         match self.place {
             Place::Postgres(_) => format!("'{tree}'"),
             Place::Sqlite(_) => format!("x'{}'", tree.uuid().simple()),
+            Place::Memory(_) => panic!("{NO_SQL}"),
         }
     }
 
     /// How many rows SQL of the test's own selects.
     ///
     /// # Panics
-    /// If the database refuses it.
+    /// If the database refuses it, or if there is none.
     pub async fn count(&self, from_where: &str) -> i64 {
         let sql = AssertSqlSafe(format!("select count(*) from {from_where}"));
         match &self.place {
             Place::Postgres(schema) => sqlx::query_scalar(sql).fetch_one(&mut schema.connect().await).await,
             Place::Sqlite(file) => sqlx::query_scalar(sql).fetch_one(&mut file.connect().await).await,
+            Place::Memory(_) => panic!("{NO_SQL}"),
         }
         .expect("the rows are counted")
     }
@@ -181,7 +202,7 @@ impl TestStore {
     pub fn schema(&self) -> Option<&TestSchema> {
         match &self.place {
             Place::Postgres(schema) => Some(schema),
-            Place::Sqlite(_) => None,
+            Place::Sqlite(_) | Place::Memory(_) => None,
         }
     }
 
@@ -189,11 +210,14 @@ impl TestStore {
     #[must_use]
     pub fn file(&self) -> Option<&TestFile> {
         match &self.place {
-            Place::Postgres(_) => None,
+            Place::Postgres(_) | Place::Memory(_) => None,
             Place::Sqlite(file) => Some(file),
         }
     }
 }
+
+/// Why a test that has SQL of its own runs on the databases only.
+const NO_SQL: &str = "a store in memory knows no SQL";
 
 async fn postgres_store(schema: &TestSchema) -> PostgresStore {
     PostgresStore::connect(schema.options()).await.expect("PostgreSQL answers")

@@ -61,6 +61,8 @@ pub(crate) async fn run(services: Arc<Services>, trees: Arc<Trees>, due: Arc<Due
         let pause = pause(&services, poll, next);
         tokio::time::sleep(PAUSE_MIN).await;
         tokio::select! {
+            biased;
+
             () = due.raised() => {}
             () = services.quarantine.freed() => {}
             () = tokio::time::sleep(pause) => {}

@@ -71,6 +71,8 @@ pub(crate) async fn run(
     loop {
         if gathered.is_empty() {
             tokio::select! {
+                biased;
+
                 received = submissions.recv_many(&mut gathered, BATCH_TURNS) => {
                     if received == 0 {
                         return;

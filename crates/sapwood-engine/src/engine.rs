@@ -423,6 +423,8 @@ impl Engine {
     /// that move time; returns once the time is known.
     pub async fn poke(&self) {
         tokio::select! {
+            biased;
+
             () = self.renewal.renewal() => {}
             () = self.services.life.ends() => {}
         }
@@ -451,6 +453,8 @@ impl Engine {
         life.drain();
         self.due.raise();
         tokio::select! {
+            biased;
+
             () = self.all_done() => {}
             () = self.say_what_is_waited_for() => {}
             () = tokio::time::sleep(within) => {

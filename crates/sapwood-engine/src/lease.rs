@@ -190,6 +190,8 @@ impl Heartbeat {
         // One burial at a time: who is silent still is found again at the next renewal.
         let (silent, to_bury) = mpsc::channel(1);
         tokio::select! {
+            biased;
+
             () = self.life.ends() => {}
             () = self.renew_for_ever(silent) => {}
             () = self.bury_all(to_bury) => {}
@@ -208,6 +210,8 @@ impl Heartbeat {
                 let _ = silent.try_send(found);
             }
             tokio::select! {
+                biased;
+
                 () = self.asked.raised.notified() => {}
                 () = tokio::time::sleep(self.period) => {}
             }

@@ -38,6 +38,8 @@ impl Tasks {
         let life = Arc::clone(&self.life);
         self.spawn(async move {
             tokio::select! {
+                biased;
+
                 () = life.ends() => {}
                 () = task => {}
             }

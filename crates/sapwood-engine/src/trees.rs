@@ -280,6 +280,8 @@ impl Trees {
             let jittered = period.mul_f64(0.75 + 0.5 * self.services.environment.fraction());
             let claims = self.services.outage.of(User::Claims);
             let was_away = tokio::select! {
+                biased;
+
                 () = self.services.outage.over() => true,
                 () = tokio::time::sleep(jittered) => false,
             };

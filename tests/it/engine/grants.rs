@@ -115,8 +115,13 @@ async fn what_a_function_with_a_step_in_flight_waits_for_gets_its_slot(world: &W
     let app = Probe::new();
     let options = EngineOptions { concurrency: 1, ..world.options() };
     let engine = world.launch_with(&app, options).await;
+    // The slot is taken until all three are there: a parent that was alone with its child would keep it for its step.
+    let first = engine.start(leaf("first".to_owned(), 0)).await.expect("a tree");
+    app.reached("first 0", 1).await;
     let starts = (0..3).map(|n| engine.start(works_beside_its_child(n)));
     let trees = futures::future::try_join_all(starts).await.expect("trees");
+    app.open("first 0", 1);
+    first.result().await.expect("a result");
     app.reached("at work", 3).await;
     app.reached("child done", 1).await;
     app.open("work", 3);

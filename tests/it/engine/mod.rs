@@ -1,5 +1,5 @@
-//! The engine, sentence by sentence of SEMANTICS: every case on both stores, with bodies cached and with bodies evicted
-//! whenever they wait.
+//! The engine, sentence by sentence of SEMANTICS: every case on both databases and in memory, with bodies cached and
+//! with bodies evicted whenever they wait.
 
 mod boundaries;
 mod cancellation;

@@ -21,9 +21,15 @@ sapwood_tests::on_every_engine!(crate::engine::violations {
     code_that_differs_and_fails_parks_before_any_retry,
     awaiting_what_is_not_durable_parks,
     a_journal_that_cannot_be_read_parks_its_function_and_no_other,
-    a_form_of_an_unknown_codec_is_refused_by_name_wherever_it_is_read_back,
     a_parked_function_whose_sleep_is_over_is_not_claimed_again_and_again,
 });
+
+/// It damages rows by SQL.
+mod damaged {
+    sapwood_tests::on_both_engines!(crate::engine::violations {
+        a_form_of_an_unknown_codec_is_refused_by_name_wherever_it_is_read_back,
+    });
+}
 
 /// Trees that come and go while another is watched.
 const OTHERS: usize = 10;

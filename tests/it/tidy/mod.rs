@@ -72,6 +72,22 @@ const IMPURE: &[&str] = &[
     "dyn Store",
 ];
 
+/// What gives time, chance, identities or tasks of the machine.
+const ASKS: &[&str] = &[
+    "Timestamp::now",
+    "SystemClock",
+    "Instant::now",
+    "SystemTime",
+    "Uuid::new_v4",
+    "Uuid::now_v7",
+    "TreeId::fresh",
+    "tokio::spawn",
+    "task::spawn",
+    "thread::spawn",
+    "thread::Builder",
+    "RandomState",
+];
+
 /// Compares what was found with the list of what may be.
 fn assert_listed<T: Ord + Debug>(rule: &str, found: &BTreeSet<T>, listed: &BTreeSet<T>) {
     let new: Vec<_> = found.difference(listed).collect();
@@ -174,20 +190,6 @@ fn pure_files_name_no_clock_no_chance_no_store_and_do_not_wait() {
 #[test]
 fn only_the_environment_of_the_engine_asks_the_machine() {
     const ENVIRONMENT: &str = "crates/sapwood-engine/src/environment.rs";
-    const ASKS: &[&str] = &[
-        "Timestamp::now",
-        "SystemClock",
-        "Instant::now",
-        "SystemTime",
-        "Uuid::new_v4",
-        "Uuid::now_v7",
-        "TreeId::fresh",
-        "tokio::spawn",
-        "task::spawn",
-        "thread::spawn",
-        "thread::Builder",
-        "RandomState",
-    ];
     let (mut asks, mut wrong) = (false, Vec::new());
     for (file, text) in texts("rs").into_iter().filter(|(file, _)| file.starts_with("crates/sapwood-engine/src")) {
         let code = source::code(&text);
@@ -200,6 +202,37 @@ fn only_the_environment_of_the_engine_asks_the_machine() {
         }
     }
     assert!(asks, "{ENVIRONMENT} does");
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Which branch of a `select!` is polled first is drawn by its runtime, unless it is said.
+#[test]
+fn no_select_of_the_engine_draws_its_branch() {
+    let (mut count, mut wrong) = (0, Vec::new());
+    for (file, text) in texts("rs").into_iter().filter(|(file, _)| file.starts_with("crates/sapwood-engine/src")) {
+        let code = source::code(&text);
+        let tokens = source::tokens(&code);
+        let selects = source::count(&tokens, "select! {");
+        count += selects;
+        if source::count(&tokens, "select! { biased;") < selects {
+            wrong.push(file);
+        }
+    }
+    assert!(count > 3, "they are found");
+    assert!(wrong.is_empty(), "a `select!` without `biased;`: {wrong:#?}");
+}
+
+/// A run on the store in memory repeats: the store takes its time from its maker, and keeps everything in an order.
+#[test]
+fn the_store_in_memory_asks_the_machine_for_nothing() {
+    let texts = texts("rs").into_iter().filter(|(file, _)| file.starts_with("crates/sapwood-memory/src"));
+    let mut wrong = Vec::new();
+    for (file, text) in texts {
+        let code = source::code(&text);
+        let tokens = source::without_tests(&source::tokens(&code));
+        let named = ASKS.iter().chain(&["HashMap", "HashSet"]).filter(|words| source::contains(&tokens, words));
+        wrong.extend(named.map(|words| format!("{} names {words}", file.display())));
+    }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 

@@ -104,8 +104,13 @@ pub(super) fn starts_with(tokens: &[Token<'_>], texts: &[&str]) -> bool {
 
 /// Whether these words and signs stand in the code, one after the other.
 pub(super) fn contains(code: &[Token<'_>], words: &str) -> bool {
+    count(code, words) > 0
+}
+
+/// How often they do.
+pub(super) fn count(code: &[Token<'_>], words: &str) -> usize {
     let words: Vec<&str> = tokens(words).iter().map(|token| token.text).collect();
-    (0..code.len()).any(|at| starts_with(&code[at..], &words))
+    (0..code.len()).filter(|at| starts_with(&code[*at..], &words)).count()
 }
 
 /// Behind the item that begins here: behind its body, or behind the `;` of one that has none.

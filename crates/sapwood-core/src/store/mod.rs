@@ -79,9 +79,9 @@ pub trait Store:
 /// What and where a store is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreInfo {
-    /// `sqlite` or `postgres`.
+    /// `sqlite`, `postgres` or `memory`.
     pub kind: &'static str,
-    /// The file, or the server with database and schema, without credentials.
+    /// The file, or the server with database and schema, without credentials; `:memory:` for neither.
     pub location: String,
     /// Lanes of the outbox, fixed when the schema was created.
     pub lanes: u16,

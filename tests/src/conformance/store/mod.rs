@@ -1,4 +1,4 @@
-//! The store port's promises, a role a module. Each case takes a store of its own; `it/store.rs` runs all on both.
+//! The store port's promises, a role a module. Each case takes a store of its own; `it/store.rs` says which run where.
 
 pub mod claim;
 pub mod commit;

@@ -1,0 +1,187 @@
+//! The rows of one tree: its own, its invocations, their journals, its timers.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use sapwood_core::control::ControlRecord;
+use sapwood_core::journal::Entry;
+use sapwood_core::store::NewTree;
+use sapwood_core::tree::{Invocation, InvocationRow, InvocationState, Timer, TreeRow, TreeState};
+use sapwood_core::{Path, Position, WorkerId};
+
+use crate::time::stored;
+
+/// One tree.
+pub(crate) struct Tree {
+    pub(crate) row: TreeRow,
+    /// How often in a row it was taken over from a worker that died.
+    pub(crate) takeovers: u32,
+    /// The revision that the last takeover gave it: if it is still at that, it has committed nothing since.
+    pub(crate) taken_over_at: Option<u64>,
+    pub(crate) invocations: BTreeMap<ByDepth, InvocationRow>,
+    /// By invocation, then by `seq`, each with when it was recorded.
+    pub(crate) journal: BTreeMap<ByDepth, BTreeMap<u32, (Timestamp, Entry)>>,
+    pub(crate) timers: BTreeMap<(ByDepth, Position), Timer>,
+    /// What was asked of it, in order.
+    pub(crate) requests: Vec<ControlRecord>,
+}
+
+/// A path in the order of its stored form, which is by depth first: parents come before children, and the direct
+/// children of one invocation are one range.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ByDepth(pub(crate) Path);
+
+impl Ord for ByDepth {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.depth().cmp(&other.0.depth()).then_with(|| self.0.cmp(&other.0))
+    }
+}
+
+impl PartialOrd for ByDepth {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Tree {
+    /// A tree that has not run, at revision 0 and without its root. Without an owner it is ready at once.
+    pub(crate) fn new(new: &NewTree, owner: Option<WorkerId>, now: Timestamp) -> Self {
+        let row = TreeRow {
+            id: new.id,
+            function: new.function.clone(),
+            version: new.version,
+            state: TreeState::Running,
+            owner,
+            revision: 0,
+            control: 0,
+            applied: 0,
+            inbox: 0,
+            number: 0,
+            ready_at: owner.is_none().then_some(now),
+            needs: None,
+            aside: None,
+            cause: new.cause.clone(),
+            created_at: now,
+            settled_at: None,
+        };
+        Self {
+            row,
+            takeovers: 0,
+            taken_over_at: None,
+            invocations: BTreeMap::new(),
+            journal: BTreeMap::new(),
+            timers: BTreeMap::new(),
+            requests: Vec::new(),
+        }
+    }
+
+    /// Whether it was taken over and has committed nothing since: it may be what its workers died of.
+    pub(crate) fn is_suspect(&self) -> bool {
+        self.taken_over_at == Some(self.row.revision)
+    }
+
+    pub(crate) fn invocation(&self, path: &Path) -> Option<&InvocationRow> {
+        self.invocations.get(&ByDepth(path.clone()))
+    }
+
+    /// The direct children of an invocation, by position.
+    pub(crate) fn children(&self, path: &Path) -> impl Iterator<Item = &InvocationRow> {
+        let range = ByDepth(path.child(0))..=ByDepth(path.child(Position::MAX));
+        self.invocations.range(range).map(|(_, row)| row)
+    }
+
+    /// The journal of an invocation, in order.
+    pub(crate) fn entries(&self, path: &Path) -> impl Iterator<Item = &Entry> {
+        self.journal.get(&ByDepth(path.clone())).into_iter().flat_map(BTreeMap::values).map(|(_, entry)| entry)
+    }
+
+    /// The `seq` of the next entry of an invocation.
+    pub(crate) fn next_seq(&self, path: &Path) -> u32 {
+        let journal = self.journal.get(&ByDepth(path.clone()));
+        journal.and_then(BTreeMap::last_key_value).map_or(0, |(seq, _)| seq + 1)
+    }
+
+    /// The requests after this one.
+    pub(crate) fn requests_after(&self, control: u32) -> &[ControlRecord] {
+        let first = self.requests.partition_point(|request| request.control <= control);
+        &self.requests[first..]
+    }
+
+    pub(crate) fn has_entry(&self, path: &Path, seq: u32) -> bool {
+        self.journal.get(&ByDepth(path.clone())).is_some_and(|journal| journal.contains_key(&seq))
+    }
+
+    /// The timers of an invocation, by position.
+    pub(crate) fn timers_of(&self, path: &Path) -> impl Iterator<Item = &Timer> {
+        let at = |position| (ByDepth(path.clone()), position);
+        self.timers.range(at(0)..=at(Position::MAX)).map(|(_, timer)| timer)
+    }
+
+    pub(crate) fn call(&mut self, invocation: &Invocation, now: Timestamp) {
+        let row = InvocationRow {
+            invocation: invocation.clone(),
+            created_at: now,
+            settled_at: invocation.state.promise.is_settled().then_some(now),
+        };
+        self.invocations.insert(ByDepth(invocation.path.clone()), row);
+    }
+
+    /// Writes the whole state of an invocation that is there.
+    pub(crate) fn change(&mut self, path: &Path, state: &InvocationState, now: Timestamp) {
+        if let Some(row) = self.invocations.get_mut(&ByDepth(path.clone())) {
+            row.invocation.state = state.clone();
+            row.settled_at = settled_at(state.promise.is_settled(), row.settled_at, row.created_at, now);
+        }
+    }
+
+    pub(crate) fn record(&mut self, path: &Path, entry: &Entry, now: Timestamp) {
+        self.journal.entry(ByDepth(path.clone())).or_default().insert(entry.seq, (now, entry.clone()));
+    }
+
+    /// Sets a timer; one of its path and position is replaced.
+    pub(crate) fn set_timer(&mut self, timer: &Timer) {
+        let timer = Timer { due_at: stored(timer.due_at), ..timer.clone() };
+        self.timers.insert((ByDepth(timer.path.clone()), timer.position), timer);
+    }
+
+    pub(crate) fn clear_timer(&mut self, path: &Path, position: Position) {
+        self.timers.remove(&(ByDepth(path.clone()), position));
+    }
+}
+
+/// When something settled that is written now: once, and never before it was created, whatever the clock says.
+pub(crate) fn settled_at(
+    is_settled: bool,
+    before: Option<Timestamp>,
+    created_at: Timestamp,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    is_settled.then(|| before.unwrap_or_else(|| created_at.max(now)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_in_the_order_of_their_stored_form() {
+        let paths = [&[][..], &[0], &[300], &[70_000], &[0, 9], &[1, 0], &[300, 1], &[0, 0, 0]];
+        let paths: Vec<Path> = paths.iter().map(|positions| Path::from(positions.to_vec())).collect();
+        for one in &paths {
+            for other in &paths {
+                let expected = one.to_bytes().cmp(&other.to_bytes());
+                assert_eq!(ByDepth(one.clone()).cmp(&ByDepth(other.clone())), expected, "{one} and {other}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_settles_is_stamped_once_and_not_before_it_was_created() {
+        let at = |second| Timestamp::from_second(second).expect("a time");
+        assert_eq!(settled_at(false, None, at(1), at(2)), None);
+        assert_eq!(settled_at(true, None, at(1), at(2)), Some(at(2)));
+        assert_eq!(settled_at(true, None, at(3), at(2)), Some(at(3)), "the clock was set back");
+        assert_eq!(settled_at(true, Some(at(4)), at(1), at(9)), Some(at(4)));
+    }
+}

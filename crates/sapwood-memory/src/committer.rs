@@ -148,6 +148,7 @@ fn move_on(row: &mut TreeRow, next: &Next, now: Timestamp) {
     // The turn named the last request, so it carries out all there are.
     row.applied = row.control;
     row.state = next.state;
+    row.closing = next.closing;
     row.number = next.number;
     row.settled_at = settled_at(next.state.is_settled(), row.settled_at, row.created_at, now);
     if let Ownership::Release { ready_at, needs } = &next.ownership {
@@ -194,7 +195,12 @@ mod tests {
             timers_set: Vec::new(),
             timers_cleared: Vec::new(),
             events: Vec::new(),
-            next: Next { state: TreeState::Running, number: 0, ownership: Ownership::Keep },
+            next: Next {
+                state: TreeState::Running,
+                closing: sapwood_core::tree::Closing::None,
+                number: 0,
+                ownership: Ownership::Keep,
+            },
         }
     }
 
@@ -206,7 +212,7 @@ mod tests {
 
     fn invocation(path: Path) -> Invocation {
         let (function, input, state) = ("f".to_owned(), Bytes::new(), InvocationState::fresh());
-        Invocation { path, function, version: 1, input, state }
+        Invocation { path, function, version: 1, input, state, undo: None }
     }
 
     /// A state with one tree of [`ME`], at revision 1.

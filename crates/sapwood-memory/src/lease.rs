@@ -42,5 +42,7 @@ fn renew(state: &mut State, worker: WorkerId, lease: Duration) -> StoreResult<()
 
 fn others(state: &State, worker: WorkerId) -> Vec<Beat> {
     let others = state.workers.iter().filter(|(id, _)| **id != worker);
-    others.map(|(id, other)| Beat { worker: *id, renewals: other.renewals, lease: other.lease }).collect()
+    others
+        .map(|(id, other)| Beat { worker: *id, renewals: other.renewals, lease: other.lease, process: other.process })
+        .collect()
 }

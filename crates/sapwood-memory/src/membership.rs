@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sapwood_core::WorkerId;
 use sapwood_core::store::{Beat, Joined, Lease, Membership, StoreResult};
+use sapwood_core::{ProcessId, WorkerId};
 
 use crate::lease::MemoryLease;
 use crate::state::{State, Worker};
@@ -12,8 +12,14 @@ use crate::store::MemoryStore;
 
 #[async_trait]
 impl Membership for MemoryStore {
-    async fn worker_join(&self, _name: &str, fences: u16, lease: Duration) -> StoreResult<Joined> {
-        self.handle().act(|state, now| Ok(Joined { worker: join(state, fences, lease), now }))
+    async fn worker_join(
+        &self,
+        _name: &str,
+        fences: u16,
+        lease: Duration,
+        process: Option<ProcessId>,
+    ) -> StoreResult<Joined> {
+        self.handle().act(|state, now| Ok(Joined { worker: join(state, fences, lease, process), now }))
     }
 
     fn lease(&self, worker: WorkerId) -> Box<dyn Lease> {
@@ -32,10 +38,10 @@ impl Membership for MemoryStore {
     }
 }
 
-fn join(state: &mut State, fences: u16, lease: Duration) -> WorkerId {
+fn join(state: &mut State, fences: u16, lease: Duration, process: Option<ProcessId>) -> WorkerId {
     state.last_worker += 1;
     let worker = WorkerId(state.last_worker);
-    state.workers.insert(worker, Worker { renewals: 0, lease, fences: vec![0; usize::from(fences)] });
+    state.workers.insert(worker, Worker { renewals: 0, lease, process, fences: vec![0; usize::from(fences)] });
     worker
 }
 

@@ -62,6 +62,7 @@ fn outcome(tree: &Tree) -> StoreResult<TreeOutcome> {
     let root = &root.ok_or_else(|| unreadable(format!("tree {} has no root", row.id)))?.invocation;
     Ok(TreeOutcome {
         state: row.state,
+        closing: row.closing,
         function: row.function.clone(),
         version: row.version,
         attempts: root.state.attempt,

@@ -108,5 +108,6 @@ fn root_of(Start { tree, .. }: &Start) -> Invocation {
         version: tree.version,
         input: tree.input.clone(),
         state: InvocationState::fresh(),
+        undo: None,
     }
 }

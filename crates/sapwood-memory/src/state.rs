@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sapwood_core::store::{LoggedRecord, OutboxRow, StartKey, StoreResult};
-use sapwood_core::{TreeId, WorkerId};
+use sapwood_core::{ProcessId, TreeId, WorkerId};
 
 use crate::error::fenced;
 use crate::forest::Forest;
@@ -31,6 +31,8 @@ pub(crate) struct State {
 pub(crate) struct Worker {
     pub(crate) renewals: u64,
     pub(crate) lease: Duration,
+    /// The process that has it.
+    pub(crate) process: Option<ProcessId>,
     /// The incarnation of each fence: a commit names the one that it knows.
     pub(crate) fences: Vec<u64>,
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use sapwood_core::control::ControlRecord;
 use sapwood_core::journal::Entry;
 use sapwood_core::store::NewTree;
-use sapwood_core::tree::{Invocation, InvocationRow, InvocationState, Timer, TreeRow, TreeState};
+use sapwood_core::tree::{Closing, Invocation, InvocationRow, InvocationState, Timer, TreeRow, TreeState};
 use sapwood_core::{Path, Position, WorkerId};
 
 use crate::time::stored;
@@ -52,6 +52,7 @@ impl Tree {
             function: new.function.clone(),
             version: new.version,
             state: TreeState::Running,
+            closing: Closing::None,
             owner,
             revision: 0,
             control: 0,

@@ -1,6 +1,7 @@
 //! A function of a context: what is known of it without running it, and how a body of it begins.
 
 use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,7 +10,7 @@ use sapwood_core::retry::RetryPolicy;
 use sapwood_core::{BoundedContext, Dependencies, Event, FunctionVersion};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
-use crate::activation::{Body, Cell};
+use crate::activation::{Body, Cell, panic_message};
 use crate::consumer::{Consumer, ConsumerCx, Delivered};
 use crate::cx::Cx;
 use crate::function::{Function, Recordable, UndoOf};
@@ -143,7 +144,9 @@ impl Definition {
     /// [`PayloadError`] if the result is not of the type of its parameter, or it has not one parameter.
     pub(crate) fn undo_input(&self, result: &[u8]) -> Result<Bytes, PayloadError> {
         match self.undo_input {
-            Some(undo_input) => undo_input(result),
+            // To read the result, and to write the input, is an author's code, which may panic.
+            Some(undo_input) => catch_unwind(AssertUnwindSafe(|| undo_input(result)))
+                .unwrap_or_else(|payload| Err(PayloadError::Panic(panic_message(payload)))),
             None => Err(PayloadError::NotRecordable(format!("{} has not one parameter", self.versioned()))),
         }
     }

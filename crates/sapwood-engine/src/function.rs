@@ -79,7 +79,7 @@ pub struct Call<F> {
     pub(crate) undo: Option<Undo>,
 }
 
-type Agrees = dyn Fn(&[u8]) -> bool + Send;
+type Agrees = dyn Fn(&[u8]) -> bool + Send + Sync;
 
 /// The undo of a call.
 pub(crate) struct Undo {

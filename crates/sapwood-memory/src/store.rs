@@ -28,7 +28,7 @@ use crate::state::LANES;
 /// let store = MemoryStore::new(Arc::new(SystemClock));
 /// let another = store.clone();
 /// for store in [&store, &another] {
-///     let joining = store.worker_join("a worker", 1, Duration::from_secs(3));
+///     let joining = store.worker_join("a worker", 1, Duration::from_secs(3), None);
 ///     joining.now_or_never().expect("an answer at the first poll")?;
 /// }
 /// # Ok::<(), sapwood_core::store::StoreError>(())

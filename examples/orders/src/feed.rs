@@ -17,6 +17,9 @@ const IN_FLIGHT: usize = 64;
 /// The pause before an order is started again whose worker had stopped: another is about to take its place.
 const REJOIN_PAUSE: Duration = Duration::from_millis(200);
 
+/// How long an outcome that is there is waited for: a store that is away comes back.
+const LONG: Duration = Duration::from_secs(3_600);
+
 /// How often progress is printed if standard output is not a terminal.
 const TOLD_EVERY: Duration = Duration::from_secs(1);
 
@@ -72,8 +75,8 @@ async fn settle(running: &Running, order: Order) -> Result<Settled, String> {
         Err(error) => return Err(format!("{id}: {error}")),
     };
     let engine = running.engine("orders").ok_or("this process does not run the context `orders`")?;
-    let row = engine.store().outcome_read(tree.id()).await.map_err(|error| error.to_string())?;
-    let is_compensated = row.is_some_and(|row| row.closing == Closing::Compensated);
+    let known = engine.outcome(tree.id(), LONG).await.map_err(|error| error.to_string())?;
+    let is_compensated = known.is_some_and(|known| known.closing == Closing::Compensated);
     Ok(Settled { tree: tree.id(), is_new, outcome, is_compensated })
 }
 

@@ -1,5 +1,8 @@
 //! K1, K2, K5, K7: undoing what was done.
 
+use std::collections::BTreeSet;
+
+use parking_lot::Mutex;
 use sapwood::prelude::*;
 use sapwood_core::control::{ControlRequest, ControlVerb};
 use sapwood_core::store::NoEffect;
@@ -22,6 +25,7 @@ sapwood_tests::on_every_engine!(crate::engine::compensation {
     nothing_but_a_kill_stops_a_compensation,
     what_was_declared_before_a_step_that_never_began_is_undone,
     a_closure_in_place_of_the_undo_is_found,
+    an_undo_that_cannot_take_the_result_waits_for_an_operator,
     a_root_has_no_undo,
 });
 
@@ -289,6 +293,63 @@ async fn a_closure_in_place_of_the_undo_is_found(world: &World) {
     let view = world.tree_until(&engine, tree, |view| node(view, "/").parked.is_some()).await;
     let parked = String::from_utf8_lossy(node(&view, "/").parked.as_ref().expect("it is parked")).into_owned();
     assert!(parked.contains("misuse") && parked.contains(".undo(undoes)"), "{parked}");
+}
+
+/// Values of [`Fragile`] that panic as they are read.
+static BROKEN: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+/// What a build made whose reading another build got wrong.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+struct Fragile(String);
+
+impl<'de> Deserialize<'de> for Fragile {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        assert!(!BROKEN.lock().contains(&name), "{name} is broken");
+        Ok(Self(name))
+    }
+}
+
+#[sapwood::function]
+async fn makes_fragile(_: &mut Cx<Probe>, name: String) -> Result<Fragile, Trouble> {
+    Ok(Fragile(name))
+}
+
+#[sapwood::function]
+async fn unmakes_fragile(_: &mut Cx<Probe>, made: Fragile) -> Result<(), Trouble> {
+    drop(made);
+    Ok(())
+}
+
+#[sapwood::function]
+async fn fails_after_fragile(cx: &mut Cx<Probe>, name: String) -> Result<(), Trouble> {
+    let app = cx.dependencies();
+    cx.call(makes_fragile(name).undo(unmakes_fragile)).await?;
+    let gate = async || {
+        app.comes_to("gate").await;
+        Err(Trouble::broken("the step"))
+    };
+    cx.step("gate", gate).retry(once()).await
+}
+
+/// K2, R9: what it would undo stays as it is, named, and nothing else stops; a kill ends it all the same.
+async fn an_undo_that_cannot_take_the_result_waits_for_an_operator(world: &World) {
+    let app = Probe::new();
+    let engine = world.launch(&app).await;
+    let name = TreeId::fresh().to_string();
+    let tree = engine.start(fails_after_fragile(name.clone())).await.expect("a tree").id();
+    app.reached("gate", 1).await;
+    BROKEN.lock().insert(name.clone());
+    app.open("gate", 1);
+    let view = world.tree_until(&engine, tree, |view| node(view, "/").parked.is_some()).await;
+    let parked = String::from_utf8_lossy(node(&view, "/").parked.as_ref().expect("it is parked")).into_owned();
+    assert!(parked.contains("unmakes_fragile@1") && parked.contains("is broken"), "{parked}");
+    assert_eq!(promise(&view, "/"), Some(PromiseState::ReturnedErr));
+    world.tree_until(&engine, tree, |view| view.row.owner.is_none()).await;
+    let effect = engine.govern(tree, &request("/", ControlVerb::Kill)).await.expect("the request is taken");
+    assert_eq!(effect, Effect::Accepted);
+    let view = settles(world, &engine, tree).await;
+    assert_eq!((view.row.state, &node(&view, "/").parked), (TreeState::Rejected, &None), "its outcome stands");
 }
 
 /// K1: it has no caller.

@@ -119,8 +119,18 @@ impl Tree {
             Closing::None | Closing::Undoable | Closing::Compensated => Closing::None,
         };
         self.has_closed(before, id);
-        if matches!(self.status(id), Some(Status::UndosWanted | Status::UndosLoading)) {
-            self.nodes.on(id, Move::UndosRead);
+        match self.status(id) {
+            Some(Status::UndosWanted | Status::UndosLoading) => {
+                self.nodes.on(id, Move::UndosRead);
+            }
+            // What it could not undo keeps it no longer.
+            Some(Status::Parked) => {
+                if let Some(node) = self.nodes.get_mut(id) {
+                    node.state.parked = None;
+                }
+                self.nodes.on(id, Move::Decided);
+            }
+            _ => {}
         }
     }
 

@@ -11,7 +11,7 @@ use sapwood_core::tree::{PromiseState, TreeState};
 
 use super::compensate::Next as Closes;
 use super::model::Tree;
-use super::node::{Move, NodeId};
+use super::node::{Move, Node, NodeId};
 use crate::activation::{Finish, Fresh, Notice, Report, StepEnd, Work};
 use crate::payload::{BodyError, BodyResult, Parked, ParkedCode, Rejection, RejectionKind, Retried, encode};
 use crate::replay::Completion;
@@ -225,7 +225,7 @@ impl Tree {
             if node.path.undoes().is_some() && promise != PromiseState::Resolved {
                 self.undo_failed(parent);
             }
-            return Some(parent);
+            return self.nodes.get(parent).is_some_and(Node::is_closable).then_some(parent);
         }
         if !node.is_forsaken {
             let outcome = node.state.outcome.unwrap_or_default();

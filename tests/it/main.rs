@@ -1,6 +1,7 @@
 //! Every test that opens a socket, a database or a process: one binary, a module each subject.
 
 mod api;
+mod conformance;
 mod desk;
 mod engine;
 mod events;

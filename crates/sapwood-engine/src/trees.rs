@@ -219,6 +219,11 @@ impl Trees {
             }
             Ended::Released { tree, ready_at } => {
                 self.services.setbacks.left(id, tree.tree.revision());
+                // A request that was made just after the release was told to the driver, which could not hear of it any longer.
+                let asked = self.driven.lock().get(&id).map_or(0, |driven| driven.governed);
+                if asked > tree.tree.control() {
+                    self.due.raise();
+                }
                 self.cache.keep(id, tree);
                 if let Some(ready_at) = ready_at {
                     self.due.at(ready_at, self.services.clock.now());

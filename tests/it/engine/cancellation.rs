@@ -20,6 +20,7 @@ use super::{HOUR, Probed, Trouble, dozes, leaf, once, one};
 sapwood_tests::on_every_engine!(crate::engine::cancellation {
     a_tree_that_waits_is_cancelled_from_the_leaves_up,
     a_step_in_flight_ends_and_is_recorded_and_its_body_is_not_resumed,
+    a_step_that_may_be_interrupted_is_not_waited_for,
     a_child_cancelled_on_its_own_gives_its_parent_an_error_and_nobody_else_notices,
     a_step_that_ended_while_the_request_was_made_is_not_done_again,
     what_the_owner_had_not_committed_when_the_request_was_made_never_happened,
@@ -126,6 +127,50 @@ async fn a_step_in_flight_ends_and_is_recorded_and_its_body_is_not_resumed(world
     let kinds: Vec<_> = node(&view, "/0").timeline.iter().map(|(_, entry)| entry.kind).collect();
     assert_eq!(kinds, [EntryKind::StepResolved]);
     assert_eq!((app.count("gate 1"), app.count("root went on")), (1, 0));
+}
+
+/// Waits in a step for what never comes, beside one that ends.
+#[sapwood::function]
+async fn waits_interruptibly(cx: &mut Cx<Probe>, both: bool) -> Result<u32, Trouble> {
+    let app = cx.dependencies();
+    let hangs = async || {
+        app.mark("hangs");
+        std::future::pending::<Result<u32, Trouble>>().await
+    };
+    let hangs = cx.step("hangs", hangs).interruptible();
+    let works = cx.step("works", async || {
+        if both {
+            app.comes_to("works").await;
+        }
+        Ok::<_, Trouble>(1)
+    });
+    let (hung, worked) = tokio::try_join!(hangs, works)?;
+    Ok(hung + worked)
+}
+
+/// K4: a step that opted in is dropped, and one beside it that did not is waited for.
+async fn a_step_that_may_be_interrupted_is_not_waited_for(world: &World) {
+    for both in [false, true] {
+        let app = Probe::new();
+        let engine = world.launch(&app).await;
+        let tree = engine.start(waits_interruptibly(both)).await.expect("a tree").id();
+        app.reached("hangs", 1).await;
+        if both {
+            app.reached("works", 1).await;
+        } else {
+            world.tree_until(&engine, tree, |view| node(view, "/").timeline.len() == 1).await;
+        }
+        assert_eq!(cancels(&engine, tree, "/").await, Effect::Accepted);
+        if both {
+            let cancelling = |view: &TreeView| promise(view, "/") == Some(PromiseState::Cancelling);
+            world.tree_until(&engine, tree, cancelling).await;
+            app.open("works", 1);
+        }
+        let view = settles(world, &engine, tree).await;
+        let names: Vec<_> = node(&view, "/").timeline.iter().map(|(_, entry)| entry.name.as_str()).collect();
+        assert_eq!((view.row.state, names), (TreeState::Cancelled, vec!["works"]));
+        world.crash(&engine).await;
+    }
 }
 
 /// K3, K8: a sibling's step is neither stopped nor done again, though the tree's commits were refused meanwhile, and the

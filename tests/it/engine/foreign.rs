@@ -1,7 +1,6 @@
 //! R10: a body awaits what `cx` gives. What else it awaits, or holds and never awaits, is found and named.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::future::FutureExt;
 use parking_lot::Mutex;
@@ -80,10 +79,12 @@ async fn a_body_that_waits_for_what_nobody_runs_parks(world: &World) {
 
 #[sapwood::function]
 async fn times_its_child_out(cx: &mut Cx<Probe>) -> Result<String, Trouble> {
+    let app = cx.dependencies();
     let child = cx.call(leaf("child".to_owned(), 0));
-    Ok(match tokio::time::timeout(Duration::from_millis(1), child).await {
-        Ok(child) => child?.to_string(),
-        Err(_) => "too late".to_owned(),
+    Ok(tokio::select! {
+        biased;
+        child = child => child?.to_string(),
+        () = app.pass("a timer of the runtime") => "too late".to_owned(),
     })
 }
 
@@ -94,11 +95,12 @@ async fn what_wakes_a_body_from_outside_parks_it(world: &World) {
     let tree = engine.start(times_its_child_out()).await.expect("a tree");
     app.reached("child 0", 1).await;
     if world.evicts() {
-        // The timer left memory with its body.
+        // It would wait for the timer no longer: that left memory with its body.
         app.open("child 0", 1);
         assert_eq!(tree.result().await.expect("a result"), "0");
         return;
     }
+    app.open("a timer of the runtime", 1);
     let is_parked = |view: &sapwood_engine::TreeView| node(view, "/").parked.is_some();
     world.tree_until(&engine, tree.id(), is_parked).await;
     app.open("child 0", 1);

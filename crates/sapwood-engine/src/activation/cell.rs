@@ -255,6 +255,7 @@ impl Cell {
         position: Position,
         waker: &Waker,
         location: &'static Location<'static>,
+        is_interruptible: bool,
     ) -> StepPoll {
         let mut state = self.enter("an awaited step", location);
         let (completion, stale) = state.poll(position, waker);
@@ -262,6 +263,9 @@ impl Cell {
             Some(completion) => StepPoll::Ready(completion),
             None => state.poll_open_step(position),
         };
+        if is_interruptible && matches!(polled, StepPoll::Run) {
+            state.steps.may_be_interrupted(position);
+        }
         drop(state);
         drop(stale);
         polled

@@ -155,6 +155,8 @@ pub(crate) struct Work {
     pub(crate) is_wanted: bool,
     /// An attempt of a step, or a start, is under way or not recorded yet.
     pub(crate) is_in_flight: bool,
+    /// Something that is under way has to end, and to be recorded, also if the body is cancelled (K4).
+    pub(crate) is_binding: bool,
     /// It awaits a call, a sleep or a promise, perhaps beside its own work.
     pub(crate) awaits_another: bool,
 }

@@ -118,6 +118,7 @@ impl State {
         let work = Work {
             is_wanted: self.steps.is_any_wanted() || !self.orders.is_empty(),
             is_in_flight: self.is_in_flight(),
+            is_binding: self.steps.is_any_binding() || !self.orders_in_flight.is_empty(),
             awaits_another: self.script.awaits_another(),
         };
         let stand = if self.script.has_offer() {

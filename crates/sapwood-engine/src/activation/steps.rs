@@ -36,6 +36,8 @@ pub(super) struct Steps {
     granted: BTreeSet<Position>,
     /// Attempts that are under way, or are not recorded yet.
     in_flight: usize,
+    /// Steps whose attempts a cancellation drops.
+    interruptible: BTreeSet<Position>,
     backing_off: usize,
 }
 
@@ -106,6 +108,18 @@ impl Steps {
 
     pub(super) const fn is_any_in_flight(&self) -> bool {
         self.in_flight > 0
+    }
+
+    /// A cancellation drops the attempts of this step.
+    pub(super) fn may_be_interrupted(&mut self, position: Position) {
+        self.interruptible.insert(position);
+    }
+
+    /// Whether a cancellation waits for an attempt: for one that is under way and may not be interrupted, or is over and not
+    /// recorded yet.
+    pub(super) fn is_any_binding(&self) -> bool {
+        let dropped = self.interruptible.iter().filter(|position| self.state(**position) == Some(StepState::InFlight));
+        self.in_flight > dropped.count()
     }
 
     pub(super) const fn is_any_backing_off(&self) -> bool {

@@ -53,6 +53,7 @@ impl<D: Dependencies> Cx<D> {
             location,
             policy: RetryPolicy::STEP,
             timeout,
+            is_interruptible: false,
             run,
             attempt: None,
             read: None,
@@ -83,6 +84,8 @@ pub struct StepHandle<'a, T, E> {
     policy: RetryPolicy,
     /// How long an attempt may take.
     timeout: Option<Duration>,
+    /// Whether a cancellation drops an attempt under way.
+    is_interruptible: bool,
     run: Box<dyn FnMut() -> Attempt<'a, T, E> + Send + 'a>,
     /// The attempt under way; `None` between two attempts.
     attempt: Option<Running<'a, T, E>>,
@@ -108,13 +111,21 @@ impl<T, E> StepHandle<'_, T, E> {
         self.timeout = Some(timeout);
         self
     }
+
+    /// Lets a cancellation interrupt the step: an attempt under way is dropped where it waits, and nothing of it is recorded.
+    /// Without this, a cancellation waits until the attempt has ended, and its result is recorded (K4). For what may wait long
+    /// and has no effect that would have to be known.
+    pub fn interruptible(mut self) -> Self {
+        self.is_interruptible = true;
+        self
+    }
 }
 
 impl<T: Recordable, E: Failure> Future for StepHandle<'_, T, E> {
     type Output = Result<T, E>;
 
     fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.cell.poll_step(self.position, task.waker(), self.location) {
+        match self.cell.poll_step(self.position, task.waker(), self.location, self.is_interruptible) {
             StepPoll::Ready(completion) => Poll::Ready(self.read(completion)),
             StepPoll::Wait => Poll::Pending,
             StepPoll::Run => {

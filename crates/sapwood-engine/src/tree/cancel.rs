@@ -89,7 +89,7 @@ impl Tree {
     /// closes, or runs again. Returns the nodes to be polled.
     pub(crate) fn left_behind(&mut self, id: NodeId) -> Vec<NodeId> {
         match self.nodes.get(id) {
-            Some(node) if node.status() == Status::Finishing && !node.work.is_in_flight => {}
+            Some(node) if node.status() == Status::Finishing && !node.is_kept_by_work() => {}
             _ => return Vec::new(),
         }
         if self.nodes.get(id).is_some_and(|node| node.state.promise == PromiseState::Pending) {
@@ -123,10 +123,10 @@ impl Tree {
         node.state.promise = PromiseState::Cancelling;
         node.state.outcome = Some(outcome.clone());
         node.state.parked = None;
-        let (path, is_in_flight) = (node.path.clone(), node.work.is_in_flight);
+        let (path, is_binding) = (node.path.clone(), node.work.is_binding);
         let is_left_behind = node.status() == Status::Finishing;
         self.clear_timers(&path);
-        if is_in_flight && (is_left_behind || self.nodes.on(id, Move::LeftBehind)) {
+        if is_binding && (is_left_behind || self.nodes.on(id, Move::LeftBehind)) {
             return true;
         }
         self.put_down(id, Move::Decided);

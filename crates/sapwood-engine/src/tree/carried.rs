@@ -44,7 +44,7 @@ impl Carried {
         for (path, mut body) in self.bodies {
             let Some(id) = tree.at(&path).filter(|id| tree.on(*id, Move::LeftBehind)) else { continue };
             body.is_of(id);
-            tree.set_work(id, Work { is_in_flight: true, ..Work::default() });
+            tree.set_work(id, Work { is_in_flight: true, is_binding: true, ..Work::default() });
             bodies.insert(id, body);
         }
         Box::new(LiveTree { tree, bodies, mailbox: self.mailbox })

@@ -275,6 +275,15 @@ impl Node {
         self.status.is_active()
     }
 
+    /// Whether a body that does not go on is kept, because something of it is under way: if it is cancelled, only what may not
+    /// be interrupted.
+    pub(crate) const fn is_kept_by_work(&self) -> bool {
+        match self.state.promise {
+            PromiseState::Pending => self.work.is_in_flight,
+            _ => self.work.is_binding,
+        }
+    }
+
     /// Whether its outcome is decided, and nothing of it is left to do.
     pub(crate) fn is_closable(&self) -> bool {
         self.status == Status::Closing && self.open_children.is_empty()

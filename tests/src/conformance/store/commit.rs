@@ -345,7 +345,7 @@ pub async fn a_released_tree_has_no_owner_and_says_when_and_what_it_needs(test: 
     assert_eq!(row.settled_at, None);
 }
 
-/// P2, D3: settling is stamped by the database's clock, once, and only what settles is.
+/// P2: settling is stamped by the database's clock, once, and only what settles is.
 pub async fn what_settles_is_stamped_by_the_clock_of_the_database(test: &TestStore) {
     let store = test.store();
     let mut worker = Worker::join(&store).await;

@@ -14,7 +14,7 @@ use crate::replay::Replay;
 use crate::tree::draft::TURN_BYTES;
 use crate::tree::hold::Stage;
 use crate::tree::mailbox::Signal;
-use crate::tree::node::{Move, NodeId, Status};
+use crate::tree::node::{Move, Node, NodeId, Status};
 use crate::tree::undo::Undos;
 use crate::trigger::Trigger;
 
@@ -206,7 +206,7 @@ impl Driver {
     /// body does is not (K4). It needs no slot, because it begins nothing.
     pub(super) fn finish(&mut self, id: NodeId) {
         self.hear(id);
-        if self.tree.node(id).is_some_and(|node| node.work.is_in_flight)
+        if self.tree.node(id).is_some_and(Node::is_kept_by_work)
             && let Some((polled, report)) = self.poll(id, false)
         {
             let work = match polled {

@@ -59,6 +59,21 @@ fn a_step_in_flight_ends_before_its_invocation_closes() {
     assert_eq!(["/0/1", "/0"].map(|path| promise(&turn, path)), [Some(closed); 2]);
 }
 
+/// K4: what may be interrupted is not waited for; but a tree that is only loaded again interrupts nothing.
+#[test]
+fn what_may_be_interrupted_is_not_waited_for() {
+    let (mut play, [first, _, _, beside, _]) = family();
+    let interruptible = Work { is_in_flight: true, ..Work::default() };
+    play.tree.set_work(beside, interruptible);
+    assert_eq!(play.tree.cancel(first, &outcome()), [ROOT]);
+    assert_eq!(promise(&play.commits(), "/0/1"), Some(PromiseState::Cancelled));
+    let (mut play, [.., beside, _]) = family();
+    play.tree.set_work(beside, interruptible);
+    assert!(play.tree.on(beside, Move::LeftBehind));
+    assert!(play.tree.left_behind(beside).is_empty());
+    assert_eq!(play.tree.status(beside), Some(Status::Finishing));
+}
+
 /// K4: a function that has not begun is cancelled without running; called and dropped in one poll, it is recorded once.
 #[test]
 fn a_call_that_is_dropped_in_its_first_poll_never_runs() {

@@ -174,7 +174,7 @@ impl Play {
 
     /// Something of a body is in flight, or nothing any longer.
     fn works(&mut self, id: NodeId, is_in_flight: bool) {
-        self.tree.set_work(id, Work { is_in_flight, ..Work::default() });
+        self.tree.set_work(id, Work { is_in_flight, is_binding: is_in_flight, ..Work::default() });
     }
 
     /// What was in flight of a body that does not go on has ended.

@@ -132,6 +132,7 @@ mod lanes {
         a_lane_has_one_publisher,
         lanes_claimed_at_once_are_apart,
         a_released_lane_goes_on_where_it_was,
+        a_lane_does_not_move_to_where_no_row_is,
         lanes_of_a_buried_worker_are_taken_and_its_cursors_refused,
         a_stale_epoch_is_refused_and_the_others_move,
         a_lane_given_back_does_not_move,

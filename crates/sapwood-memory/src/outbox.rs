@@ -64,10 +64,12 @@ fn claim(state: &mut State, worker: WorkerId, limit: u16) -> StoreResult<Vec<Lan
     Ok(held.map(|(number, lane)| LaneLease { lane: number, epoch: lane.epoch, published: lane.published }).collect())
 }
 
-/// Moves a lane's cursor, never back. Returns whether the worker still has the lease.
+/// Moves a lane's cursor to a row that is there, never back. Returns whether the worker still has the lease, and the row is
+/// there.
 fn move_on(lanes: &mut [Lane], worker: WorkerId, advance: &LaneAdvance) -> bool {
     let lane = lanes.get_mut(usize::from(advance.lane));
     let lane = lane.filter(|lane| lane.publisher == Some(worker) && lane.epoch == advance.epoch);
+    let lane = lane.filter(|lane| lane.rows.binary_search_by_key(&advance.published, |row| row.seq).is_ok());
     lane.map(|lane| lane.published = lane.published.max(advance.published)).is_some()
 }
 

@@ -127,7 +127,12 @@ impl Work for AdvanceLanes {
 
     async fn run(&self, db: &mut Db<'_>) -> StoreResult<Vec<u16>> {
         let advanced = db.each(&LANE_ADVANCE, &self.advances, |advance, args| {
-            args.int(advance.published).int(advance.lane).worker(self.worker).int(advance.epoch)
+            args.int(advance.published)
+                .int(advance.lane)
+                .worker(self.worker)
+                .int(advance.epoch)
+                .int(advance.lane)
+                .int(advance.published)
         });
         let advanced = advanced.await?;
         let lost = self.advances.iter().zip(advanced).filter(|(_, advanced)| !advanced);

@@ -16,8 +16,8 @@ pub trait Outbox {
     /// Rows of a lane after `after`, in order, at most `limit`.
     async fn outbox_read(&self, lane: u16, after: i64, limit: usize) -> StoreResult<OrderedRows<OutboxRow>>;
 
-    /// Writes back how far lanes are published; returns the lanes that were lost to another publisher, which did not
-    /// move.
+    /// Writes back how far lanes are published; returns the lanes that did not move: those that were lost to another publisher,
+    /// and those that have no row at the new cursor, because the store went back since it was read.
     async fn lane_advance(&self, worker: WorkerId, advances: &[LaneAdvance]) -> StoreResult<Vec<u16>>;
 
     /// Releases all lanes of a worker.

@@ -265,14 +265,16 @@ impl Lanes {
         behind.map(|(lane, at)| LaneAdvance { lane: *lane, epoch: at.epoch, published: at.published }).collect()
     }
 
-    /// Notes that the store has these now, except those of lost lanes. Returns whether a lane is lost.
+    /// Notes that the store has these now, except those of lanes that did not move: they rest until a claim has shown whether
+    /// they are lost, or the store went back. Returns whether there are any.
     pub(super) fn advanced(&mut self, advances: &[LaneAdvance], lost: &[u16]) -> bool {
         for LaneAdvance { lane, epoch, published } in advances {
             let is_lost = lost.contains(lane);
             let Some(at) = self.lanes.get_mut(lane).filter(|at| at.epoch == *epoch) else { continue };
-            at.written = *published;
             if is_lost {
-                self.lanes.remove(lane);
+                at.doubted = true;
+            } else {
+                at.written = *published;
             }
         }
         !lost.is_empty()
@@ -526,7 +528,7 @@ mod tests {
         lanes.look();
         let reads = lanes.reads();
         assert!(lanes.advanced(&[LaneAdvance { lane: 0, epoch: 1, published: 0 }], &[0]));
-        assert!(lanes.published_to().is_empty());
+        assert!(lanes.has_doubts() && lanes.flight(now).is_none(), "it rests until a claim");
 
         assert_eq!(lanes.leased(&[lease(0, 3, 1)], &BTreeMap::new()), []);
         lanes.landed(&flight.manifest, all_well(&flight), now, 0.5);

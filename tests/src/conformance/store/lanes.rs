@@ -4,10 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use sapwood_core::store::{LaneAdvance, OutboxRow, Store, Turn};
+use sapwood_core::store::{LaneAdvance, LaneLease, OutboxEvent, OutboxRow, Store, Turn};
 use sapwood_core::{EventId, TreeId};
 
-use super::fixture::{Worker, event_keyed, turn};
+use super::fixture::{Worker, event, event_keyed, turn};
 use crate::store::{TestStore, outbox};
 
 /// E4: rows of a lane come in the order of their commits, and of their emits within one commit.
@@ -155,14 +155,49 @@ pub async fn lanes_claimed_at_once_are_apart(test: &TestStore) {
     }
 }
 
+/// A row in each of the 16 lanes; the `seq` of each, by lane.
+async fn a_row_in_each_lane(store: &Arc<dyn Store>, worker: &mut Worker) -> Vec<i64> {
+    let tree = worker.tree().await;
+    let events = (0..16).map(|lane| OutboxEvent { lane, ..event(tree, u32::from(lane)) }).collect();
+    worker.commit_all(&[Turn { events, ..turn(tree, 1) }]).await;
+    let mut seqs = Vec::new();
+    for lane in 0..16 {
+        seqs.push(store.outbox_read(lane, 0, 10).await.expect("rows").rows.last().expect("a row").seq);
+    }
+    seqs
+}
+
+/// E4: a cursor names a row that is there: one that was on its way when the store went back would pass over what is committed
+/// next.
+pub async fn a_lane_does_not_move_to_where_no_row_is(test: &TestStore) {
+    let store = test.store();
+    let mut worker = Worker::join(&store).await;
+    let seqs = a_row_in_each_lane(&store, &mut worker).await;
+    let held = store.lane_claim(worker.id, 16).await.expect("a claim");
+    let beyond = |lease: &LaneLease| i64::from(lease.lane == 3) * 1_000;
+    let advances: Vec<LaneAdvance> = held
+        .iter()
+        .map(|lease| LaneAdvance {
+            lane: lease.lane,
+            epoch: lease.epoch,
+            published: seqs[usize::from(lease.lane)] + beyond(lease),
+        })
+        .collect();
+    assert_eq!(store.lane_advance(worker.id, &advances).await.expect("answered"), [3]);
+    for lease in store.lane_claim(worker.id, 16).await.expect("a claim") {
+        assert_eq!(lease.published, if lease.lane == 3 { 0 } else { seqs[usize::from(lease.lane)] });
+    }
+}
+
 /// E4: the next publisher goes on at the cursor that was written back, under an epoch of its own.
 pub async fn a_released_lane_goes_on_where_it_was(test: &TestStore) {
     let store = test.store();
-    let (first, second) = (Worker::join(&store).await, Worker::join(&store).await);
+    let (mut first, second) = (Worker::join(&store).await, Worker::join(&store).await);
+    let seqs = a_row_in_each_lane(&store, &mut first).await;
     let held = store.lane_claim(first.id, 16).await.expect("a claim");
     let advances: Vec<LaneAdvance> = held
         .iter()
-        .map(|lease| LaneAdvance { lane: lease.lane, epoch: lease.epoch, published: 100 + i64::from(lease.lane) })
+        .map(|lease| LaneAdvance { lane: lease.lane, epoch: lease.epoch, published: seqs[usize::from(lease.lane)] })
         .collect();
     assert_eq!(store.lane_advance(first.id, &advances).await.expect("written back"), Vec::<u16>::new());
     store.lane_release(first.id).await.expect("given back");
@@ -171,7 +206,7 @@ pub async fn a_released_lane_goes_on_where_it_was(test: &TestStore) {
     assert_eq!(taken.len(), 16);
     for lease in &taken {
         let before = held.iter().find(|one| one.lane == lease.lane).expect("all were held");
-        assert_eq!(lease.published, 100 + i64::from(lease.lane));
+        assert_eq!(lease.published, seqs[usize::from(lease.lane)]);
         assert!(lease.epoch > before.epoch);
     }
     let stale = store.lane_advance(first.id, &advances).await.expect("answered");
@@ -200,18 +235,19 @@ pub async fn lanes_of_a_buried_worker_are_taken_and_its_cursors_refused(test: &T
 /// E4: of several cursors written back the stale one is named and the others move.
 pub async fn a_stale_epoch_is_refused_and_the_others_move(test: &TestStore) {
     let store = test.store();
-    let worker = Worker::join(&store).await;
+    let mut worker = Worker::join(&store).await;
+    let seqs = a_row_in_each_lane(&store, &mut worker).await;
     let held = store.lane_claim(worker.id, 16).await.expect("a claim");
     let advances: Vec<LaneAdvance> = held
         .iter()
         .map(|lease| {
             let epoch = if lease.lane == 3 { lease.epoch - 1 } else { lease.epoch };
-            LaneAdvance { lane: lease.lane, epoch, published: 9 }
+            LaneAdvance { lane: lease.lane, epoch, published: seqs[usize::from(lease.lane)] }
         })
         .collect();
     assert_eq!(store.lane_advance(worker.id, &advances).await.expect("answered"), [3]);
     for lease in store.lane_claim(worker.id, 16).await.expect("a claim") {
-        assert_eq!(lease.published, if lease.lane == 3 { 0 } else { 9 });
+        assert_eq!(lease.published, if lease.lane == 3 { 0 } else { seqs[usize::from(lease.lane)] });
     }
 }
 
@@ -231,14 +267,17 @@ pub async fn a_lane_given_back_does_not_move(test: &TestStore) {
 /// E4: a cursor never goes back, whatever its publisher says.
 pub async fn a_cursor_never_goes_back(test: &TestStore) {
     let store = test.store();
-    let worker = Worker::join(&store).await;
+    let mut worker = Worker::join(&store).await;
+    let earlier = a_row_in_each_lane(&store, &mut worker).await[0];
+    let later = a_row_in_each_lane(&store, &mut worker).await[0];
     let held = store.lane_claim(worker.id, 1).await.expect("a claim");
-    let to = |published: i64| [LaneAdvance { lane: held[0].lane, epoch: held[0].epoch, published }];
-    assert_eq!(store.lane_advance(worker.id, &to(9)).await.expect("answered"), Vec::<u16>::new());
-    assert_eq!(store.lane_advance(worker.id, &to(5)).await.expect("answered"), Vec::<u16>::new());
+    assert_eq!(held[0].lane, 0);
+    let to = |published: i64| [LaneAdvance { lane: 0, epoch: held[0].epoch, published }];
+    assert_eq!(store.lane_advance(worker.id, &to(later)).await.expect("answered"), Vec::<u16>::new());
+    assert_eq!(store.lane_advance(worker.id, &to(earlier)).await.expect("answered"), Vec::<u16>::new());
     store.lane_release(worker.id).await.expect("given back");
     let again = store.lane_claim(worker.id, 16).await.expect("a claim");
-    assert_eq!(again.iter().find(|lease| lease.lane == held[0].lane).expect("held again").published, 9);
+    assert_eq!(again.iter().find(|lease| lease.lane == held[0].lane).expect("held again").published, later);
 }
 
 /// E4: lanes of a worker that left are free at once.

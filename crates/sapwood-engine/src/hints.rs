@@ -82,13 +82,23 @@ pub(crate) trait HeedsTrees {
 
     /// A request was made for a tree, with this number of its control counter.
     fn governed(&self, tree: TreeId, control: u32);
+
+    /// What was told of any tree may have been missed.
+    fn missed(&self);
 }
 
 /// Receives hints until the store closes.
 pub(crate) async fn receive(store: Arc<dyn Store>, due: Arc<Due>, outbox: Arc<Notify>, trees: Arc<impl HeedsTrees>) {
     let mut hints = store.hints();
-    while let Some(hint) = hints.next().await {
+    // What was given before this moment was missed.
+    let mut next = Some(Hint::Missed);
+    while let Some(hint) = next {
         match hint {
+            Hint::Missed => {
+                due.raise();
+                outbox.notify_one();
+                trees.missed();
+            }
             Hint::Ready => due.raise(),
             Hint::Outbox => outbox.notify_one(),
             Hint::Settled => trees.look_again(),
@@ -96,5 +106,6 @@ pub(crate) async fn receive(store: Arc<dyn Store>, due: Arc<Due>, outbox: Arc<No
             // The log broker has a listener of its own.
             Hint::Log(_) => {}
         }
+        next = hints.next().await;
     }
 }

@@ -389,6 +389,12 @@ impl HeedsTrees for Trees {
             None => self.due.raise(),
         }
     }
+
+    /// Makes callers read again, and compares what this worker owns with what it drives.
+    fn missed(&self) {
+        self.look_again();
+        self.services.outage.look_for_strays();
+    }
 }
 
 /// The place of a tree among those driven here. Dropped, the tree is not driven here any longer; a claim that came

@@ -1,8 +1,8 @@
 //! `LISTEN` and a coalesced `NOTIFY`.
 //!
 //! One task of the store holds the listening connection and gives what arrives to all streams. The first stream starts
-//! it, [`Hints::close`] ends it. While its connection is down, hints are missed, so once it is back it gives out one
-//! hint of each kind itself.
+//! it, [`Hints::close`] ends it. While its connection is down, hints are missed, so once it is back it gives out
+//! [`Hint::Missed`] itself.
 //!
 //! A `NOTIFY` takes a lock of the whole database when it commits. So it is never part of a commit of trees, and hints
 //! that come while one is on its way wait for it together and go out as one statement.
@@ -179,7 +179,7 @@ async fn listen_once(
     };
     let mut listener = answered(within, doing, begin).await?;
     // Streams that were there before the first `LISTEN`, or while the connection was down, may have missed something.
-    look_once(hints);
+    let _ = hints.send(Hint::Missed);
     loop {
         match timeout(ASKED_AFTER.min(within), listener.try_recv()).await {
             Ok(received) => match received.map_err(|error| failed(doing, error))? {
@@ -203,18 +203,12 @@ async fn answered<T>(within: Duration, doing: &str, work: impl Future<Output = s
     timeout(within, work).await.map_err(|_| unanswered(doing))?.map_err(|error| failed(doing, error))
 }
 
-/// Sends one hint of each kind that names nothing.
-fn look_once(hints: &broadcast::Sender<Hint>) {
-    for hint in [Hint::Ready, Hint::Outbox, Hint::Settled] {
-        let _ = hints.send(hint);
-    }
-}
-
 fn payload(hint: &Hint) -> String {
     match hint {
         Hint::Ready => "ready".to_owned(),
         Hint::Outbox => "outbox".to_owned(),
         Hint::Settled => "settled".to_owned(),
+        Hint::Missed => "missed".to_owned(),
         Hint::Log(topic) => format!("log:{topic}"),
         Hint::Governed(tree, control) => format!("governed:{tree}:{control}"),
     }
@@ -225,6 +219,7 @@ fn hint(payload: &str) -> Option<Hint> {
         "ready" => Some(Hint::Ready),
         "outbox" => Some(Hint::Outbox),
         "settled" => Some(Hint::Settled),
+        "missed" => Some(Hint::Missed),
         _ => match payload.split_once(':')? {
             ("log", topic) => Some(Hint::Log(topic.to_owned())),
             ("governed", request) => {
@@ -250,7 +245,8 @@ mod tests {
     #[test]
     fn a_hint_survives_its_payload() {
         let governed = Hint::Governed(TreeId::fresh(), 7);
-        for each in [Hint::Ready, Hint::Outbox, Hint::Settled, Hint::Log("orders.events".to_owned()), governed] {
+        let log = Hint::Log("orders.events".to_owned());
+        for each in [Hint::Ready, Hint::Outbox, Hint::Settled, Hint::Missed, log, governed] {
             assert_eq!(hint(&payload(&each)), Some(each));
         }
         assert_eq!((hint("something newer"), hint("newer:still"), hint("governed:7")), (None, None, None));

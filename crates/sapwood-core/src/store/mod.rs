@@ -122,6 +122,8 @@ pub enum Hint {
     Settled,
     /// A request was made for a tree; with the number that it gave the tree's control counter.
     Governed(TreeId, u32),
+    /// Any of these may have been missed: the store began to listen, or listens again.
+    Missed,
 }
 
 #[cfg(test)]

@@ -114,6 +114,7 @@ impl Seat {
                     Ok(()) = appended.changed() => return Woken::News(at),
                     hint = hints.next() => match hint {
                         Some(Hint::Log(of)) if of == *topic => return Woken::News(at),
+                        Some(Hint::Missed) => return Woken::News(at),
                         Some(_) => {}
                         None => return Woken::Silence(at),
                     },

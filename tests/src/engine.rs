@@ -184,7 +184,7 @@ impl World {
         for engine in engines {
             self.crash(&engine).await;
         }
-        self.store.store().close().await;
+        within("the end of the store", self.store.store().close()).await;
     }
 }
 

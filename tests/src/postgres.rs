@@ -7,6 +7,8 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 use uuid::Uuid;
 
+use crate::wait::PATIENCE;
+
 /// Names the server: `postgres://USER@HOST:PORT/DATABASE`.
 pub const POSTGRES_URL: &str = "SAPWOOD_TEST_POSTGRES_URL";
 
@@ -234,7 +236,8 @@ impl Drop for TestRole {
     }
 }
 
-/// Runs SQL within a `drop`, in which the test's own runtime cannot wait.
+/// Runs SQL within a `drop`, in which the test's own runtime cannot wait; not for ever, because what a test left behind may
+/// hold the locks that are needed.
 fn execute_at_the_end(url: &str, sql: &str) {
     let executing = async {
         let mut connection = PgConnection::connect(url).await?;
@@ -243,7 +246,8 @@ fn execute_at_the_end(url: &str, sql: &str) {
     };
     let execute = || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(executing).map_err(std::io::Error::other)
+        let in_time = async { tokio::time::timeout(PATIENCE, executing).await };
+        runtime.block_on(in_time).map_err(std::io::Error::other)?.map_err(std::io::Error::other)
     };
     let executed = std::thread::scope(|scope| scope.spawn(execute).join());
     if let Err(error) = executed.unwrap_or_else(|_| Err(std::io::Error::other("it panicked"))) {

@@ -16,6 +16,7 @@ use crate::clock::ManualClock;
 use crate::front::telling;
 use crate::postgres::TestSchema;
 use crate::sqlite::TestFile;
+use crate::wait::{in_time, within};
 
 /// Longer than any test: no worker is declared dead because its machine is busy. Those that are, are by name.
 pub const LEASE: Duration = Duration::from_secs(3_600);
@@ -238,8 +239,8 @@ pub async fn outbox(store: &dyn Store) -> Vec<OutboxRow> {
 /// Runs a case on a store of its own.
 pub async fn run(database: Database, case: impl AsyncFnOnce(&TestStore)) {
     let test = TestStore::on(database).await;
-    case(&test).await;
-    test.store().close().await;
+    in_time(case(&test)).await;
+    within("the end of the store", test.store().close()).await;
 }
 
 /// Declares a worker dead on behalf of another. A renewal of it that is still on its way counts, so it is looked at anew

@@ -2,10 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use sapwood_core::store::{LaneAdvance, LaneLease, OutboxEvent, OutboxRow, Store, Turn};
 use sapwood_core::{EventId, TreeId};
+use tokio::sync::watch;
 
 use super::fixture::{Worker, event, event_keyed, turn};
 use crate::store::{TestStore, outbox};
@@ -48,7 +49,12 @@ struct Emitted {
     ended: u64,
 }
 
-async fn emit_many(store: Arc<dyn Store>, keys: &'static [&'static str], ticks: Arc<AtomicU64>) -> Vec<Emitted> {
+async fn emit_many(
+    store: Arc<dyn Store>,
+    keys: &'static [&'static str],
+    ticks: Arc<AtomicU64>,
+    under_way: watch::Sender<()>,
+) -> Vec<Emitted> {
     const COMMITS: u64 = 60;
     let mut worker = Worker::join(&store).await;
     let trees = worker.trees(4).await;
@@ -64,6 +70,7 @@ async fn emit_many(store: Arc<dyn Store>, keys: &'static [&'static str], ticks: 
             })
             .collect();
         let began = ticks.fetch_add(1, Ordering::SeqCst);
+        under_way.send_replace(());
         worker.commit_all(&turns).await;
         let ended = ticks.fetch_add(1, Ordering::SeqCst);
         emitted.extend(turns.iter().map(|turn| Emitted { event: turn.events[0].id.clone(), began, ended }));
@@ -71,12 +78,12 @@ async fn emit_many(store: Arc<dyn Store>, keys: &'static [&'static str], ticks: 
     emitted
 }
 
-/// Follows every lane's cursor until told that nothing more comes, then once more to the end.
-async fn follow(store: Arc<dyn Store>, done: Arc<AtomicBool>) -> Vec<OutboxRow> {
+/// Follows every lane's cursor while commits are under way, and once more to the end when nothing more comes.
+async fn follow(store: Arc<dyn Store>, mut under_way: watch::Receiver<()>) -> Vec<OutboxRow> {
     let mut cursors = HashMap::<u16, i64>::new();
     let mut seen = Vec::new();
     loop {
-        let last_round = done.load(Ordering::SeqCst);
+        let last_round = under_way.changed().await.is_err();
         for lane in 0..16 {
             let cursor = cursors.entry(lane).or_default();
             loop {
@@ -97,17 +104,18 @@ async fn follow(store: Arc<dyn Store>, done: Arc<AtomicBool>) -> Vec<OutboxRow> 
 pub async fn a_reader_that_follows_its_cursor_misses_no_row_of_concurrent_committers(test: &TestStore) {
     let stores = [test.store(), test.another().await];
     let ticks = Arc::new(AtomicU64::new(0));
-    let done = Arc::new(AtomicBool::new(false));
-    let reader = tokio::spawn(follow(test.store(), Arc::clone(&done)));
+    let (begins, under_way) = watch::channel(());
+    let reader = tokio::spawn(follow(test.store(), under_way));
     let orders: [&'static [&'static str]; 3] = [&["a", "b", "c"], &["c", "b", "a"], &["b", "a", "c"]];
     let writers: Vec<_> = (0..3)
-        .map(|who| tokio::spawn(emit_many(Arc::clone(&stores[who % 2]), orders[who], Arc::clone(&ticks))))
+        .map(|who| (Arc::clone(&stores[who % 2]), orders[who], Arc::clone(&ticks), begins.clone()))
+        .map(|(store, order, ticks, begins)| tokio::spawn(emit_many(store, order, ticks, begins)))
         .collect();
+    drop(begins);
     let mut emitted = Vec::new();
     for writer in writers {
         emitted.extend(writer.await.expect("a writer ends"));
     }
-    done.store(true, Ordering::SeqCst);
     let seen = reader.await.expect("the reader ends");
 
     assert_eq!(seen.len(), emitted.len(), "no row is missed");

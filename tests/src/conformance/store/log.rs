@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use sapwood_core::store::{LogRecord, Store};
+use tokio::sync::watch;
 
 use crate::store::TestStore;
 
@@ -49,10 +49,11 @@ pub async fn awkward_contents_survive(test: &TestStore) {
     assert_eq!(read, [one, two]);
 }
 
-async fn follow(store: Arc<dyn Store>, done: Arc<AtomicBool>) -> Vec<String> {
+/// Reads on while something is appended, and once more to the end when nothing more comes.
+async fn follow(store: Arc<dyn Store>, mut under_way: watch::Receiver<()>) -> Vec<String> {
     let (mut next, mut seen) = (0, Vec::new());
     loop {
-        let last_round = done.load(Ordering::SeqCst);
+        let last_round = under_way.changed().await.is_err();
         loop {
             let page = store.log_read("t", next, 64).await.expect("read").rows;
             let Some(last) = page.last() else { break };
@@ -68,24 +69,26 @@ async fn follow(store: Arc<dyn Store>, done: Arc<AtomicBool>) -> Vec<String> {
 /// E4: a reader that follows its offset misses nothing of appenders at work at once, and keeps each one's order.
 pub async fn a_reader_misses_nothing_of_concurrent_appenders(test: &TestStore) {
     const EACH: u32 = 300;
-    let done = Arc::new(AtomicBool::new(false));
-    let reader = tokio::spawn(follow(test.store(), Arc::clone(&done)));
+    let (begins, under_way) = watch::channel(());
+    let reader = tokio::spawn(follow(test.store(), under_way));
     let stores = [test.store(), test.another().await, test.store()];
     let appenders: Vec<_> = (0..3_u32)
         .zip(stores)
         .map(|(who, store)| {
+            let begins = begins.clone();
             tokio::spawn(async move {
                 let records: Vec<LogRecord> = (0..EACH).map(|n| record("t", who * EACH + n)).collect();
                 for some in records.chunks(7) {
+                    begins.send_replace(());
                     store.log_append(some).await.expect("appended");
                 }
             })
         })
         .collect();
+    drop(begins);
     for appender in appenders {
         appender.await.expect("an appender ends");
     }
-    done.store(true, Ordering::SeqCst);
     let seen: Vec<u32> = reader.await.expect("the reader ends").iter().map(|n| n.parse().expect("a number")).collect();
     assert_eq!(seen.len(), 3 * EACH as usize);
     assert_eq!(seen.iter().collect::<HashSet<_>>().len(), seen.len());

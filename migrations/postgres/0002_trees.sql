@@ -10,7 +10,7 @@ create table tree (
     created_at timestamptz not null,
     settled_at timestamptz,
     ready_at timestamptz,
-    -- Reserved: the deadline of the whole tree.
+    -- When its root settles at the latest, if it has a deadline.
     deadline timestamptz,
     version integer not null,
     -- The last request that was made for it (`control_request`), and the last one that its owner has carried out.
@@ -53,7 +53,7 @@ create table invocation (
     path bytea not null,
     created_at timestamptz not null,
     settled_at timestamptz,
-    -- Reserved: never later than the deadline of the parent.
+    -- When it settles at the latest, if that is earlier than for its caller, or if it undoes something.
     deadline timestamptz,
     version integer not null,
     attempt integer not null,

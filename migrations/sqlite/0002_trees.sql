@@ -8,7 +8,7 @@ create table tree (
     created_at integer not null,
     settled_at integer,
     ready_at integer,
-    -- Reserved: the deadline of the whole tree.
+    -- When its root settles at the latest, if it has a deadline.
     deadline integer,
     version integer not null,
     -- The last request that was made for it (`control_request`), and the last one that its owner has carried out.
@@ -52,7 +52,7 @@ create table invocation (
     path blob not null,
     created_at integer not null,
     settled_at integer,
-    -- Reserved: never later than the deadline of the parent.
+    -- When it settles at the latest, if that is earlier than for its caller, or if it undoes something.
     deadline integer,
     version integer not null,
     attempt integer not null,

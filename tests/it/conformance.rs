@@ -13,17 +13,9 @@ const GOLDEN: &str = "SAPWOOD_TEST_GOLDEN";
 /// Sentences that no test shows yet, and why.
 const OPEN: &[(&str, &str)] = &[
     ("P3", "external promises are not built"),
-    ("P4", "deadlines are not built"),
+    ("P4", "a promise that is settled from outside is not built"),
     ("P7", "nothing is deleted yet, so identity never ends"),
-    (
-        "F8",
-        "a function always rejects when its attempts are over, as is its default; pausing and deadlines are not built",
-    ),
     ("F9", "forks are not built"),
-    ("D1", "deadlines are not built"),
-    ("D2", "deadlines are not built"),
-    ("D3", "deadlines are not built"),
-    ("D4", "deadlines are not built"),
     ("H5", "a consumer's own calls and events are ordinary ones; no test names it yet"),
     ("H6", "order by key among consumers is not built"),
     ("G3", "of the policies of a tree only cancelling is built"),

@@ -125,6 +125,17 @@ mod timers {
     });
 }
 
+mod deadlines {
+    sapwood_tests::on_every_store!(sapwood_tests::conformance::store::deadlines {
+        a_turn_is_refused_outside_of_the_times_that_it_names,
+        a_deadline_survives,
+        a_start_has_its_deadline,
+        no_reader_sees_a_promise_pending_after_its_deadline,
+        what_is_late_is_settled_in_the_order_of_its_deadlines,
+        a_tree_that_timed_out_is_driven_until_it_is_closed,
+    });
+}
+
 mod lanes {
     sapwood_tests::on_every_store!(sapwood_tests::conformance::store::lanes {
         a_lane_is_read_in_commit_order,

@@ -3,8 +3,18 @@
 mod contexts;
 use contexts::*;
 
-#[sapwood::function(deadline = "7d")] //~ `#[sapwood::function]` has no key `deadline`; it takes `retry`, `version`, `name`
-pub async fn deadline(_: &mut Cx<OrdersDependencies>) -> Result<(), PaymentError> {
+#[sapwood::function(priority = 3)] //~ `#[sapwood::function]` has no key `priority`; it takes `retry`, `deadline`, `grace`, `version`, `name`
+pub async fn priority(_: &mut Cx<OrdersDependencies>) -> Result<(), PaymentError> {
+    Ok(())
+}
+
+#[sapwood::function(deadline = "soon")] //~ `soon` is not a duration: write a number and its unit
+pub async fn no_deadline(_: &mut Cx<OrdersDependencies>) -> Result<(), PaymentError> {
+    Ok(())
+}
+
+#[sapwood::function(grace = "0s")] //~ this is longer than zero
+pub async fn no_grace(_: &mut Cx<OrdersDependencies>) -> Result<(), PaymentError> {
     Ok(())
 }
 
@@ -70,7 +80,7 @@ pub async fn _hidden(_: &mut Cx<OrdersDependencies>) -> Result<(), PaymentError>
 
 #[sapwood::function]
 pub async fn calls_them_all(cx: &mut Cx<OrdersDependencies>) -> Result<(), OrderError> {
-    cx.call(deadline()).await?;
+    cx.call(no_deadline()).await?;
     cx.call(twice()).await?;
     Ok(())
 }

@@ -26,6 +26,8 @@ pub enum Code {
     InvalidCursor,
     /// The id is not valid.
     InvalidId,
+    /// A deadline has passed, or is too far away.
+    InvalidDeadline,
     /// Nothing exists at this path.
     UnknownRoute,
     /// The process does not serve this context.
@@ -78,12 +80,13 @@ struct Meaning {
 
 impl Code {
     /// All codes, by status.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::MalformedJson,
         Self::MalformedRequest,
         Self::InvalidQuery,
         Self::InvalidCursor,
         Self::InvalidId,
+        Self::InvalidDeadline,
         Self::UnknownRoute,
         Self::UnknownContext,
         Self::UnknownFunction,
@@ -181,6 +184,13 @@ impl Code {
                 "The id is not valid",
                 "A caller's id (`Idempotency-Key`) is 1 to 200 visible ASCII characters without spaces, sent once. \
                  A tree's id is a UUID.",
+            ),
+            Self::InvalidDeadline => row(
+                "invalid_deadline",
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "The deadline is not valid",
+                "The deadline of a start has passed, by the database's clock, or lies beyond the year 9998. Nothing was \
+                 started. Give a later one, or none.",
             ),
             Self::UnknownRoute => row(
                 "unknown_route",
@@ -459,6 +469,7 @@ impl Problem {
             StartError::NotStartable { .. } => Self::new(Code::NotStartable, detail),
             StartError::InvalidInput { .. } => Self::new(Code::InvalidInput, detail),
             StartError::InvalidId(_) => Self::new(Code::InvalidId, detail),
+            StartError::InvalidDeadline { .. } => Self::new(Code::InvalidDeadline, detail),
             StartError::TooLarge { .. } => Self::new(Code::PayloadTooLarge, detail),
             StartError::Conflict { tree, .. } => Self::new(Code::IdConflict, detail)
                 .with("tree", json!(tree))

@@ -8,9 +8,9 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 use sapwood_core::id::CallerIdError;
-use sapwood_core::{CallerId, TreeId};
+use sapwood_core::{CallerId, Deadline, TreeId};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
@@ -118,6 +118,21 @@ pub(crate) fn wait(text: Option<&str>) -> Answer<Duration> {
         return Err(wrong("is longer than 60s, the maximum; ask again after that"));
     }
     Ok(wait)
+}
+
+/// A deadline: a length of time, or a time.
+pub(crate) fn deadline(text: Option<&str>) -> Answer<Option<Deadline>> {
+    let Some(text) = text else { return Ok(None) };
+    let wrong = |why: &str| Problem::new(Code::InvalidQuery, format!("deadline: `{text}` {why}"));
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Ok(Some(Deadline::At(time)));
+    }
+    // A day has 24 hours here, whatever the calendar of some place says.
+    let span: Span =
+        text.parse().map_err(|_| wrong("is no time and no length; write 2026-12-24T18:00:00Z, 7d or 90s"))?;
+    let length = span.to_duration(SpanRelativeTo::days_are_24_hours());
+    let length = length.map_err(|_| wrong("has months or years, whose lengths differ; write it in days"))?;
+    Duration::try_from(length).map(|length| Some(Deadline::After(length))).map_err(|_| wrong("is negative"))
 }
 
 /// The result of `work` on the store, or a problem if the store takes too long.

@@ -66,8 +66,6 @@ pub enum EntryKind {
     PromiseSettled = 13,
     /// A compensation was declared: the call that undoes what comes next.
     UndoDeclared = 14,
-    /// Reserved: a deadline was set.
-    DeadlineSet = 16,
     /// Reserved: a version marker.
     VersionMarked = 17,
     /// Reserved: a message was taken from the mailbox.
@@ -91,7 +89,6 @@ stored_codes!(EntryKind {
     PromiseMade: "promise_made",
     PromiseSettled: "promise_settled",
     UndoDeclared: "undo_declared",
-    DeadlineSet: "deadline_set",
     VersionMarked: "version_marked",
     MessageTaken: "message_taken",
     Cancelled: "cancelled",

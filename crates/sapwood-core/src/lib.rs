@@ -18,6 +18,7 @@ pub mod clock;
 mod code;
 pub mod context;
 pub mod control;
+pub mod deadline;
 pub mod event;
 pub mod failure;
 pub mod id;
@@ -30,6 +31,7 @@ pub mod store;
 pub mod tree;
 
 pub use context::{BoundedContext, Dependencies};
+pub use deadline::Deadline;
 pub use event::{EmittableFrom, Event};
 pub use failure::{CallError, CallFailure, Error, Failure};
 pub use id::{CallerId, EventId, FunctionVersion, Path, Position, ProcessId, TreeId, WorkerId};

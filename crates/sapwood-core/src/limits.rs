@@ -45,7 +45,7 @@ pub struct LimitError {
     /// The operation, such as `call reserve` or `step gateway`.
     pub operation: String,
     /// What is bounded: `depth`, `nodes`, `fan-out`, `entries`, `payload bytes`, `event bytes`, `bytes of the name`,
-    /// `bytes of one poll`.
+    /// `bytes of one poll`, `seconds until the deadline`.
     pub what: String,
     /// The size that it would reach.
     pub found: usize,

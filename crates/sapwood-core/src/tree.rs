@@ -18,20 +18,23 @@ pub enum TreeState {
     Suspended = 1,
     /// Nothing can go on before an operator or a deploy mends an invocation.
     Parked = 2,
+    /// Its root's deadline passed: it has its outcome, and something of it is still to be closed.
+    TimingOut = 3,
     /// Its root returned a result.
-    Resolved = 3,
+    Resolved = 4,
     /// Its root ended with an error.
-    Rejected = 4,
+    Rejected = 5,
     /// Its root was cancelled.
-    Cancelled = 5,
+    Cancelled = 6,
     /// Its root's deadline passed.
-    TimedOut = 6,
+    TimedOut = 7,
 }
 
 stored_codes!(TreeState {
     Running: "running",
     Suspended: "suspended",
     Parked: "parked",
+    TimingOut: "timed_out",
     Resolved: "resolved",
     Rejected: "rejected",
     Cancelled: "cancelled",
@@ -44,6 +47,15 @@ impl TreeState {
     pub const fn is_settled(self) -> bool {
         match self {
             Self::Running | Self::Suspended | Self::Parked => false,
+            Self::TimingOut | Self::Resolved | Self::Rejected | Self::Cancelled | Self::TimedOut => true,
+        }
+    }
+
+    /// Whether nothing of the tree is left to do.
+    #[must_use]
+    pub const fn is_closed(self) -> bool {
+        match self {
+            Self::Running | Self::Suspended | Self::Parked | Self::TimingOut => false,
             Self::Resolved | Self::Rejected | Self::Cancelled | Self::TimedOut => true,
         }
     }
@@ -72,7 +84,7 @@ pub enum PromiseState {
     ReturnedErr = 2,
     /// It is cancelled; not closed yet.
     Cancelling = 3,
-    /// Reserved: settled by its deadline; not closed yet.
+    /// Settled by its deadline; not closed yet.
     TimingOut = 4,
     /// Settled with a result.
     Resolved = 5,
@@ -193,8 +205,18 @@ pub struct TreeRow {
     pub cause: Cause,
     /// When it was started.
     pub created_at: Timestamp,
+    /// When its root settles at the latest, if it has a deadline.
+    pub deadline: Option<Timestamp>,
     /// When its root settled.
     pub settled_at: Option<Timestamp>,
+}
+
+impl TreeRow {
+    /// Whether its root has a deadline that has passed, and had not settled by then.
+    #[must_use]
+    pub fn is_late(&self, now: Timestamp) -> bool {
+        !self.state.is_settled() && self.deadline.is_some_and(|deadline| deadline <= now)
+    }
 }
 
 /// The part of an invocation that changes; always written as a whole.
@@ -248,6 +270,9 @@ pub struct Invocation {
     pub state: InvocationState,
     /// The function that undoes it, if its caller gave one.
     pub undo: Option<FunctionVersion>,
+    /// When it settles at the latest, if that is earlier than for its caller, or if it undoes something. Without one, its
+    /// caller's deadline holds for it.
+    pub deadline: Option<Timestamp>,
 }
 
 /// An invocation as it is read.
@@ -318,6 +343,8 @@ pub struct OpenInvocation {
     pub latest: u32,
     /// The `seq` of the next entry of its journal.
     pub next_seq: u32,
+    /// Its own deadline.
+    pub deadline: Option<Timestamp>,
 }
 
 /// All that the activation of one invocation reads, once (R11).

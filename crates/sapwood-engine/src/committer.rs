@@ -340,6 +340,8 @@ mod tests {
             revision: 1,
             control: 0,
             inbox: None,
+            not_before: None,
+            only_before: None,
             created: None,
             invocations: Vec::new(),
             changes: Vec::new(),
@@ -380,7 +382,7 @@ mod tests {
         let state = || InvocationState::fresh();
         let invocation = |function: &str, input: &Bytes, state: InvocationState| {
             let (path, function) = (Path::root(), function.to_owned());
-            vec![Invocation { path, function, version: 1, input: input.clone(), state, undo: None }]
+            vec![Invocation { path, function, version: 1, input: input.clone(), state, undo: None, deadline: None }]
         };
         let change = |state: InvocationState| vec![InvocationChange { path: Path::root(), state }];
         let entry = |name: &str, payload: &Bytes| {

@@ -3,8 +3,10 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use sapwood_core::deadline::GRACE;
 use sapwood_core::json::canonical::reserved_key;
 use sapwood_core::retry::RetryPolicy;
 use sapwood_core::{BoundedContext, Dependencies, Event, FunctionVersion};
@@ -37,6 +39,10 @@ pub struct Definition {
     pub location: &'static str,
     /// How often it is attempted.
     pub retry: RetryPolicy,
+    /// How long it may take, if its call says nothing else.
+    pub deadline: Option<Duration>,
+    /// How long it may undo what it did beyond its deadline.
+    pub grace: Duration,
     /// What starts it.
     pub trigger: Trigger,
     input_schema: fn(&mut SchemaGenerator) -> Schema,
@@ -55,6 +61,8 @@ impl Definition {
             description: F::DESCRIPTION,
             location: F::LOCATION,
             retry: F::RETRY,
+            deadline: F::DEADLINE,
+            grace: F::GRACE,
             trigger: Trigger::Call,
             input_schema: |generator| generator.subschema_for::<F>(),
             output_schema: |generator| generator.subschema_for::<F::Output>(),
@@ -86,6 +94,8 @@ impl Definition {
             description: C::DESCRIPTION,
             location: C::LOCATION,
             retry: C::RETRY,
+            deadline: None,
+            grace: GRACE,
             trigger: Trigger::Event(EventTrigger {
                 group: C::GROUP,
                 source_context: context,

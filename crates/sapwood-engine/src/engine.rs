@@ -8,8 +8,7 @@ use sapwood_core::store::{
     Hint, Intake, Joined, KeyScope, ListedTree, Started, Store, StoreError, StoreErrorKind, StoreResult, TreeFilter,
     TreeOutcome,
 };
-use sapwood_core::tree::Cause;
-use sapwood_core::{BoundedContext, CallerId, Dependencies, TreeId, WorkerId};
+use sapwood_core::{BoundedContext, CallerId, Deadline, Dependencies, TreeId, WorkerId};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::clock::{StoreClock, Told};
@@ -27,7 +26,7 @@ use crate::quarantine::Quarantine;
 use crate::registry::Registry;
 use crate::services::Services;
 use crate::setbacks::Setbacks;
-use crate::starting::{StartReply, Starts};
+use crate::starting::{Keyed, StartOptions, StartReply, Starts, deadline_of_start};
 use crate::tasks::Tasks;
 use crate::tree::Signal;
 use crate::trees::Trees;
@@ -58,7 +57,6 @@ pub struct Engine {
     /// Awaited at the end of a drain.
     tasks: Arc<Tasks>,
     /// Callers here that wait for the outcome of a tree.
-    waiters: Arc<Waiters>,
     /// Wakes the claims.
     due: Arc<Due>,
     /// Makes the heartbeat renew at once.
@@ -132,11 +130,11 @@ impl Engine {
         let outage = Arc::new(Outage::new(Arc::clone(&life), Arc::clone(&environment)));
         let lease = Arc::new(LeaseWatch::begun(Arc::clone(&environment), sent, options.lease));
         let tasks = Arc::new(Tasks::new(Arc::clone(&environment), Arc::clone(&life)));
-        let (waiters, hinter) = (Arc::<Waiters>::default(), Arc::<Hinter>::default());
+        let hinter = Arc::<Hinter>::default();
         let due = Arc::new(Due::new(claims::longest_pause(options.poll)));
         let (committers, submissions) = Committers::new(count);
         let (starts, requests) =
-            Starts::new(Arc::clone(&registry), Arc::clone(&store), Arc::clone(&environment), Arc::clone(&life));
+            Starts::new(Arc::clone(&registry), Arc::clone(&store), Arc::clone(&environment), &clock, Arc::clone(&life));
         let services = Arc::new(Services {
             context,
             dependencies,
@@ -153,21 +151,15 @@ impl Engine {
             slots: Arc::new(Semaphore::new(options.concurrency.clamp(1, Semaphore::MAX_PERMITS))),
             committers,
             starts,
+            waiters: Waiters::default(),
             outbox: OutboxSignal { here: Arc::default(), hinter: Arc::clone(&hinter) },
             lanes: store.info().lanes,
             limits: options.limits,
             step_timeout: options.step_timeout,
             evicts: options.cache == CachePolicy::Evict,
         });
-        let trees = Arc::new(Trees::new(
-            Arc::clone(&services),
-            Arc::clone(&tasks),
-            Arc::clone(&waiters),
-            Arc::clone(&hinter),
-            Arc::clone(&due),
-            options.cache,
-        ));
-        let engine = Self { services, trees, tasks, waiters, due, renewal: Arc::default(), poll: options.poll };
+        let trees = Arc::new(Trees::new(Arc::clone(&services), Arc::clone(&tasks), Arc::clone(&due), options.cache));
+        let engine = Self { services, trees, tasks, due, renewal: Arc::default(), poll: options.poll };
         engine.heartbeat(&options).begin().map_err(EngineError::Heartbeat)?;
         for (fence, submissions) in (0..count).zip(submissions) {
             let (life, outage) = (Arc::clone(&engine.services.life), Arc::clone(&engine.services.outage));
@@ -278,8 +270,7 @@ impl Engine {
         &self,
         function: &str,
         input: &[u8],
-        id: Option<CallerId>,
-        cause: Option<Cause>,
+        options: StartOptions,
     ) -> Result<StartReply, StartError> {
         let definition = self.services.registry.newest(function).ok_or_else(|| self.unknown(function))?;
         if definition.trigger != Trigger::Call {
@@ -288,15 +279,14 @@ impl Engine {
         let input = definition
             .read_input(input)
             .map_err(|message| StartError::InvalidInput { function: function.to_owned(), message })?;
-        self.start_definition(definition, input, id, cause.unwrap_or_default()).await
+        self.start_definition(definition, input, options).await
     }
 
     pub(crate) async fn start_definition(
         &self,
         definition: &Definition,
         input: bytes::Bytes,
-        id: Option<CallerId>,
-        cause: Cause,
+        options: StartOptions,
     ) -> Result<StartReply, StartError> {
         let limit = self.services.limits.payload_bytes;
         if input.len() > limit {
@@ -305,9 +295,12 @@ impl Engine {
         if self.services.life.is_draining() {
             return Err(StartError::of_life(&self.services.life));
         }
+        let StartOptions { id, cause, deadline } = options;
+        let deadline = deadline.or(definition.deadline.map(Deadline::After));
+        let deadline = deadline_of_start(deadline, self.services.clock.now())?;
         match id {
-            Some(id) => self.services.starts.keyed(definition, input, KeyScope::Caller, id.into(), cause).await,
-            None => self.trees.start(definition, input, cause).await,
+            Some(id) => self.services.starts.keyed(definition, input, Keyed::by_caller(id, cause, deadline)).await,
+            None => self.trees.start(definition, input, cause, deadline).await,
         }
     }
 
@@ -356,7 +349,7 @@ impl Engine {
     pub(crate) async fn outcome_awaited(&self, tree: TreeId) -> Result<TreeOutcome, ReadError> {
         loop {
             // Register the waiter first, then read: a tree that settles in between finds it.
-            let waiter = self.waiters.wait_for(tree);
+            let waiter = self.services.waiters.wait_for(tree);
             if !self.trees.drives(&tree) {
                 match self.reads().outlast(|| self.services.store.outcome_read(tree)).await? {
                     None => return Err(ReadError::Unknown(tree)),

@@ -62,6 +62,12 @@ pub enum StartError {
         /// The limit.
         limit: usize,
     },
+    /// Its deadline has passed, or is further away than what is recorded. Nothing was started.
+    #[error("{message}")]
+    InvalidDeadline {
+        /// What is wrong with it.
+        message: String,
+    },
     /// The id is empty, too long, or has characters that do not print.
     #[error(transparent)]
     InvalidId(#[from] CallerIdError),
@@ -98,6 +104,7 @@ impl StartError {
             Self::Conflict { .. } => "id_conflict",
             Self::TooLarge { .. } => "payload_too_large",
             Self::InvalidId(_) => "invalid_id",
+            Self::InvalidDeadline { .. } => "invalid_deadline",
             Self::Draining => "draining",
             Self::Stopped(_) => "worker_stopped",
             Self::Refused { .. } => "start_refused",

@@ -1,9 +1,11 @@
 //! Functions as values: what `#[sapwood::function]` writes, and what calls and starts take.
 
 use std::fmt;
+use std::time::Duration;
 
+use sapwood_core::deadline::GRACE;
 use sapwood_core::retry::RetryPolicy;
-use sapwood_core::{Dependencies, Failure, FunctionVersion};
+use sapwood_core::{Deadline, Dependencies, Failure, FunctionVersion};
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -39,6 +41,10 @@ pub trait Function: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 's
     const LOCATION: &'static str = "";
     /// How often it is attempted.
     const RETRY: RetryPolicy;
+    /// How long it may take, from its call to its outcome, if the call says nothing else (D1).
+    const DEADLINE: Option<Duration> = None;
+    /// How long it may undo what it did beyond its deadline (D4).
+    const GRACE: Duration = GRACE;
 
     /// Runs its body.
     fn run<'a>(
@@ -77,6 +83,7 @@ pub struct Call<F> {
     pub(crate) input: F,
     pub(crate) id: Option<String>,
     pub(crate) undo: Option<Undo>,
+    pub(crate) deadline: Option<Deadline>,
 }
 
 type Agrees = dyn Fn(&[u8]) -> bool + Send + Sync;
@@ -104,7 +111,7 @@ impl Undo {
 impl<F: Function> Call<F> {
     /// A call with this input.
     pub fn new(input: F) -> Self {
-        Self { input, id: None, undo: None }
+        Self { input, id: None, undo: None, deadline: None }
     }
 
     /// Gives the root that is started a caller's id: starting it twice is starting it once (P5).
@@ -117,6 +124,21 @@ impl<F: Function> Call<F> {
 }
 
 impl<F: Function> Call<F> {
+    /// Says when the promise settles at the latest: a length of time from now, or a time. It takes the place of the deadline
+    /// that the function declares, and is never later than the caller's (D1).
+    ///
+    /// At its deadline the promise is timed out: the caller gets an error that says so, nothing of the function is resumed,
+    /// what it called is cancelled, and it undoes what it did.
+    pub fn deadline(mut self, deadline: impl Into<Deadline>) -> Self {
+        self.deadline = Some(deadline.into());
+        self
+    }
+
+    /// The deadline of this call, or else the one that its function declares.
+    pub(crate) fn deadline_or_declared(&self) -> Option<Deadline> {
+        self.deadline.or(F::DEADLINE.map(Deadline::After))
+    }
+
     /// Declares what undoes the call: the function that the engine calls with its result, if the caller fails, is cancelled or
     /// times out after the call has resolved (K1). Give the function itself, as in `charge(card, total).undo(refund)`.
     ///

@@ -68,7 +68,7 @@ pub use life::Stopped;
 pub use options::{CachePolicy, EngineOptions};
 pub use payload::{PayloadError, Rejection, RejectionKind, plain};
 pub use registry::{FunctionEntry, Registry, RegistryError};
-pub use starting::StartReply;
+pub use starting::{StartOptions, StartReply};
 pub use tree_handle::{ResultError, TreeHandle};
 pub use trigger::{EventTrigger, Trigger};
 pub use view::{EmittedView, NodeView, TreeView, WaitsOn};

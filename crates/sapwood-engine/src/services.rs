@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU16;
 use std::time::Duration;
 
 use sapwood_core::limits::Limits;
-use sapwood_core::store::{Store, StoreResult};
+use sapwood_core::store::{Store, StoreResult, TreeOutcome};
 use sapwood_core::tree::{Cause, InvocationImage, TreeImage};
 use sapwood_core::{Path, TreeId, WorkerId};
 use tokio::sync::Semaphore;
@@ -23,6 +23,7 @@ use crate::quarantine::Quarantine;
 use crate::registry::Registry;
 use crate::setbacks::Setbacks;
 use crate::starting::Starts;
+use crate::waiters::Waiters;
 
 /// The services of a worker for the drivers of its trees, the same for all of them.
 pub(crate) struct Services {
@@ -53,6 +54,8 @@ pub(crate) struct Services {
     pub(crate) committers: Committers,
     /// Where the starts of consumers go.
     pub(crate) starts: Starts,
+    /// Callers here that are told when a tree settles.
+    pub(crate) waiters: Waiters,
     /// Raised after a commit with events.
     pub(crate) outbox: OutboxSignal,
     /// Lanes of the store's outbox.
@@ -79,6 +82,12 @@ impl Services {
             clock: Arc::clone(&self.clock),
             warned: AtomicU16::new(0),
         })
+    }
+
+    /// Tells who waits for a tree, here and in other processes, that it has its outcome, which is durable.
+    pub(crate) fn announce(&self, tree: TreeId, outcome: &TreeOutcome) {
+        self.waiters.settled(tree, outcome);
+        self.outbox.hinter.settled();
     }
 
     /// [`Trees::tree_load`](sapwood_core::store::Trees::tree_load), repeated until the store answers.

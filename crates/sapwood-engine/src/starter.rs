@@ -182,6 +182,7 @@ mod tests {
                 version: 1,
                 input: Bytes::from(vec![b'x'; input]),
                 cause: Cause { correlation: "c".to_owned(), causation: None, traceparent: None },
+                deadline: None,
             };
             Start { tree, key: StartKey { scope: KeyScope::Caller, key: "k".repeat(key), digest: [0; 32] } }
         };

@@ -4,15 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use sapwood_core::json::canonical;
 use sapwood_core::store::{
     Intake, KeyScope, NewTree, Start, StartKey, Started, Store, StoreError, StoreErrorKind, StoreResult,
 };
 use sapwood_core::tree::Cause;
-use sapwood_core::{CallerId, Path, Position, TreeId};
+use sapwood_core::{CallerId, Deadline, Path, Position, TreeId};
 use tokio::sync::{RwLock, mpsc, oneshot};
 
 use crate::activation::StartOrder;
+use crate::clock::StoreClock;
 use crate::definition::Definition;
 use crate::environment::Environment;
 use crate::error::StartError;
@@ -43,6 +45,45 @@ pub struct StartReply {
     pub created: bool,
 }
 
+/// What a start says besides function and input.
+#[derive(Debug, Clone, Default)]
+pub struct StartOptions {
+    /// The caller's id: starting it again gives the same tree (P5).
+    pub id: Option<CallerId>,
+    /// What led to it.
+    pub cause: Cause,
+    /// When its root settles at the latest; without one, as its function declares.
+    pub deadline: Option<Deadline>,
+}
+
+/// The time of a root's deadline.
+///
+/// # Errors
+/// [`StartError::InvalidDeadline`] if it has passed, or is further away than what is recorded.
+pub(crate) fn deadline_of_start(deadline: Option<Deadline>, now: Timestamp) -> Result<Option<Timestamp>, StartError> {
+    let Some(deadline) = deadline else { return Ok(None) };
+    let wrong = |message: String| Err(StartError::InvalidDeadline { message });
+    match deadline.of_created(now) {
+        Ok(time) if time > now => Ok(Some(time)),
+        Ok(time) => wrong(format!("the deadline {time} has passed")),
+        Err(error) => wrong(error.to_string()),
+    }
+}
+
+/// A key for a start, with what goes with it.
+pub(crate) struct Keyed {
+    scope: KeyScope,
+    key: String,
+    cause: Cause,
+    deadline: Option<Timestamp>,
+}
+
+impl Keyed {
+    pub(crate) fn by_caller(id: CallerId, cause: Cause, deadline: Option<Timestamp>) -> Self {
+        Self { scope: KeyScope::Caller, key: id.into(), cause, deadline }
+    }
+}
+
 /// The caller's side of the starter: sends requests to it and awaits its answers.
 pub(crate) struct Starts {
     requests: mpsc::Sender<Request>,
@@ -52,6 +93,8 @@ pub(crate) struct Starts {
     store: Arc<dyn Store>,
     /// Gives a new tree its id.
     environment: Arc<dyn Environment>,
+    /// Deadlines count by it.
+    clock: Arc<StoreClock>,
     /// A draining engine takes in no events.
     life: Arc<Life>,
     /// Read while a start is under way.
@@ -64,10 +107,12 @@ impl Starts {
         registry: Arc<Registry>,
         store: Arc<dyn Store>,
         environment: Arc<dyn Environment>,
+        clock: &Arc<StoreClock>,
         life: Arc<Life>,
     ) -> (Self, mpsc::Receiver<Request>) {
         let (requests, received) = mpsc::channel(QUEUE);
-        (Self { requests, registry, store, environment, life, open: RwLock::new(()) }, received)
+        let clock = Arc::clone(clock);
+        (Self { requests, registry, store, environment, clock, life, open: RwLock::new(()) }, received)
     }
 
     /// Waits until no start is under way.
@@ -80,11 +125,10 @@ impl Starts {
         &self,
         definition: &Definition,
         input: Bytes,
-        scope: KeyScope,
-        key: String,
-        cause: Cause,
+        keyed: Keyed,
     ) -> Result<StartReply, StartError> {
-        let new = new_tree(self.environment.as_ref(), definition, input.clone(), cause);
+        let Keyed { scope, key, cause, deadline } = keyed;
+        let new = new_tree(self.environment.as_ref(), definition, input.clone(), cause, deadline);
         let id = new.id;
         let start = Start { tree: new, key: StartKey { scope, key, digest: canonical::digest(&input) } };
         let (reply, answer) = oneshot::channel();
@@ -142,12 +186,17 @@ impl Starts {
         let definition = self.registry.find(order.function, order.version)?;
         let cause =
             Cause { correlation: facts.correlation.clone(), causation: Some(facts.causation(path)), traceparent: None };
-        let started = match order.id.as_deref().map(str::parse::<CallerId>) {
-            Some(Ok(id)) => self.keyed(definition, order.input, KeyScope::Caller, id.into(), cause).await,
-            Some(Err(error)) => Err(error.into()),
-            None => {
-                let place = facts.causation(&path.child(position));
-                self.keyed(definition, order.input, KeyScope::Operation, place, cause).await
+        let deadline = deadline_of_start(order.deadline, self.clock.now());
+        let id = order.id.as_deref().map(str::parse::<CallerId>).transpose();
+        let started = match (id, deadline) {
+            (Err(error), _) => Err(error.into()),
+            (_, Err(error)) => Err(error),
+            (Ok(Some(id)), Ok(deadline)) => {
+                self.keyed(definition, order.input, Keyed::by_caller(id, cause, deadline)).await
+            }
+            (Ok(None), Ok(deadline)) => {
+                let (scope, key) = (KeyScope::Operation, facts.causation(&path.child(position)));
+                self.keyed(definition, order.input, Keyed { scope, key, cause, deadline }).await
             }
         };
         match started {
@@ -179,7 +228,13 @@ async fn not_started(tree: TreeId, error: &(dyn std::fmt::Display + Sync)) -> Op
 }
 
 /// A tree that is to be created. Without a correlation it takes its own id as one.
-pub(crate) fn new_tree(environment: &dyn Environment, definition: &Definition, input: Bytes, cause: Cause) -> NewTree {
+pub(crate) fn new_tree(
+    environment: &dyn Environment,
+    definition: &Definition,
+    input: Bytes,
+    cause: Cause,
+    deadline: Option<Timestamp>,
+) -> NewTree {
     let id = environment.tree_id();
     let correlation = if cause.correlation.is_empty() { id.to_string() } else { cause.correlation };
     NewTree {
@@ -188,5 +243,6 @@ pub(crate) fn new_tree(environment: &dyn Environment, definition: &Definition, i
         version: definition.version,
         input,
         cause: Cause { correlation, ..cause },
+        deadline,
     }
 }

@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 
 use sapwood_core::failure::CallFailureKind;
-use sapwood_core::tree::{Cause, PromiseState, TreeState};
+use sapwood_core::tree::{PromiseState, TreeState};
 use sapwood_core::{CallError, CallFailure, FunctionVersion, Path, TreeId};
 
 use crate::engine::Engine;
@@ -11,6 +11,7 @@ use crate::error::{ReadError, StartError};
 use crate::function::{Call, Function};
 use crate::outcome::call_error;
 use crate::payload::{PayloadError, Rejection, decode, record};
+use crate::starting::StartOptions;
 
 impl Engine {
     /// Starts a root. With an id, starting it again gives the same tree (P5); returns once the tree durably exists.
@@ -24,9 +25,10 @@ impl Engine {
             return Err(StartError::InvalidInput { function: F::NAME.to_owned(), message });
         }
         let id = call.id.as_deref().map(str::parse).transpose()?;
+        let options = StartOptions { id, deadline: call.deadline, ..StartOptions::default() };
         let input = record(&call.input)
             .map_err(|error| StartError::InvalidInput { function: F::NAME.to_owned(), message: error.to_string() })?;
-        let reply = self.start_definition(definition, input, id, Cause::default()).await?;
+        let reply = self.start_definition(definition, input, options).await?;
         Ok(self.attach(reply.tree))
     }
 
@@ -66,7 +68,7 @@ impl<F: Function> TreeHandle<F> {
             TreeState::Resolved => {
                 return decode(&value).map_err(ResultError::Unreadable);
             }
-            TreeState::TimedOut => PromiseState::TimedOut,
+            TreeState::TimingOut | TreeState::TimedOut => PromiseState::TimedOut,
             TreeState::Cancelled => PromiseState::Cancelled,
             _ => PromiseState::Rejected,
         };

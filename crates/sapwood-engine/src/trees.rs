@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use sapwood_core::TreeId;
 use sapwood_core::store::{Claimed, NewTree, OwnedTree, StoreResult};
@@ -18,7 +19,7 @@ use crate::cache::Cache;
 use crate::definition::Definition;
 use crate::due::Due;
 use crate::error::StartError;
-use crate::hints::{HeedsTrees, Hinter};
+use crate::hints::HeedsTrees;
 use crate::options::CachePolicy;
 use crate::outage::User;
 use crate::payload::ParkedCode;
@@ -27,7 +28,6 @@ use crate::services::Services;
 use crate::starting::{StartReply, new_tree};
 use crate::tasks::Tasks;
 use crate::tree::{Carried, Created, Driver, Ended, LiveTree, Mailbox, Signal, Tree};
-use crate::waiters::Waiters;
 
 /// Trees per read in the search for strays: a page of this size takes little memory.
 const STRAYS_PAGE: usize = 1_000;
@@ -41,10 +41,6 @@ pub(crate) struct Trees {
     services: Arc<Services>,
     /// Runs the drivers.
     tasks: Arc<Tasks>,
-    /// Callers here that are told when a tree settles.
-    waiters: Arc<Waiters>,
-    /// Told when a tree settles: callers in other processes may wait for it.
-    hinter: Arc<Hinter>,
     /// Told when a released tree will be due.
     due: Arc<Due>,
     /// The trees driven here: from the moment a driver begins until its end has been handled.
@@ -70,26 +66,9 @@ struct Driven {
 }
 
 impl Trees {
-    pub(crate) fn new(
-        services: Arc<Services>,
-        tasks: Arc<Tasks>,
-        waiters: Arc<Waiters>,
-        hinter: Arc<Hinter>,
-        due: Arc<Due>,
-        cache: CachePolicy,
-    ) -> Self {
+    pub(crate) fn new(services: Arc<Services>, tasks: Arc<Tasks>, due: Arc<Due>, cache: CachePolicy) -> Self {
         let cache = Cache::new(cache);
-        Self {
-            services,
-            tasks,
-            waiters,
-            hinter,
-            due,
-            driven: Mutex::default(),
-            left: Notify::new(),
-            cache,
-            set_aside: Mutex::default(),
-        }
+        Self { services, tasks, due, driven: Mutex::default(), left: Notify::new(), cache, set_aside: Mutex::default() }
     }
 
     /// Starts a tree that no other start contests: its first turn creates it. Returns once that turn is durable.
@@ -98,8 +77,9 @@ impl Trees {
         definition: &Definition,
         input: Bytes,
         cause: Cause,
+        deadline: Option<Timestamp>,
     ) -> Result<StartReply, StartError> {
-        let new = new_tree(self.services.environment.as_ref(), definition, input, cause);
+        let new = new_tree(self.services.environment.as_ref(), definition, input, cause, deadline);
         let id = new.id;
         let facts = self.services.facts(id, &new.cause);
         let (created, is_created) = oneshot::channel();
@@ -110,7 +90,7 @@ impl Trees {
         }
         match is_created.await {
             Ok(Ok(())) => Ok(StartReply { tree: id, created: true }),
-            Ok(Err(message)) => Err(StartError::Refused { message }),
+            Ok(Err(error)) => Err(error),
             Err(_) => Err(StartError::of_life(&self.services.life)),
         }
     }
@@ -214,8 +194,7 @@ impl Trees {
         match ended {
             Ended::Settled { tree, revision, outcome } => {
                 self.services.setbacks.left(tree, revision);
-                self.waiters.settled(tree, &outcome);
-                self.hinter.settled();
+                self.services.announce(tree, &outcome);
             }
             Ended::Released { tree, ready_at } => {
                 self.services.setbacks.left(id, tree.tree.revision());
@@ -368,7 +347,7 @@ impl Trees {
         self.tell_all(|| Signal::Drain);
         self.services.life.ends().await;
         self.tell_all(|| Signal::Kill);
-        self.waiters.look_again(|_| true);
+        self.services.waiters.look_again(|_| true);
     }
 }
 
@@ -376,7 +355,7 @@ impl HeedsTrees for Trees {
     /// Makes callers that wait for trees of other workers read again.
     fn look_again(&self) {
         let driven = self.driven.lock();
-        self.waiters.look_again(|tree| !driven.contains_key(tree));
+        self.services.waiters.look_again(|tree| !driven.contains_key(tree));
     }
 
     /// Tells the tree's driver, or claims the tree if no worker owns it.
@@ -438,6 +417,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.trees.services.quarantine.left(self.id);
+        self.trees.services.waiters.left(self.id);
         let driven = self.trees.driven.lock().remove(&self.id);
         if let Some(claimed) = driven.and_then(|driven| driven.claimed_again) {
             let trees = Arc::clone(&self.trees);

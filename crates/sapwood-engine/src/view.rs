@@ -39,6 +39,8 @@ pub struct NodeView {
     pub undo: Option<FunctionVersion>,
     /// The position of the operation of its caller that it undoes.
     pub undoes: Option<Position>,
+    /// When it settles at the latest: by its own deadline, or by that of a caller.
+    pub deadline: Option<Timestamp>,
     /// The attempt it is in, or ended in.
     pub attempt: u32,
     /// Its input: JSON.
@@ -161,13 +163,19 @@ impl TreeView {
         for timer in timers {
             due.entry(timer.path.clone()).or_default().push(timer);
         }
+        let mut deadlines: HashMap<Path, Timestamp> = HashMap::new();
         let nodes = invocations
             .into_iter()
             .map(|node| {
                 let path = &node.invocation.path;
+                // A caller comes before what it called. What undoes something has no deadline of a caller.
+                let of_caller = path.parent().filter(|_| path.undoes().is_none());
+                let of_caller = of_caller.and_then(|caller| deadlines.get(&caller).copied());
+                let deadline = node.invocation.deadline.or(of_caller);
+                deadlines.extend(deadline.map(|deadline| (path.clone(), deadline)));
                 let timeline = timelines.remove(path).unwrap_or_default();
                 let (open, due) = (open.remove(path).unwrap_or_default(), due.remove(path).unwrap_or_default());
-                node_view(&row, node, timeline, open, &due)
+                NodeView { deadline, ..node_view(&row, node, timeline, open, &due) }
             })
             .collect();
         Self { row, nodes, requests }
@@ -192,6 +200,7 @@ fn node_view(
         version: invocation.version,
         promise: invocation.state.promise,
         closing: invocation.state.closing,
+        deadline: invocation.deadline,
         attempt: invocation.state.attempt,
         input: invocation.input,
         outcome: invocation.state.outcome,

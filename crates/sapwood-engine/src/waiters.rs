@@ -7,11 +7,19 @@ use sapwood_core::TreeId;
 use sapwood_core::store::TreeOutcome;
 use tokio::sync::oneshot;
 
-/// Callers that wait, by the tree they wait for.
+/// Callers that wait.
 #[derive(Default)]
 pub(crate) struct Waiters {
-    /// Dropping a sender makes its caller read again.
-    waiting: Mutex<HashMap<TreeId, Vec<oneshot::Sender<TreeOutcome>>>>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// By the tree they wait for. Dropping a sender makes its caller read again.
+    waiting: HashMap<TreeId, Vec<oneshot::Sender<TreeOutcome>>>,
+    /// The outcomes of trees that have settled and that are driven here until they are closed: who comes later is told of
+    /// them too.
+    unclosed: HashMap<TreeId, TreeOutcome>,
 }
 
 /// One caller that waits.
@@ -22,8 +30,12 @@ pub(crate) struct Waiter {
 impl Waiters {
     pub(crate) fn wait_for(&self, tree: TreeId) -> Waiter {
         let (tell, told) = oneshot::channel();
-        let mut waiting = self.waiting.lock();
-        let waiters = waiting.entry(tree).or_default();
+        let mut state = self.state.lock();
+        if let Some(outcome) = state.unclosed.get(&tree) {
+            let _ = tell.send(outcome.clone());
+            return Waiter { told };
+        }
+        let waiters = state.waiting.entry(tree).or_default();
         // A caller that stopped waiting stays in the list until the next one comes.
         waiters.retain(|waiter| !waiter.is_closed());
         waiters.push(tell);
@@ -31,15 +43,24 @@ impl Waiters {
     }
 
     pub(crate) fn settled(&self, tree: TreeId, outcome: &TreeOutcome) {
-        for waiter in self.waiting.lock().remove(&tree).unwrap_or_default() {
+        let mut state = self.state.lock();
+        if !outcome.state.is_closed() {
+            state.unclosed.insert(tree, outcome.clone());
+        }
+        for waiter in state.waiting.remove(&tree).unwrap_or_default() {
             // The caller may have stopped waiting.
             let _ = waiter.send(outcome.clone());
         }
     }
 
+    /// A tree is no longer driven here: whoever asks for it reads.
+    pub(crate) fn left(&self, tree: TreeId) {
+        self.state.lock().unclosed.remove(&tree);
+    }
+
     /// Makes the callers read again that wait for trees for which `elsewhere` is true.
     pub(crate) fn look_again(&self, elsewhere: impl Fn(&TreeId) -> bool) {
-        self.waiting.lock().retain(|tree, _| !elsewhere(tree));
+        self.state.lock().waiting.retain(|tree, _| !elsewhere(tree));
     }
 }
 

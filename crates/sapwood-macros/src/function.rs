@@ -4,6 +4,8 @@
 //! type `Call<charge>`, and `charge` as a type is the struct of its parameters, which is what is recorded. The body
 //! becomes a function inside `Function::run`, where `charge(…)` still means the constructor.
 
+use std::time::Duration;
+
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
 use syn::parse::{ParseStream, Parser};
@@ -13,14 +15,17 @@ use syn::{Attribute, Ident, Pat, PatType, Type};
 use crate::arguments::Keys;
 use crate::durable::{Attributes, Durable, Kind, Source, body_excuses, excuses, one_argument, with_error};
 use crate::home::{SCHEMARS, SERDE, at, engine};
-use crate::values::{Naming, Retry, version};
+use crate::values::{Naming, Retry, duration_expression, length, version};
 
-const KEYS: Keys = Keys { attribute: "#[sapwood::function]", known: &["retry", "version", "name"] };
+const KEYS: Keys =
+    Keys { attribute: "#[sapwood::function]", known: &["retry", "deadline", "grace", "version", "name"] };
 const KIND: Kind = Kind { noun: "durable function", cx: "Cx" };
 
 /// The attribute's arguments.
 struct Options {
     retry: Option<Retry>,
+    deadline: Option<Duration>,
+    grace: Option<Duration>,
     version: u32,
     name: Option<String>,
 }
@@ -32,11 +37,13 @@ pub(crate) fn function(arguments: TokenStream, source: Source) -> syn::Result<To
 
 /// The options, and the error if they are wrong: the function is generated all the same, so that its callers compile.
 fn read_options(arguments: TokenStream) -> (Options, Option<syn::Error>) {
-    let mut options = Options { retry: None, version: 1, name: None };
+    let mut options = Options { retry: None, deadline: None, grace: None, version: 1, name: None };
     let read = |input: ParseStream<'_>| {
         KEYS.read(input, |key, input| {
             match key.to_string().as_str() {
                 "retry" => options.retry = Some(Retry::read(key, input)?),
+                "deadline" => options.deadline = Some(length(input)?),
+                "grace" => options.grace = Some(length(input)?),
                 "version" => options.version = version(input)?,
                 _ => options.name = Some(Naming::Function.read(input)?),
             }
@@ -82,6 +89,11 @@ fn expand(options: &Options, source: Source) -> syn::Result<TokenStream> {
     let error = quote_spanned!(at(returns.span())=> <#returns as #engine::Returned>::Err);
     let policy =
         options.retry.as_ref().map_or_else(|| quote!(#engine::RetryPolicy::FUNCTION), |retry| retry.policy("FUNCTION"));
+    let deadline = options.deadline.map(duration_expression).map(|length| {
+        quote!(const DEADLINE: ::core::option::Option<::core::time::Duration> = ::core::option::Option::Some(#length);)
+    });
+    let grace =
+        options.grace.map(duration_expression).map(|length| quote!(const GRACE: ::core::time::Duration = #length;));
     // If the body's future is not `Send`, the error is shown at the function's name and its note at the culprit.
     let future = quote_spanned!(at(ident.span())=>
         impl ::core::future::Future<
@@ -118,6 +130,8 @@ fn expand(options: &Options, source: Source) -> syn::Result<TokenStream> {
                 const LOCATION: &'static str =
                     ::core::concat!(::core::file!(), ":", ::core::line!(), ":", ::core::column!());
                 const RETRY: #engine::RetryPolicy = #policy;
+                #deadline
+                #grace
 
                 fn run<'a>(self, cx: &'a mut #engine::Cx<#dependencies>) -> #future {
                     #(#inside)*

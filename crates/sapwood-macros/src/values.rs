@@ -131,6 +131,15 @@ impl Retry {
     }
 }
 
+/// Reads ` = "7d"`: a length of time that is longer than zero.
+pub(crate) fn length(input: ParseStream<'_>) -> syn::Result<Duration> {
+    let literal: LitStr = value(input)?;
+    match duration(&literal.value()) {
+        Ok(Duration::ZERO) => Err(syn::Error::new(literal.span(), "this is longer than zero")),
+        read => read.map_err(|message| syn::Error::new(literal.span(), message)),
+    }
+}
+
 /// The first and the longest wait, `"100ms..30s"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Backoff {
@@ -179,7 +188,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     number.checked_mul(millis_per_unit).map(Duration::from_millis).ok_or_else(wrong)
 }
 
-fn duration_expression(duration: Duration) -> TokenStream {
+pub(crate) fn duration_expression(duration: Duration) -> TokenStream {
     // Built from milliseconds counted in a `u64`, so it fits.
     let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     quote!(::core::time::Duration::from_millis(#millis))

@@ -54,7 +54,7 @@ impl Committer for MemoryCommitter {
 }
 
 fn commit(state: &mut State, worker: WorkerId, turns: &[Turn], now: Timestamp) -> StoreResult<Vec<Verdict>> {
-    let verdicts = judge(state, worker, turns);
+    let verdicts = judge(state, worker, turns, now);
     let accepted = || turns.iter().zip(&verdicts).filter(|(_, verdict)| **verdict == Verdict::Committed);
     accepted().try_for_each(|(turn, _)| check(turn, state))?;
     accepted().for_each(|(turn, _)| apply(state, worker, turn, now));
@@ -62,18 +62,19 @@ fn commit(state: &mut State, worker: WorkerId, turns: &[Turn], now: Timestamp) -
 }
 
 /// Accepts or refuses each turn. Of two turns of one tree only the first can know it as it is then.
-fn judge(state: &State, worker: WorkerId, turns: &[Turn]) -> Vec<Verdict> {
+fn judge(state: &State, worker: WorkerId, turns: &[Turn], now: Timestamp) -> Vec<Verdict> {
     let mut moved = BTreeSet::new();
     let judge_one = |turn: &Turn| {
-        let is_known = knows(turn, state.forest.tree(turn.tree).map(|tree| &tree.row), worker);
+        let is_known = knows(turn, state.forest.tree(turn.tree).map(|tree| &tree.row), worker, now);
         if is_known && moved.insert(turn.tree) { Verdict::Committed } else { Verdict::Refused }
     };
     turns.iter().map(judge_one).collect()
 }
 
 /// Whether a tree is as a turn expects it.
-fn knows(turn: &Turn, found: Option<&TreeRow>, worker: WorkerId) -> bool {
+fn knows(turn: &Turn, found: Option<&TreeRow>, worker: WorkerId, now: Timestamp) -> bool {
     match (&turn.created, found) {
+        _ if !turn.is_in_time(now) => false,
         (Some(_), found) => found.is_none(),
         (None, None) => false,
         (None, Some(row)) => {
@@ -181,6 +182,7 @@ mod tests {
     use super::*;
 
     const ME: WorkerId = WorkerId(1);
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
     fn turn(tree: TreeId, revision: u64) -> Turn {
         Turn {
@@ -188,6 +190,8 @@ mod tests {
             revision,
             control: 0,
             inbox: None,
+            not_before: None,
+            only_before: None,
             created: None,
             invocations: Vec::new(),
             changes: Vec::new(),
@@ -206,19 +210,19 @@ mod tests {
 
     fn creation(id: TreeId) -> Turn {
         let (function, input, cause) = ("f".to_owned(), Bytes::new(), Cause::default());
-        let created = Some(NewTree { id, function, version: 1, input, cause });
+        let created = Some(NewTree { id, function, version: 1, input, cause, deadline: None });
         Turn { created, invocations: vec![invocation(Path::root())], ..turn(id, 0) }
     }
 
     fn invocation(path: Path) -> Invocation {
         let (function, input, state) = ("f".to_owned(), Bytes::new(), InvocationState::fresh());
-        Invocation { path, function, version: 1, input, state, undo: None }
+        Invocation { path, function, version: 1, input, state, undo: None, deadline: None }
     }
 
     /// A state with one tree of [`ME`], at revision 1.
     fn one_tree() -> (State, TreeId) {
         let (mut state, tree) = (State::empty(), TreeId::fresh());
-        let verdicts = commit(&mut state, ME, &[creation(tree)], Timestamp::UNIX_EPOCH).expect("it commits");
+        let verdicts = commit(&mut state, ME, &[creation(tree)], NOW).expect("it commits");
         assert_eq!(verdicts, [Verdict::Committed]);
         (state, tree)
     }
@@ -230,10 +234,10 @@ mod tests {
         state.forest.change(tree, |tree| (tree.row.control, tree.row.inbox) = (2, 3));
         let row = state.forest.tree(tree).map(|tree| &tree.row);
         let known = Turn { control: 2, ..turn(tree, 1) };
-        assert!(knows(&known, row, ME));
-        assert!(knows(&Turn { inbox: Some(3), ..known.clone() }, row, ME));
-        assert!(!knows(&known, row, WorkerId(2)), "another owns it");
-        assert!(!knows(&known, None, ME), "it is not there");
+        assert!(knows(&known, row, ME, NOW));
+        assert!(knows(&Turn { inbox: Some(3), ..known.clone() }, row, ME, NOW));
+        assert!(!knows(&known, row, WorkerId(2), NOW), "another owns it");
+        assert!(!knows(&known, None, ME, NOW), "it is not there");
         for other in [
             Turn { inbox: Some(0), ..known.clone() },
             Turn { control: 1, ..known.clone() },
@@ -241,9 +245,9 @@ mod tests {
             Turn { revision: 2, ..known },
             creation(tree),
         ] {
-            assert!(!knows(&other, row, ME), "{other:?}");
+            assert!(!knows(&other, row, ME, NOW), "{other:?}");
         }
-        assert!(knows(&creation(tree), None, ME));
+        assert!(knows(&creation(tree), None, ME, NOW));
     }
 
     /// W2: one row too many or too few spoils the batch, and nothing of it is left.
@@ -260,7 +264,7 @@ mod tests {
             name: String::new(),
             payload: Bytes::new(),
         };
-        let timer = Timer { path: root(), position: 4, kind: TimerKind::Sleep, due_at: Timestamp::UNIX_EPOCH };
+        let timer = Timer { path: root(), position: 4, kind: TimerKind::Sleep, due_at: NOW };
         let change = |path| InvocationChange { path, state: InvocationState::fresh() };
         let other = TreeId::fresh();
         let wrong = [
@@ -275,7 +279,7 @@ mod tests {
             let first = creation(TreeId::fresh());
             let named = culprit.tree;
             let batch = [first.clone(), culprit];
-            let error = commit(&mut state, ME, &batch, Timestamp::UNIX_EPOCH).expect_err(what).to_string();
+            let error = commit(&mut state, ME, &batch, NOW).expect_err(what).to_string();
             assert!(error.contains(what) && error.contains(&named.to_string()), "{error}");
             assert!(state.forest.tree(first.tree).is_none(), "{what}");
             assert_eq!(state.forest.tree(tree).map(|tree| tree.row.revision), Some(1), "{what}");
@@ -286,7 +290,7 @@ mod tests {
     fn of_two_turns_of_one_tree_in_a_batch_the_second_is_refused() {
         let (mut state, tree) = one_tree();
         let twice = [turn(tree, 1), turn(tree, 1)];
-        let verdicts = commit(&mut state, ME, &twice, Timestamp::UNIX_EPOCH).expect("it is decided");
+        let verdicts = commit(&mut state, ME, &twice, NOW).expect("it is decided");
         assert_eq!(verdicts, [Verdict::Committed, Verdict::Refused]);
     }
 

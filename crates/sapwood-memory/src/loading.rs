@@ -39,5 +39,6 @@ fn open_invocation(tree: &Tree, row: &InvocationRow) -> OpenInvocation {
         state: invocation.state.clone(),
         latest: recorded.chain(settled).max().unwrap_or(0),
         next_seq: tree.next_seq(&invocation.path),
+        deadline: invocation.deadline,
     }
 }

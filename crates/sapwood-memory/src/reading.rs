@@ -1,7 +1,7 @@
 //! What readers ask: rows, whole trees, lists, keys, outcomes.
 
 use async_trait::async_trait;
-use sapwood_core::store::{KeyScope, ListedTree, Reading, StoreResult, TreeFilter, TreeOutcome};
+use sapwood_core::store::{Hint, KeyScope, ListedTree, Reading, StoreResult, TreeFilter, TreeOutcome};
 use sapwood_core::tree::{TreeRecord, TreeRow};
 use sapwood_core::{Path, TreeId};
 
@@ -13,14 +13,21 @@ use crate::tree::Tree;
 #[async_trait]
 impl Reading for MemoryStore {
     async fn tree_row(&self, tree: TreeId) -> StoreResult<Option<TreeRow>> {
+        self.time_out(tree)?;
         self.handle().act(|state, _| Ok(state.forest.tree(tree).map(|tree| tree.row.clone())))
     }
 
     async fn tree_read(&self, tree: TreeId) -> StoreResult<Option<TreeRecord>> {
+        self.time_out(tree)?;
         self.handle().act(|state, _| Ok(state.forest.tree(tree).map(record)))
     }
 
     async fn tree_list(&self, filter: &TreeFilter) -> StoreResult<Vec<ListedTree>> {
+        let late = self.handle().act(|state, now| {
+            let listed = list(&state.forest, filter).into_iter().filter_map(ListedTree::row);
+            Ok(listed.filter(|row| row.is_late(now)).map(|row| row.id).collect::<Vec<_>>())
+        })?;
+        late.into_iter().try_for_each(|tree| self.time_out(tree))?;
         self.handle().act(|state, _| Ok(list(&state.forest, filter)))
     }
 
@@ -30,7 +37,24 @@ impl Reading for MemoryStore {
     }
 
     async fn outcome_read(&self, tree: TreeId) -> StoreResult<Option<TreeOutcome>> {
+        self.time_out(tree)?;
         self.handle().act(|state, _| state.forest.tree(tree).map(outcome).transpose())
+    }
+}
+
+impl MemoryStore {
+    /// Settles what goes forward in a tree although its deadline has passed, so that no reader sees it pending (D3).
+    fn time_out(&self, tree: TreeId) -> StoreResult<()> {
+        let control = self.handle().act(|state, now| {
+            if !state.forest.tree(tree).is_some_and(|tree| tree.is_late(now)) {
+                return Ok(None);
+            }
+            Ok(state.forest.change(tree, |tree| {
+                tree.time_out(now);
+                tree.row.control
+            }))
+        })?;
+        control.map_or(Ok(()), |control| self.handle().hint(&[Hint::Governed(tree, control)]))
     }
 }
 
@@ -51,7 +75,7 @@ fn record(tree: &Tree) -> TreeRecord {
 fn list(forest: &Forest, filter: &TreeFilter) -> Vec<ListedTree> {
     let rows = forest.newest_first(filter.before).map(|tree| &tree.row);
     let of_function = rows.filter(|row| filter.function.as_ref().is_none_or(|function| *function == row.function));
-    let in_state = of_function.filter(|row| filter.state.is_none_or(|state| state == row.state));
+    let in_state = of_function.filter(|row| filter.has_state(row.state));
     in_state.take(filter.limit).map(|row| ListedTree::Row(row.clone())).collect()
 }
 

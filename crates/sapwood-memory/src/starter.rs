@@ -109,5 +109,6 @@ fn root_of(Start { tree, .. }: &Start) -> Invocation {
         input: tree.input.clone(),
         state: InvocationState::fresh(),
         undo: None,
+        deadline: tree.deadline,
     }
 }

@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use sapwood_core::control::ControlRecord;
 use sapwood_core::journal::Entry;
 use sapwood_core::store::NewTree;
-use sapwood_core::tree::{Closing, Invocation, InvocationRow, InvocationState, Timer, TreeRow, TreeState};
+use sapwood_core::tree::{
+    Closing, Invocation, InvocationRow, InvocationState, PromiseState, Timer, TreeRow, TreeState,
+};
 use sapwood_core::{Path, Position, WorkerId};
 
 use crate::time::stored;
@@ -64,6 +66,7 @@ impl Tree {
             aside: None,
             cause: new.cause.clone(),
             created_at: now,
+            deadline: new.deadline.map(stored),
             settled_at: None,
         };
         Self {
@@ -120,8 +123,9 @@ impl Tree {
     }
 
     pub(crate) fn call(&mut self, invocation: &Invocation, now: Timestamp) {
+        let deadline = invocation.deadline.map(stored);
         let row = InvocationRow {
-            invocation: invocation.clone(),
+            invocation: Invocation { deadline, ..invocation.clone() },
             created_at: now,
             settled_at: invocation.state.promise.is_settled().then_some(now),
         };
@@ -146,9 +150,47 @@ impl Tree {
         self.timers.insert((ByDepth(timer.path.clone()), timer.position), timer);
     }
 
+    /// Whether something goes forward although its deadline has passed.
+    pub(crate) fn is_late(&self, now: Timestamp) -> bool {
+        self.invocations.values().any(|row| is_late(row, now))
+    }
+
+    /// Settles what goes forward although its deadline has passed, the earliest deadline first.
+    pub(crate) fn time_out(&mut self, now: Timestamp) {
+        let late = self.invocations.values().filter(|row| is_late(row, now)).map(|row| &row.invocation);
+        let mut late: Vec<_> = late.map(|it| (it.deadline, ByDepth(it.path.clone()))).collect();
+        late.sort_unstable();
+        if late.is_empty() {
+            return;
+        }
+        for (_, ByDepth(path)) in late {
+            let Some(row) = self.invocation(&path) else { continue };
+            let mut state =
+                InvocationState { promise: PromiseState::TimingOut, parked: None, ..row.invocation.state.clone() };
+            if path == Path::root() {
+                self.row.state = TreeState::TimingOut;
+                self.row.settled_at = settled_at(true, self.row.settled_at, self.row.created_at, now);
+            } else {
+                self.row.number += 1;
+                state.number = Some(self.row.number);
+            }
+            self.change(&path, &state, now);
+            self.timers.retain(|(at, _), _| at.0 != path);
+        }
+        self.row.control += 1;
+        if self.row.owner.is_none() {
+            self.row.ready_at = Some(now);
+            self.row.needs = None;
+        }
+    }
+
     pub(crate) fn clear_timer(&mut self, path: &Path, position: Position) {
         self.timers.remove(&(ByDepth(path.clone()), position));
     }
+}
+
+fn is_late(row: &InvocationRow, now: Timestamp) -> bool {
+    row.invocation.state.promise == PromiseState::Pending && row.invocation.deadline.is_some_and(|at| at <= now)
 }
 
 /// When something settled that is written now: once, and never before it was created, whatever the clock says.

@@ -12,17 +12,17 @@ permit as materialized (
 ),
 offsets as materialized (
     select o.consumer_group, o.topic, o.partition, o.topic_id, u.next_offset
-    from unnest($15::text[], $16::integer[], $17::text[], $18::bigint[], $19::bigint[], $20::bigint[])
+    from unnest($16::text[], $17::integer[], $18::text[], $19::bigint[], $20::bigint[], $21::bigint[])
         as u (topic, partition, topic_id, epoch, after, next_offset)
     join context.group_offset o
-        on o.consumer_group = $14 and o.topic = u.topic and o.partition = u.partition and o.topic_id = u.topic_id
+        on o.consumer_group = $15 and o.topic = u.topic and o.partition = u.partition and o.topic_id = u.topic_id
     where o.epoch = u.epoch and (o.next_offset is not distinct from u.after or o.next_offset = u.next_offset)
         and (select alive from permit)
     order by o.topic, o.partition, o.topic_id
     for no key update of o
 ),
 accepted as materialized (
-    select count(*) = cardinality($15::text[]) as every from offsets
+    select count(*) = cardinality($16::text[]) as every from offsets
 ),
 advanced as (
     update context.group_offset o
@@ -50,24 +50,27 @@ keyed as (
 ),
 started as materialized (
     select
-        s.tree_id, s.function, s.version, s.input, s.correlation, s.causation, s.traceparent
-    from unnest($6::uuid[], $8::text[], $9::integer[], $10::bytea[], $11::text[], $12::text[], $13::text[])
-        as s (tree_id, function, version, input, correlation, causation, traceparent)
+        s.tree_id, s.function, s.version, s.input, s.correlation, s.causation, s.traceparent, s.deadline
+    from unnest(
+        $6::uuid[], $8::text[], $9::integer[], $10::bytea[], $11::text[], $12::text[], $13::text[], $14::timestamptz[]
+    ) as s (tree_id, function, version, input, correlation, causation, traceparent, deadline)
     where (s.tree_id in (select tree_id from keyed)) is true
 ),
 created as (
     insert into context.tree (
-        id, revision, owner, created_at, ready_at, version, number, state, function,
+        id, revision, owner, created_at, ready_at, deadline, version, number, state, function,
         correlation, causation, traceparent
     )
     select
-        s.tree_id, 0, $1, m.now, case when $1::bigint is null then m.now end, s.version, 0, 0, s.function,
+        s.tree_id, 0, $1, m.now, case when $1::bigint is null then m.now end, s.deadline, s.version, 0, 0, s.function,
         s.correlation, s.causation, s.traceparent
     from started s, moment m
 ),
 called as (
-    insert into context.invocation (tree_id, path, function, version, input, attempt, state, closing, created_at)
-    select s.tree_id, '\x00', s.function, s.version, s.input, 1, 0, 0, m.now
+    insert into context.invocation (
+        tree_id, path, function, version, input, attempt, state, closing, created_at, deadline
+    )
+    select s.tree_id, '\x00', s.function, s.version, s.input, 1, 0, 0, m.now, s.deadline
     from started s, moment m
 )
 select

@@ -28,24 +28,27 @@ keyed as (
 ),
 started as materialized (
     select
-        s.tree_id, s.function, s.version, s.input, s.correlation, s.causation, s.traceparent
-    from unnest($6::uuid[], $8::text[], $9::integer[], $10::bytea[], $11::text[], $12::text[], $13::text[])
-        as s (tree_id, function, version, input, correlation, causation, traceparent)
+        s.tree_id, s.function, s.version, s.input, s.correlation, s.causation, s.traceparent, s.deadline
+    from unnest(
+        $6::uuid[], $8::text[], $9::integer[], $10::bytea[], $11::text[], $12::text[], $13::text[], $14::timestamptz[]
+    ) as s (tree_id, function, version, input, correlation, causation, traceparent, deadline)
     where (s.tree_id in (select tree_id from keyed)) is true
 ),
 created as (
     insert into context.tree (
-        id, revision, owner, created_at, ready_at, version, number, state, function,
+        id, revision, owner, created_at, ready_at, deadline, version, number, state, function,
         correlation, causation, traceparent
     )
     select
-        s.tree_id, 0, $1, m.now, case when $1::bigint is null then m.now end, s.version, 0, 0, s.function,
+        s.tree_id, 0, $1, m.now, case when $1::bigint is null then m.now end, s.deadline, s.version, 0, 0, s.function,
         s.correlation, s.causation, s.traceparent
     from started s, moment m
 ),
 called as (
-    insert into context.invocation (tree_id, path, function, version, input, attempt, state, closing, created_at)
-    select s.tree_id, '\x00', s.function, s.version, s.input, 1, 0, 0, m.now
+    insert into context.invocation (
+        tree_id, path, function, version, input, attempt, state, closing, created_at, deadline
+    )
+    select s.tree_id, '\x00', s.function, s.version, s.input, 1, 0, 0, m.now, s.deadline
     from started s, moment m
 )
 select (select alive from permit) as alive, array(select tree_id from started) as started;

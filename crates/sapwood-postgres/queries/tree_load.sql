@@ -18,15 +18,16 @@ select
         0
     ) as latest,
     coalesce((select max(j.seq) + 1 from context.journal j where j.tree_id = $1 and j.path = o.path), 0) as next_seq,
+    o.deadline,
     null::integer as position, null::smallint as kind, null::timestamptz as due_at, null::bigint as nodes
 from open o
 union all
 select
-    1, t.path, null, null, null, null, null, null, null, null, null, null, null, t.position, t.kind, t.due_at, null
+    1, t.path, null, null, null, null, null, null, null, null, null, null, null, null, t.position, t.kind, t.due_at, null
 from context.timer t
 where t.tree_id = $1
 union all
 select
-    2, '\x', null, null, null, null, null, null, null, null, null, null, null, null, null, null,
+    2, '\x', null, null, null, null, null, null, null, null, null, null, null, null, null, null, null,
     (select count(*) from context.invocation i where i.tree_id = $1)
 order by part, path, position;

@@ -4,6 +4,6 @@ with me as materialized (
     select id from context.worker where id = $1 and state = 'alive' for key share
 )
 update context.tree
-set owner = null, revision = least(revision, 9223372036854775806) + 1, state = 2, ready_at = null, needs = null, aside = $3
+set owner = null, revision = least(revision, 9223372036854775806) + 1, state = case when state = 3 then 3 else 2 end, ready_at = null, needs = null, aside = $3
 where id = $2 and owner = $1 and (select count(*) from me) = 1
 returning true as owned;

@@ -27,11 +27,13 @@ locked as materialized (
         t.owner is not distinct from $1
             and t.revision = a.revision
             and t.control = a.control
-            and (a.inbox is null or t.inbox = a.inbox) as known
+            and (a.inbox is null or t.inbox = a.inbox)
+            and (a.not_before is null or a.not_before <= (select now from moment))
+            and (a.only_before is null or (select now from moment) < a.only_before) as known
     from unnest(
-        $4::uuid[], $5::bigint[], $6::integer[], $7::integer[],
-        $8::smallint[], $9::integer[], $10::boolean[], $11::timestamptz[], $12::text[], $13::smallint[]
-    ) as a (id, revision, control, inbox, state, number, keep, ready_at, needs, closing)
+        $4::uuid[], $5::bigint[], $6::integer[], $7::integer[], $8::timestamptz[], $9::timestamptz[],
+        $10::smallint[], $11::integer[], $12::boolean[], $13::timestamptz[], $14::text[], $15::smallint[]
+    ) as a (id, revision, control, inbox, not_before, only_before, state, number, keep, ready_at, needs, closing)
     join context.tree t on t.id = a.id
     where (select count(*) from fenced) = 1
     order by t.id
@@ -39,20 +41,21 @@ locked as materialized (
 ),
 created as (
     insert into context.tree (
-        id, revision, owner, created_at, settled_at, ready_at, version, number, state, closing, function, needs,
+        id, revision, owner, created_at, settled_at, ready_at, deadline, version, number, state, closing, function, needs,
         correlation, causation, traceparent
     )
     select
-        n.id, 1, case when n.keep then $1 end, m.now, case when n.state >= 3 then m.now end, n.ready_at, n.version,
+        n.id, 1, case when n.keep then $1 end, m.now, case when n.state >= 3 then m.now end, n.ready_at, n.deadline, n.version,
         n.number, n.state, n.closing, n.function, n.needs, n.correlation, n.causation, n.traceparent
     from unnest(
-        $14::uuid[], $15::text[], $16::integer[], $17::text[], $18::text[], $19::text[],
-        $20::smallint[], $21::integer[], $22::boolean[], $23::timestamptz[], $24::text[], $25::smallint[]
+        $16::uuid[], $17::text[], $18::integer[], $19::text[], $20::text[], $21::text[], $22::timestamptz[], $23::timestamptz[],
+        $24::smallint[], $25::integer[], $26::boolean[], $27::timestamptz[], $28::text[], $29::smallint[]
     ) as n (
-        id, function, version, correlation, causation, traceparent, state, number, keep, ready_at, needs, closing
+        id, function, version, correlation, causation, traceparent, only_before, deadline, state, number, keep, ready_at,
+        needs, closing
     ),
     moment m
-    where (select count(*) from fenced) = 1
+    where (select count(*) from fenced) = 1 and (n.only_before is null or m.now < n.only_before)
     on conflict (id) do nothing
     returning id
 ),
@@ -63,7 +66,7 @@ taken as materialized (
 ),
 whole as materialized (
     -- If every turn was taken, as nearly always, no row has to be looked up among the taken.
-    select count(*) = cardinality($4::uuid[]) + cardinality($14::uuid[]) as every from taken
+    select count(*) = cardinality($4::uuid[]) + cardinality($16::uuid[]) as every from taken
 ),
 moved as (
     update context.tree t
@@ -83,15 +86,18 @@ moved as (
 called as (
     insert into context.invocation (
         tree_id, path, function, version, input, attempt, state, closing, number, seen, outcome, parked, undo,
-        created_at, settled_at
+        deadline, created_at, settled_at
     )
     select
         i.tree_id, i.path, i.function, i.version, i.input, i.attempt, i.state, i.closing, i.number, i.seen, i.outcome,
-        i.parked, i.undo, m.now, case when i.state >= 4 then m.now end
+        i.parked, i.undo, i.deadline, m.now, case when i.state >= 4 then m.now end
     from unnest(
-        $26::uuid[], $27::bytea[], $28::text[], $29::integer[], $30::bytea[],
-        $31::integer[], $32::smallint[], $33::smallint[], $34::integer[], $35::integer[], $36::bytea[], $37::bytea[], $38::text[]
-    ) as i (tree_id, path, function, version, input, attempt, state, closing, number, seen, outcome, parked, undo),
+        $30::uuid[], $31::bytea[], $32::text[], $33::integer[], $34::bytea[],
+        $35::integer[], $36::smallint[], $37::smallint[], $38::integer[], $39::integer[], $40::bytea[], $41::bytea[], $42::text[],
+        $43::timestamptz[]
+    ) as i (
+        tree_id, path, function, version, input, attempt, state, closing, number, seen, outcome, parked, undo, deadline
+    ),
     moment m
     where (select every from whole) or i.tree_id in (select id from taken)
     returning 1
@@ -107,8 +113,8 @@ changed as (
         parked = c.parked,
         settled_at = case when c.state >= 4 then coalesce(i.settled_at, greatest(i.created_at, m.now)) end
     from unnest(
-        $39::uuid[], $40::bytea[],
-        $41::integer[], $42::smallint[], $43::smallint[], $44::integer[], $45::integer[], $46::bytea[], $47::bytea[]
+        $44::uuid[], $45::bytea[],
+        $46::integer[], $47::smallint[], $48::smallint[], $49::integer[], $50::integer[], $51::bytea[], $52::bytea[]
     ) as c (tree_id, path, attempt, state, closing, number, seen, outcome, parked),
     moment m
     where i.tree_id = c.tree_id and i.path = c.path
@@ -119,8 +125,8 @@ entered as (
     insert into context.journal (tree_id, path, seq, kind, position, number, attempt, name, payload, recorded_at)
     select e.tree_id, e.path, e.seq, e.kind, e.position, e.number, e.attempt, e.name, e.payload, m.now
     from unnest(
-        $48::uuid[], $49::bytea[], $50::integer[], $51::smallint[], $52::integer[], $53::integer[], $54::integer[],
-        $55::text[], $56::bytea[]
+        $53::uuid[], $54::bytea[], $55::integer[], $56::smallint[], $57::integer[], $58::integer[], $59::integer[],
+        $60::text[], $61::bytea[]
     ) as e (tree_id, path, seq, kind, position, number, attempt, name, payload),
     moment m
     where (select every from whole) or e.tree_id in (select id from taken)
@@ -130,22 +136,22 @@ timers_set as (
     -- A timer that is done and set anew in one turn comes as set only, because two parts of a statement have no order.
     insert into context.timer (tree_id, path, position, kind, due_at)
     select s.tree_id, s.path, s.position, s.kind, s.due_at
-    from unnest($57::uuid[], $58::bytea[], $59::integer[], $60::smallint[], $61::timestamptz[])
+    from unnest($62::uuid[], $63::bytea[], $64::integer[], $65::smallint[], $66::timestamptz[])
         as s (tree_id, path, position, kind, due_at)
     where (select every from whole) or s.tree_id in (select id from taken)
     on conflict (tree_id, path, position) do update set kind = excluded.kind, due_at = excluded.due_at
 ),
 timers_cleared as (
     delete from context.timer t
-    using unnest($62::uuid[], $63::bytea[], $64::integer[]) as c (tree_id, path, position)
+    using unnest($67::uuid[], $68::bytea[], $69::integer[]) as c (tree_id, path, position)
     where t.tree_id = c.tree_id and t.path = c.path and t.position = c.position
         and ((select every from whole) or c.tree_id in (select id from taken))
 ),
 emitted as materialized (
     select e.*
     from unnest(
-        $65::smallint[], $66::text[], $67::text[], $68::text[], $69::text[], $70::text[], $71::timestamptz[],
-        $72::uuid[], $73::text[], $74::text[], $75::text[], $76::bytea[]
+        $70::smallint[], $71::text[], $72::text[], $73::text[], $74::text[], $75::text[], $76::timestamptz[],
+        $77::uuid[], $78::text[], $79::text[], $80::text[], $81::bytea[]
     ) with ordinality as e (
         lane, event_id, topic, key, cloud_type, source, time, tree_id, correlation, causation, traceparent, content,
         ordinal
@@ -185,11 +191,11 @@ select
     -- parts above have done. So this is no value but a text that is no number. It is made of a row, because a constant
     -- would be read when the statement is planned. As a rule it costs the comparison of two counts.
     case when (select count(*) from changed) < case
-        when w.every then cardinality($39::uuid[])
-        else (select count(*) from unnest($39::uuid[]) as c (tree_id) where c.tree_id in (select id from taken))
+        when w.every then cardinality($44::uuid[])
+        else (select count(*) from unnest($44::uuid[]) as c (tree_id) where c.tree_id in (select id from taken))
     end then (
         select 'a turn changes an invocation of tree ' || c.tree_id || ', which is not there'
-        from unnest($39::uuid[], $40::bytea[]) as c (tree_id, path)
+        from unnest($44::uuid[], $45::bytea[]) as c (tree_id, path)
         where (w.every or c.tree_id in (select id from taken))
             and not ((c.tree_id, c.path) in (select d.tree_id, d.path from changed d))
         limit 1

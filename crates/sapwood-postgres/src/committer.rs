@@ -149,7 +149,9 @@ fn bind_known<'q>(statement: Statement<'q>, turns: &[&'q Turn]) -> Statement<'q>
         .bind(turns.iter().map(|turn| turn.tree.uuid()).bind_iter())
         .bind(turns.iter().map(|turn| turn.revision.cast_signed()).bind_iter())
         .bind(turns.iter().map(|turn| turn.control.cast_signed()).bind_iter())
-        .bind(turns.iter().map(|turn| turn.inbox.map(u32::cast_signed)).bind_iter());
+        .bind(turns.iter().map(|turn| turn.inbox.map(u32::cast_signed)).bind_iter())
+        .bind(turns.iter().map(|turn| turn.not_before.map(Stamp)).bind_iter())
+        .bind(turns.iter().map(|turn| turn.only_before.map(Stamp)).bind_iter());
     bind_next(statement, turns)
 }
 
@@ -161,7 +163,9 @@ fn bind_created<'q>(statement: Statement<'q>, turns: &[&'q Turn]) -> Statement<'
         .bind(trees().map(|tree| tree.version.cast_signed()).bind_iter())
         .bind(trees().map(|tree| tree.cause.correlation.as_str()).bind_iter())
         .bind(trees().map(|tree| tree.cause.causation.as_deref()).bind_iter())
-        .bind(trees().map(|tree| tree.cause.traceparent.as_deref()).bind_iter());
+        .bind(trees().map(|tree| tree.cause.traceparent.as_deref()).bind_iter())
+        .bind(turns.iter().map(|turn| turn.only_before.map(Stamp)).bind_iter())
+        .bind(trees().map(|tree| tree.deadline.map(Stamp)).bind_iter());
     bind_next(statement, turns)
 }
 
@@ -199,6 +203,7 @@ fn bind_invocations<'q>(statement: Statement<'q>, turns: &[&'q Turn]) -> Stateme
         .bind(states().map(|state| state.outcome.as_deref()).bind_iter())
         .bind(states().map(|state| state.parked.as_deref()).bind_iter())
         .bind(undos.bind_iter())
+        .bind(called().map(|invocation| invocation.deadline.map(Stamp)).bind_iter())
 }
 
 fn bind_changes<'q>(statement: Statement<'q>, turns: &[&'q Turn]) -> Statement<'q> {

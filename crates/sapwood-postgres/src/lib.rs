@@ -40,6 +40,7 @@
 mod claims;
 mod committer;
 mod connect;
+mod deadlines;
 mod error;
 mod fenced;
 mod fields;

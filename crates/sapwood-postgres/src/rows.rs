@@ -38,6 +38,7 @@ pub(crate) fn tree_row(row: &Fields<'_>) -> StoreResult<TreeRow> {
             traceparent: row.plain("traceparent")?,
         },
         created_at: row.time("created_at")?,
+        deadline: row.opt_time("deadline")?,
         settled_at: row.opt_time("settled_at")?,
     })
 }
@@ -70,6 +71,7 @@ pub(crate) fn invocation(row: &Fields<'_>) -> StoreResult<Invocation> {
         version: row.unsigned("version")?,
         input: row.bytes("payload")?,
         undo: row.opt_function_version("undo")?,
+        deadline: row.opt_time("deadline")?,
         state: invocation_state(row)?,
     })
 }
@@ -90,6 +92,7 @@ pub(crate) fn open_invocation(row: &Fields<'_>) -> StoreResult<OpenInvocation> {
         state: invocation_state(row)?,
         latest: row.unsigned("latest")?,
         next_seq: row.unsigned("next_seq")?,
+        deadline: row.opt_time("deadline")?,
     })
 }
 

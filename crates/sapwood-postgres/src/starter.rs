@@ -19,7 +19,7 @@ use uuid::Uuid;
 use crate::connect::Connector;
 use crate::error::fenced;
 use crate::fenced::{Fenced, Session};
-use crate::fields::Fields;
+use crate::fields::{Fields, Stamp};
 
 type Statement<'q> = Query<'q, Postgres, PgArguments>;
 
@@ -162,6 +162,7 @@ fn bind_starts<'q>(statement: Statement<'q>, starts: &'q [Start]) -> Statement<'
         .bind(trees().map(|tree| tree.cause.correlation.as_str()).bind_iter())
         .bind(trees().map(|tree| tree.cause.causation.as_deref()).bind_iter())
         .bind(trees().map(|tree| tree.cause.traceparent.as_deref()).bind_iter())
+        .bind(trees().map(|tree| tree.deadline.map(Stamp)).bind_iter())
 }
 
 fn bind_offsets<'q>(statement: Statement<'q>, batch: &'q Intake) -> Statement<'q> {

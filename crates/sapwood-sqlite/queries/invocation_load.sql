@@ -1,3 +1,3 @@
-select path, function, version, input, attempt, state, closing, number, seen, outcome, parked, undo
+select path, function, version, input, attempt, state, closing, number, seen, outcome, parked, undo, deadline
 from invocation
 where tree_id = ?1 and path = ?2

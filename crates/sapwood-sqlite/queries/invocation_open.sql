@@ -25,7 +25,8 @@ select path, function, version, attempt, state, closing, number, seen, outcome, 
         select max(journal.seq) + 1
         from journal
         where journal.tree_id = invocation.tree_id and journal.path = invocation.path
-    ), 0)
+    ), 0),
+    deadline
 from invocation
 where tree_id = ?1 and state < 5
 order by path

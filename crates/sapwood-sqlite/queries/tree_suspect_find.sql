@@ -2,10 +2,10 @@
 -- its workers died of. The least often taken over come first.
 select
     id, function, version, state, closing, owner, revision, control, applied, inbox, number, ready_at, needs, aside,
-    correlation, causation, traceparent, created_at, settled_at, takeovers
+    correlation, causation, traceparent, created_at, deadline, settled_at, takeovers
 from tree indexed by tree_owned
 where owner in (select worker.id from worker where worker.state <> 'alive')
-  and state < 3
+  and state < 4
   and (needs is null or needs in (select value from json_each(?1)))
   and taken_over_at = revision and takeovers between ?3 and ?4
 order by takeovers, id

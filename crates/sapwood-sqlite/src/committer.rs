@@ -91,19 +91,19 @@ impl Commit {
     async fn trees(&self, db: &mut Db<'_>) -> StoreResult<Vec<bool>> {
         let mut accepted = vec![false; self.turns.len()];
         let now = db.now;
-        let created = self.indexes(|turn| turn.created.is_some());
+        let created = self.in_time(now, |turn| turn.created.is_some());
         let touched = db.each(&TREE_INSERT, &created, |index, args| match self.new_row(*index) {
             Some(row) => row.fill(now, args),
             None => args,
         });
         mark(&mut accepted, &created, &touched.await?);
-        let kept = self.indexes(|turn| turn.created.is_none() && turn.next.ownership == Ownership::Keep);
+        let kept = self.in_time(now, |turn| turn.created.is_none() && turn.next.ownership == Ownership::Keep);
         let touched = db.each(&TREE_KEEP, &kept, |index, args| {
             let turn = &self.turns[*index];
             self.fill_known(turn, fill_next(&turn.next, now, args))
         });
         mark(&mut accepted, &kept, &touched.await?);
-        let released = self.indexes(|turn| turn.created.is_none() && turn.next.ownership != Ownership::Keep);
+        let released = self.in_time(now, |turn| turn.created.is_none() && turn.next.ownership != Ownership::Keep);
         let touched = db.each(&TREE_RELEASE, &released, |index, args| {
             let turn = &self.turns[*index];
             let (ready_at, needs) = release_of(&turn.next);
@@ -114,8 +114,10 @@ impl Commit {
         Ok(accepted)
     }
 
-    fn indexes(&self, which: impl Fn(&Turn) -> bool) -> Vec<usize> {
-        (0..self.turns.len()).filter(|index| which(&self.turns[*index])).collect()
+    /// The turns of one kind that are in time by the deadlines that they name; the others are refused.
+    fn in_time(&self, now: Timestamp, which: impl Fn(&Turn) -> bool) -> Vec<usize> {
+        let is_one = |turn: &Turn| which(turn) && turn.is_in_time(now);
+        (0..self.turns.len()).filter(|index| is_one(&self.turns[*index])).collect()
     }
 
     /// The row of the tree that a turn creates.

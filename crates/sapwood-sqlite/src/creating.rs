@@ -45,6 +45,7 @@ impl NewTreeRow<'_> {
             .opt_text(tree.cause.causation.as_deref())
             .opt_text(tree.cause.traceparent.as_deref())
             .time(now)
+            .opt_time(tree.deadline)
             .opt_time(self.state.is_settled().then_some(now))
     }
 }
@@ -60,7 +61,8 @@ pub(crate) async fn invocations(db: &mut Db<'_>, created: &[(TreeId, &Invocation
             .int(invocation.version)
             .blob(&invocation.input);
         let undo = invocation.undo.as_ref().map(ToString::to_string);
-        fill_state(&invocation.state, args).opt_text(undo).time(now).opt_time(settled_at(invocation.state.promise, now))
+        let args = fill_state(&invocation.state, args).opt_text(undo).opt_time(invocation.deadline);
+        args.time(now).opt_time(settled_at(invocation.state.promise, now))
     })
     .await
 }

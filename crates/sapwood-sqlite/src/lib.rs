@@ -37,6 +37,7 @@ mod committer;
 mod connect;
 mod creating;
 mod db;
+mod deadlines;
 mod error;
 mod fields;
 mod governing;

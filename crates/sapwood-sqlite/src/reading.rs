@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::args::Args;
 use crate::db::Db;
+use crate::deadlines::{Timely, is_late};
 use crate::fields::Fields;
 use crate::governing;
 use crate::rows;
@@ -17,15 +18,15 @@ use crate::work::Work;
 #[async_trait]
 impl Reading for SqliteStore {
     async fn tree_row(&self, tree: TreeId) -> StoreResult<Option<TreeRow>> {
-        self.read(ReadRow(tree)).await
+        self.read_timely(ReadRow(tree)).await
     }
 
     async fn tree_read(&self, tree: TreeId) -> StoreResult<Option<TreeRecord>> {
-        self.read(ReadTree(tree)).await
+        self.read_timely(ReadTree(tree)).await
     }
 
     async fn tree_list(&self, filter: &TreeFilter) -> StoreResult<Vec<ListedTree>> {
-        self.read(ListTrees(filter.clone())).await
+        self.read_timely(ListTrees(filter.clone())).await
     }
 
     async fn start_key_find(&self, scope: &KeyScope, key: &str) -> StoreResult<Option<TreeId>> {
@@ -33,53 +34,62 @@ impl Reading for SqliteStore {
     }
 
     async fn outcome_read(&self, tree: TreeId) -> StoreResult<Option<TreeOutcome>> {
-        self.read(ReadOutcome(tree)).await
+        self.read_timely(ReadOutcome(tree)).await
     }
 }
 
+#[derive(Clone)]
 struct ReadRow(TreeId);
 
 #[async_trait]
 impl Work for ReadRow {
-    type Answer = Option<TreeRow>;
+    type Answer = Timely<Option<TreeRow>>;
     const SNAPSHOT: bool = false;
 
-    async fn run(&self, db: &mut Db<'_>) -> StoreResult<Option<TreeRow>> {
+    async fn run(&self, db: &mut Db<'_>) -> StoreResult<Self::Answer> {
         let row = db.one(include_str!("../queries/tree_row.sql"), Args::of(1).tree(self.0)).await?;
-        row.as_ref().map(rows::tree_row).transpose()
+        let row = row.as_ref().map(rows::tree_row).transpose()?;
+        let late = row.iter().filter(|row| row.is_late(db.now)).map(|row| row.id).collect();
+        Ok((row, late))
     }
 }
 
+#[derive(Clone)]
 struct ReadTree(TreeId);
 
 #[async_trait]
 impl Work for ReadTree {
-    type Answer = Option<TreeRecord>;
+    type Answer = Timely<Option<TreeRecord>>;
 
-    async fn run(&self, db: &mut Db<'_>) -> StoreResult<Option<TreeRecord>> {
+    async fn run(&self, db: &mut Db<'_>) -> StoreResult<Self::Answer> {
         let of_tree = || Args::of(1).tree(self.0);
-        let Some(row) = db.one(include_str!("../queries/tree_row.sql"), of_tree()).await? else { return Ok(None) };
+        let row = db.one(include_str!("../queries/tree_row.sql"), of_tree()).await?;
+        let Some(row) = row else { return Ok((None, Vec::new())) };
         let invocations = db.all(include_str!("../queries/invocation_list.sql"), of_tree()).await?;
         let entries = db.all(include_str!("../queries/journal_list.sql"), of_tree()).await?;
         let timers = db.all(include_str!("../queries/timer_list.sql"), of_tree()).await?;
-        Ok(Some(TreeRecord {
+        let invocations = invocations.iter().map(rows::invocation_row).collect::<StoreResult<Vec<_>>>()?;
+        let is_late = invocations.iter().any(|row| is_late(row, db.now));
+        let record = TreeRecord {
             row: rows::tree_row(&row)?,
-            invocations: invocations.iter().map(rows::invocation_row).collect::<StoreResult<_>>()?,
+            invocations,
             entries: entries.iter().map(rows::entry_of_tree).collect::<StoreResult<_>>()?,
             timers: timers.iter().map(rows::timer).collect::<StoreResult<_>>()?,
             requests: governing::list(db, self.0, 0).await?,
-        }))
+        };
+        Ok((Some(record), is_late.then_some(self.0).into_iter().collect()))
     }
 }
 
+#[derive(Clone)]
 struct ListTrees(TreeFilter);
 
 #[async_trait]
 impl Work for ListTrees {
-    type Answer = Vec<ListedTree>;
+    type Answer = Timely<Vec<ListedTree>>;
     const SNAPSHOT: bool = false;
 
-    async fn run(&self, db: &mut Db<'_>) -> StoreResult<Vec<ListedTree>> {
+    async fn run(&self, db: &mut Db<'_>) -> StoreResult<Self::Answer> {
         let filter = &self.0;
         // No tree has the greatest UUID: its version is not 7.
         let before = filter.before.unwrap_or_else(|| TreeId::from(Uuid::max()));
@@ -91,7 +101,10 @@ impl Work for ListTrees {
             None => db.all(include_str!("../queries/tree_list.sql"), args).await?,
         };
         let listed = |row| Ok(rows::tree_row_or_id(row)?.map_or_else(ListedTree::Unreadable, ListedTree::Row));
-        found.iter().map(listed).collect()
+        let listed = found.iter().map(listed).collect::<StoreResult<Vec<_>>>()?;
+        let is_late = |listed: &&ListedTree| matches!(listed, ListedTree::Row(row) if row.is_late(db.now));
+        let late = listed.iter().filter(is_late).map(ListedTree::id).collect();
+        Ok((listed, late))
     }
 }
 
@@ -112,15 +125,18 @@ impl Work for FindKey {
     }
 }
 
+#[derive(Clone)]
 struct ReadOutcome(TreeId);
 
 #[async_trait]
 impl Work for ReadOutcome {
-    type Answer = Option<TreeOutcome>;
+    type Answer = Timely<Option<TreeOutcome>>;
     const SNAPSHOT: bool = false;
 
-    async fn run(&self, db: &mut Db<'_>) -> StoreResult<Option<TreeOutcome>> {
-        let row = db.one(include_str!("../queries/outcome_read.sql"), Args::of(1).tree(self.0)).await?;
-        row.as_ref().map(rows::tree_outcome).transpose()
+    async fn run(&self, db: &mut Db<'_>) -> StoreResult<Self::Answer> {
+        let args = Args::of(2).tree(self.0).time(db.now);
+        let row = db.one(include_str!("../queries/outcome_read.sql"), args).await?;
+        let (outcome, is_late) = row.as_ref().map(rows::tree_outcome).transpose()?.unzip();
+        Ok((outcome, is_late.filter(|late| *late).map(|_| self.0).into_iter().collect()))
     }
 }

@@ -36,6 +36,7 @@ pub(crate) fn tree_row(row: &SqliteRow) -> StoreResult<TreeRow> {
         aside: fields.opt_text()?,
         cause: Cause { correlation: fields.text()?, causation: fields.opt_text()?, traceparent: fields.opt_text()? },
         created_at: fields.time()?,
+        deadline: fields.opt_time()?,
         settled_at: fields.opt_time()?,
     })
 }
@@ -48,16 +49,18 @@ pub(crate) fn tree_row_or_id(row: &SqliteRow) -> StoreResult<Result<TreeRow, Unr
     }
 }
 
-pub(crate) fn tree_outcome(row: &SqliteRow) -> StoreResult<TreeOutcome> {
+/// An outcome, and whether it is late.
+pub(crate) fn tree_outcome(row: &SqliteRow) -> StoreResult<(TreeOutcome, bool)> {
     let mut fields = Fields::of(row);
-    Ok(TreeOutcome {
+    let outcome = TreeOutcome {
         state: fields.code(TreeState::from_code)?,
         closing: fields.code(Closing::from_code)?,
         function: fields.text()?,
         version: fields.number()?,
         attempts: fields.number()?,
         outcome: fields.opt_blob()?,
-    })
+    };
+    Ok((outcome, fields.int()? != 0))
 }
 
 pub(crate) fn invocation(row: &SqliteRow) -> StoreResult<Invocation> {
@@ -82,6 +85,7 @@ pub(crate) fn open_invocation(row: &SqliteRow) -> StoreResult<OpenInvocation> {
         state: read_state(&mut fields)?,
         latest: fields.number()?,
         next_seq: fields.number()?,
+        deadline: fields.opt_time()?,
     })
 }
 
@@ -173,6 +177,7 @@ fn read_invocation(fields: &mut Fields<'_>) -> StoreResult<Invocation> {
         input: fields.blob()?,
         state: read_state(fields)?,
         undo: fields.opt_function_version()?,
+        deadline: fields.opt_time()?,
     })
 }
 

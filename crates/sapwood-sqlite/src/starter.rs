@@ -130,6 +130,7 @@ fn root_of(Start { tree, .. }: &Start) -> Invocation {
         input: tree.input.clone(),
         state: InvocationState::fresh(),
         undo: None,
+        deadline: tree.deadline,
     }
 }
 

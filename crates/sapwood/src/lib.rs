@@ -50,11 +50,11 @@ pub use sapwood_core::limits::{LimitError, Limits};
 pub use sapwood_core::retry::RetryPolicy;
 pub use sapwood_core::store::{TreeFilter, TreeOutcome};
 pub use sapwood_core::tree::{Closing, TreeState};
-pub use sapwood_core::{CallerId, EventId, FunctionVersion, Path, TreeId};
+pub use sapwood_core::{CallerId, Deadline, EventId, FunctionVersion, Path, TreeId};
 pub use sapwood_engine::{
     CachePolicy, Call, CallHandle, CallableFrom, Consumer, ConsumerCx, Cx, Definition, Delivered, Engine,
     EngineOptions, Environment, Function, ReadError, Registry, ResultError, SleepHandle, StartError, StartHandle,
-    StartReply, StepHandle, Stopped, SystemEnvironment, TreeHandle, TreeView,
+    StartOptions, StartReply, StepHandle, Stopped, SystemEnvironment, TreeHandle, TreeView,
 };
 pub use sapwood_macros::{
     AppBoundedContext as BoundedContext, AppEvent as Event, AppFailure as Failure, Dependencies, consumer, function,

@@ -167,7 +167,13 @@ impl Counts {
                 match listed.row().map(|row| row.state) {
                     Some(TreeState::Resolved) => counts.resolved += 1,
                     Some(TreeState::Running | TreeState::Suspended) => counts.open += 1,
-                    Some(TreeState::Parked | TreeState::Rejected | TreeState::Cancelled | TreeState::TimedOut)
+                    Some(
+                        TreeState::Parked
+                        | TreeState::Rejected
+                        | TreeState::Cancelled
+                        | TreeState::TimingOut
+                        | TreeState::TimedOut,
+                    )
                     | None => counts.failed += 1,
                 }
             }

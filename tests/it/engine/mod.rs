@@ -7,6 +7,7 @@ mod claims;
 mod compensation;
 mod completions;
 mod concurrency;
+mod deadlines;
 mod drains;
 mod endings;
 mod foreign;

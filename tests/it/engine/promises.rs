@@ -5,7 +5,7 @@ use sapwood_core::json::canonical;
 use sapwood_core::store::{Intake, KeyScope, NewTree, Start, StartKey, Started};
 use sapwood_core::tree::{Cause, TreeState};
 use sapwood_core::{CallerId, EventId};
-use sapwood_engine::{Engine, StartError};
+use sapwood_engine::{Engine, StartError, StartOptions};
 use sapwood_tests::engine::World;
 use sapwood_tests::probe::Probe;
 use sapwood_tests::wait::within;
@@ -58,7 +58,13 @@ async fn the_same_start_again_is_the_same_tree_and_runs_once(world: &World) {
     assert_eq!((results, third.result().await.expect("the same")), ((3, 3), 3));
     assert_eq!([first.id(); 2], [second.id(), third.id()]);
     assert_eq!(app.count("adds"), 1);
-    let again = here.start_json("adds", br#"{"a":1,"b":2,"note":null}"#, Some(caller_id("sum")), None).await;
+    let again = here
+        .start_json(
+            "adds",
+            br#"{"a":1,"b":2,"note":null}"#,
+            StartOptions { id: Some(caller_id("sum")), ..StartOptions::default() },
+        )
+        .await;
     assert!(!again.expect("the same tree").created);
 }
 
@@ -100,11 +106,20 @@ async fn inputs_of_starts_are_compared_as_values(world: &World) {
     let app = Probe::new();
     let engine = world.launch(&app).await;
     let id = || Some(caller_id("sum"));
-    let old = engine.start_json("adds", br#"{"a":1,"b":2}"#, id(), None).await.expect("a tree");
-    let new = engine.start_json("adds", br#"{"note":null,"b":2,"a":1}"#, id(), None).await.expect("it");
+    let old = engine
+        .start_json("adds", br#"{"a":1,"b":2}"#, StartOptions { id: id(), ..StartOptions::default() })
+        .await
+        .expect("a tree");
+    let new = engine
+        .start_json("adds", br#"{"note":null,"b":2,"a":1}"#, StartOptions { id: id(), ..StartOptions::default() })
+        .await
+        .expect("it");
     assert_eq!((new.tree, new.created), (old.tree, false));
     for other in [r#"{"a":2,"b":2}"#, r#"{"note":"more","b":2,"a":1}"#] {
-        engine.start_json("adds", other.as_bytes(), id(), None).await.expect_err("another input");
+        engine
+            .start_json("adds", other.as_bytes(), StartOptions { id: id(), ..StartOptions::default() })
+            .await
+            .expect_err("another input");
     }
 }
 
@@ -177,6 +192,7 @@ async fn take_in(engine: &Engine, id: &str) -> TreeId {
             version: 1,
             input: serde_json::json!(event).to_string().into(),
             cause: Cause::default(),
+            deadline: None,
         },
     };
     let intake = Intake { group: "promises".to_owned(), offsets: Vec::new(), starts: vec![start] };

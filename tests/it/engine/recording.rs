@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sapwood::prelude::*;
 use sapwood_core::tree::TreeState;
-use sapwood_engine::StartError;
+use sapwood_engine::{StartError, StartOptions};
 use sapwood_tests::engine::{World, node};
 use sapwood_tests::probe::Probe;
 use sapwood_tests::wait::within;
@@ -229,7 +229,13 @@ async fn a_start_records_what_the_type_makes_of_it(world: &World) {
     let engine = world.launch(&app).await;
     let start = async |input: Value, id: &str| {
         let id = id.parse().expect("an id");
-        engine.start_json("orders", input.to_string().as_bytes(), Some(id), None).await
+        engine
+            .start_json(
+                "orders",
+                input.to_string().as_bytes(),
+                StartOptions { id: Some(id), ..StartOptions::default() },
+            )
+            .await
     };
     let short = start(json!({"order": {"sku": "a"}}), "o").await.expect("a tree");
     for same in [
@@ -276,8 +282,9 @@ async fn a_value_is_never_taken_for_another_because_of_its_keys(world: &World) {
     let app = Probe::new();
     let engine = world.launch(&app).await;
     for value in [json!({KEY: "12"}), json!([{"inside": {KEY: "{}"}}])] {
-        let refused =
-            engine.start_json("takes_any", json!({ "value": value }).to_string().as_bytes(), None, None).await;
+        let refused = engine
+            .start_json("takes_any", json!({ "value": value }).to_string().as_bytes(), StartOptions::default())
+            .await;
         let Err(StartError::InvalidInput { message, .. }) = &refused else { panic!("{refused:?}") };
         assert!(message.contains(KEY), "{message}");
         let refused = engine.start(takes_any(value)).await.err();

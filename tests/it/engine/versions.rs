@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sapwood::{Dependencies, prelude::*};
 use sapwood_core::FunctionVersion;
 use sapwood_core::tree::PromiseState;
-use sapwood_engine::WaitsOn;
+use sapwood_engine::{StartOptions, WaitsOn};
 use sapwood_tests::engine::{World, node};
 use sapwood_tests::probe::Probing;
 
@@ -103,7 +103,7 @@ async fn a_child_s_version_is_fixed_when_it_is_created(world: &World) {
 /// V2: by name, the newest.
 async fn new_starts_and_calls_take_the_newest_version(world: &World) {
     let both = world.launch(&Arc::new(Both)).await;
-    let reply = both.start_json("answers", br#"{"fails":false}"#, None, None).await.expect("a tree");
+    let reply = both.start_json("answers", br#"{"fails":false}"#, StartOptions::default()).await.expect("a tree");
     assert_eq!(both.attach::<answers_of_both>(reply.tree).result().await.expect("a result"), "two");
     let tree = both.start(asks_of_both(false)).await.expect("a tree");
     assert_eq!(tree.result().await.expect("a result"), "two two");

@@ -9,6 +9,7 @@ use sapwood::prelude::*;
 use sapwood_core::broker::Broker;
 use sapwood_core::store::lane_of;
 use sapwood_core::{CallerId, EventId, Path};
+use sapwood_engine::StartOptions;
 use sapwood_events::{Choreography, ChoreographyOptions, LogBroker};
 use sapwood_tests::damage;
 use sapwood_tests::probe::Probe;
@@ -202,7 +203,10 @@ pub(crate) async fn damaged_rows_beside_the_trees_hold_nobody_else_up(test: &Tes
     outside.reached_any(&format!("done book {healthy}"), 1).await;
     let id: CallerId = "another".parse().expect("an id");
     let input = br#"{"order":"keyed","count":0}"#;
-    let started = within("a start", engine.start_json("place", input, Some(id), None)).await.expect("it starts");
+    let started =
+        within("a start", engine.start_json("place", input, StartOptions { id: Some(id), ..StartOptions::default() }))
+            .await
+            .expect("it starts");
     within("its end", engine.outcome(started.tree, sapwood_tests::wait::PATIENCE)).await.expect("it settles");
     shipping.drain().await;
     running.drain().await;

@@ -80,7 +80,7 @@ pub type Outcome<T> = Result<T, OrderError>;
 ///
 /// # Errors
 /// Where a child fails.
-#[sapwood::function(version = 2, retry(attempts = 5, backoff = "100ms..30s"))]
+#[sapwood::function(version = 2, retry(attempts = 5, backoff = "100ms..30s"), deadline = "7d", grace = "2h")]
 pub async fn place_order(
     cx: &mut Cx<OrdersDependencies>,
     /// What is ordered.
@@ -91,7 +91,7 @@ pub async fn place_order(
     let app = cx.dependencies();
     let mut picks = Vec::new();
     for sku in &skus {
-        picks.push(cx.call(reserve(sku.clone(), 1)));
+        picks.push(cx.call(reserve(sku.clone(), 1).deadline(std::time::Duration::from_secs(60))));
     }
     let picked: u64 = futures::future::try_join_all(picks).await?.into_iter().sum();
     let known = cx.step("gateway", async || app.gateway.get("card").copied().ok_or(OrderError::Unavailable)).await?;

@@ -5,7 +5,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 /// The state of a tree: `running` (something in it runs, or waits to be claimed), `suspended` (everything in it waits,
-/// and it holds nothing), `parked` (it needs an operator or a deploy), or the outcome of its root.
+/// and it holds nothing), `parked` (it needs an operator or a deploy), or the outcome of its root. Only `timed_out` may be
+/// the state of a tree that is not closed yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum TreeState {
@@ -78,7 +79,7 @@ impl From<sapwood_core::tree::TreeState> for TreeState {
             Core::Resolved => Self::Resolved,
             Core::Rejected => Self::Rejected,
             Core::Cancelled => Self::Cancelled,
-            Core::TimedOut => Self::TimedOut,
+            Core::TimingOut | Core::TimedOut => Self::TimedOut,
         }
     }
 }

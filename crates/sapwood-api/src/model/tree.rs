@@ -62,6 +62,11 @@ pub(crate) struct TreeSummary {
     /// When it was started.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
+    /// When its root settles at the latest; null if it has no deadline.
+    #[schema(value_type = Option<String>, format = DateTime, required = true)]
+    deadline: Option<Timestamp>,
+    /// Whether nothing of it is left to do. A tree that timed out has its outcome before it is closed.
+    closed: bool,
     /// When its root settled; null before.
     #[schema(value_type = Option<String>, format = DateTime, required = true)]
     settled_at: Option<Timestamp>,
@@ -114,6 +119,9 @@ pub(crate) struct Node {
     /// If it undoes an operation of its caller: that operation's position; null otherwise.
     #[schema(required = true)]
     undoes: Option<u32>,
+    /// When it settles at the latest, by its own deadline or by a caller's; null if there is none.
+    #[schema(value_type = Option<String>, format = DateTime, required = true)]
+    deadline: Option<Timestamp>,
     /// The attempt that it is in, or ended in; counted from 1.
     #[schema(example = 1, minimum = 1)]
     attempt: u32,
@@ -265,6 +273,8 @@ impl TreeSummary {
             version: row.version,
             state: row.state.into(),
             closing: row.closing.into(),
+            deadline: row.deadline,
+            closed: row.state.is_closed(),
             created_at: row.created_at,
             settled_at: row.settled_at,
             aside: row.aside,
@@ -314,6 +324,7 @@ impl Node {
             closing: view.closing.into(),
             undo: view.undo.map(|undo| undo.to_string()),
             undoes: view.undoes,
+            deadline: view.deadline,
             attempt: view.attempt,
             input: raw(&view.input),
             value: resolved.then(|| raw(&bytes)),

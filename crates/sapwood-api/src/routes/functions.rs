@@ -4,12 +4,15 @@ use axum::Json;
 use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use sapwood_engine::StartOptions;
+use serde::Deserialize;
+use utoipa::IntoParams;
 
 use crate::model::function::FunctionList;
 use crate::model::outcome::Started;
 use crate::model::state::{Urls, tree_url};
 use crate::problem::{Answer, Code, Problem};
-use crate::request::{self, Name, Within};
+use crate::request::{self, Name, Params, Within};
 
 /// The functions of a context
 ///
@@ -27,6 +30,17 @@ use crate::request::{self, Name, Within};
 )]
 pub(super) async fn list(Within(context): Within) -> Json<FunctionList> {
     Json(FunctionList::of(context.name(), context.engine().registry()))
+}
+
+/// What a start may say besides its input.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct StartQuery {
+    /// When the tree settles at the latest: a length of time from now, such as `7d`, `90s` or `1h 30m`, or a time, such as
+    /// `2026-12-24T18:00:00Z`. Without it, as the function declares. If an earlier start has the same id, its deadline holds.
+    #[param(example = "7d")]
+    deadline: Option<String>,
 }
 
 /// Start a function
@@ -49,6 +63,7 @@ pub(super) async fn list(Within(context): Within) -> Json<FunctionList> {
                            or input is a conflict. Without it every request creates a tree.",
             example = "order-42"
         ),
+        StartQuery,
     ),
     request_body(
         content = Object, description = "An object of the function's parameters.", content_type = "application/json"
@@ -62,31 +77,34 @@ pub(super) async fn list(Within(context): Within) -> Json<FunctionList> {
             status = 200, description = "The same start was made before; this is its tree.", body = Started,
             headers(("Location" = String, description = "The path of the tree."))
         ),
-        (status = 400, description = "`malformed_json`, `malformed_request`, `invalid_id`"),
+        (status = 400, description = "`malformed_json`, `malformed_request`, `invalid_id`, `invalid_query`"),
         (status = 404, description = "`unknown_context`, `unknown_function`"),
         (status = 408, description = "`request_timeout`"),
         (status = 409, description = "`id_conflict`"),
         (status = 413, description = "`payload_too_large`"),
         (status = 415, description = "`unsupported_media_type`"),
-        (status = 422, description = "`invalid_input`, `not_startable`, `start_refused`"),
+        (status = 422, description = "`invalid_input`, `invalid_deadline`, `not_startable`, `start_refused`"),
         (status = 503, description = "`store_unavailable`, `draining`, `worker_stopped`"),
     )
 )]
 pub(super) async fn start(
     Within(context): Within,
     Name(function): Name,
+    Params(query): Params<StartQuery>,
     headers: HeaderMap,
     body: Body,
 ) -> Answer<Response> {
     let engine = context.engine();
     let id = request::caller_id(&headers)?;
+    let deadline = request::deadline(query.deadline.as_deref())?;
+    let options = StartOptions { id, deadline, ..StartOptions::default() };
     let input = request::json_body(&headers, body, engine.limits().payload_bytes).await?;
 
     if input.trim_ascii_start().first() != Some(&b'{') {
         // The decoder would accept an array of the parameters in their order, which the API does not promise.
         return Err(Problem::new(Code::InvalidInput, "the body has to be an object of the function's parameters"));
     }
-    let reply = request::answered(engine.start_json(&function, &input, id, None))
+    let reply = request::answered(engine.start_json(&function, &input, options))
         .await?
         .map_err(|error| Problem::of_start(context.name(), error))?;
 

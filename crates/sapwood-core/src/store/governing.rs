@@ -62,7 +62,7 @@ pub struct Governed<'g> {
 #[must_use]
 pub fn judge(governed: Governed<'_>, request: &ControlRequest) -> Ruling {
     let Some(promise) = governed.promise else { return Ruling::UnknownNode };
-    if governed.state.is_settled() || promise.is_closed() {
+    if governed.state.is_closed() || promise.is_closed() {
         return Ruling::NoEffect(NoEffect::Settled(promise));
     }
     let includes = |before: &ControlRecord| {

@@ -8,6 +8,10 @@ use crate::TreeId;
 use crate::tree::{Closing, TreeRecord, TreeRow, TreeState};
 
 /// Trees, as readers see them.
+///
+/// No reader sees a promise pending whose deadline has passed by the database's clock: the read settles it first, under the
+/// lock of the tree's row, gives it its completion number and moves the control counter on, so that the tree's owner finds
+/// it settled. Then the read is made anew (D3).
 #[async_trait]
 pub trait Reading {
     /// A tree's row.
@@ -64,12 +68,20 @@ impl ListedTree {
 pub struct TreeFilter {
     /// Only those whose root is this function.
     pub function: Option<String>,
-    /// Only those in this state.
+    /// Only those in this state; those that timed out, whether they are closed or not.
     pub state: Option<TreeState>,
     /// Only those older than this one.
     pub before: Option<TreeId>,
     /// At most this many.
     pub limit: usize,
+}
+
+impl TreeFilter {
+    /// Whether a tree in this state passes.
+    #[must_use]
+    pub fn has_state(&self, state: TreeState) -> bool {
+        self.state.is_none_or(|only| only == state || (only, state) == (TreeState::TimedOut, TreeState::TimingOut))
+    }
 }
 
 /// The state of a tree, with the outcome of its root.

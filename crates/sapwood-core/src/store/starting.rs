@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use jiff::Timestamp;
 
 use super::{OffsetAdvance, StoreResult};
 use crate::TreeId;
@@ -39,6 +40,8 @@ pub struct NewTree {
     pub input: Bytes,
     /// What led to it.
     pub cause: Cause,
+    /// When its root settles at the latest, if it has a deadline.
+    pub deadline: Option<Timestamp>,
 }
 
 /// A start, with the key that makes it happen once.

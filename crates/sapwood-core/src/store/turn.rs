@@ -16,7 +16,8 @@ pub trait Committer: Send {
     ///
     /// A turn is accepted if and only if this worker's fence is alive, the tree's owner is this worker, and revision,
     /// control counter and (if the turn names it) inbox counter are as the turn expects; or, for a turn that creates
-    /// its tree, if the tree is new. A batch has at most one turn per tree.
+    /// its tree, if the tree is new. If the turn names times, the database's clock must be there already, or not yet (D3).
+    /// A batch has at most one turn per tree.
     ///
     /// # Errors
     /// [`StoreErrorKind::Fenced`](super::StoreErrorKind::Fenced): the fence was refused, nothing was applied, nothing
@@ -50,6 +51,10 @@ pub struct Turn {
     /// The inbox counter as this worker knows it; named by turns that release the tree, so that no wake-up is lost
     /// (S3).
     pub inbox: Option<u32>,
+    /// What it records happens at this time or later: the latest deadline that it finds passed.
+    pub not_before: Option<Timestamp>,
+    /// What it records happens before this time: the earliest deadline of what goes forward in it.
+    pub only_before: Option<Timestamp>,
     /// The tree's own row, if this turn creates it, owned by the committing worker: a start that no other contests. Its
     /// root invocation is then in `invocations`.
     pub created: Option<NewTree>,
@@ -67,6 +72,14 @@ pub struct Turn {
     pub events: Vec<OutboxEvent>,
     /// What becomes of the tree's row.
     pub next: Next,
+}
+
+impl Turn {
+    /// Whether what it records happens now, by the times that it names.
+    #[must_use]
+    pub fn is_in_time(&self, now: Timestamp) -> bool {
+        self.not_before.is_none_or(|time| time <= now) && self.only_before.is_none_or(|time| now < time)
+    }
 }
 
 /// The new state of an invocation.
@@ -110,7 +123,7 @@ pub enum Ownership {
 pub enum Verdict {
     /// All of it is durable.
     Committed,
-    /// Nothing of it: owner, revision, control or inbox were not as the turn expects.
+    /// Nothing of it: owner, revision, control, inbox or time were not as the turn expects.
     Refused,
     /// Nothing of it yet: another statement has the tree's row locked. Send it again.
     Busy,

@@ -6,13 +6,15 @@ use std::task::Waker;
 use std::time::Duration;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use parking_lot::{Mutex, MutexGuard};
-use sapwood_core::clock::after;
+use sapwood_core::clock::{LATEST, after};
+use sapwood_core::deadline::DeadlineTooFar;
 use sapwood_core::json::NotRecordable;
 use sapwood_core::limits::{LimitError, MAX_NAME_BYTES};
 use sapwood_core::retry::RetryPolicy;
 use sapwood_core::store::OutboxEvent;
-use sapwood_core::{EventId, FunctionVersion, Path, Position};
+use sapwood_core::{Deadline, EventId, FunctionVersion, Path, Position};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -28,6 +30,8 @@ use crate::replay::{Asked, Completion, OpKind, RecordedOperation, Replay, Script
 pub(crate) struct Cell {
     facts: Arc<Facts>,
     path: Path,
+    /// When its invocation settles at the latest.
+    deadline: Option<Timestamp>,
     /// Behind a lock because a body may move between threads, not because body and driver work at once.
     state: Mutex<State>,
 }
@@ -39,7 +43,7 @@ impl Cell {
     /// A cell of a body that is written at `function`, as `file:line:column`.
     pub(crate) fn new(
         facts: Arc<Facts>,
-        path: Path,
+        (path, deadline): (Path, Option<Timestamp>),
         function: &'static str,
         replay: Replay,
         backing_off: &[Position],
@@ -52,7 +56,7 @@ impl Cell {
             steps: Steps::backing_off(backing_off),
             ..State::default()
         };
-        Self { facts, path, state: Mutex::new(state) }
+        Self { facts, path, deadline, state: Mutex::new(state) }
     }
 
     pub(crate) fn facts(&self) -> &Facts {
@@ -61,6 +65,11 @@ impl Cell {
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// When its invocation settles at the latest.
+    pub(crate) const fn deadline(&self) -> Option<Timestamp> {
+        self.deadline
     }
 
     // ---- the body's side ------------------------------------------------------------------------------------------
@@ -154,6 +163,7 @@ impl Cell {
         (function, version): (&'static str, u32),
         input: Bytes,
         undo: Option<FunctionVersion>,
+        deadline: Option<Deadline>,
     ) {
         let mut state = self.state.lock();
         let limits = &self.facts.limits;
@@ -168,8 +178,23 @@ impl Cell {
             self.stop_for_limit(state, format!("call {function}"), "depth", found, limit);
         }
         self.facts.warn_near(Bound::Depth, self.path.depth() + 1, limits.depth);
+        let now = self.facts.clock.now();
+        let deadline = match deadline.map(|deadline| (deadline, deadline.of_created(now))) {
+            None => None,
+            Some((_, Ok(time))) => Some(time),
+            Some((deadline, Err(DeadlineTooFar))) => {
+                let seconds = |wait: Duration| usize::try_from(wait.as_secs()).unwrap_or(usize::MAX);
+                let until = |time: Timestamp| Duration::try_from(time.duration_since(now)).unwrap_or_default();
+                let found = match deadline {
+                    Deadline::After(length) => length,
+                    Deadline::At(time) => until(time),
+                };
+                let (what, limit) = ("seconds until the deadline", seconds(until(LATEST)));
+                self.stop_for_limit(state, format!("call {function}"), what, seconds(found), limit)
+            }
+        };
         state = self.write(state, || format!("call {function}"), input.len());
-        state.report.fresh.push(Fresh::Call { position, function, version, input, undo });
+        state.report.fresh.push(Fresh::Call { position, function, version, input, undo, deadline });
     }
 
     /// Adds a compensation, which is recorded after the poll.
@@ -305,6 +330,8 @@ impl Cell {
             _ => None,
         };
         let retry_at = wait.map(|wait| after(self.facts.clock.now(), wait));
+        // Past the deadline there is no attempt (F8).
+        let retry_at = retry_at.filter(|retry_at| self.deadline.is_none_or(|deadline| *retry_at < deadline));
         let name = state.script.name(position).to_owned();
         if retry_at.is_some() {
             // Beside the entry of its result, each attempt that is followed by another has one of its own.

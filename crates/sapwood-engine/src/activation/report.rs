@@ -6,7 +6,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use sapwood_core::limits::LimitError;
 use sapwood_core::store::OutboxEvent;
-use sapwood_core::{FunctionVersion, Position};
+use sapwood_core::{Deadline, FunctionVersion, Position};
 
 use crate::payload::{BodyResult, Parked};
 use crate::replay::Completion;
@@ -15,7 +15,14 @@ use crate::replay::Completion;
 #[derive(Debug)]
 pub(crate) enum Fresh {
     /// A child is to be created.
-    Call { position: Position, function: &'static str, version: u32, input: Bytes, undo: Option<FunctionVersion> },
+    Call {
+        position: Position,
+        function: &'static str,
+        version: u32,
+        input: Bytes,
+        undo: Option<FunctionVersion>,
+        deadline: Option<Timestamp>,
+    },
     /// A sleep begins; its time counts from the end of the poll.
     Sleep { position: Position, ms: u64, due_at: Timestamp },
     /// An event is emitted.
@@ -59,6 +66,8 @@ pub(crate) struct StartOrder {
     pub(crate) input: Bytes,
     /// The caller's id, as the author gave it.
     pub(crate) id: Option<String>,
+    /// When its root settles at the latest.
+    pub(crate) deadline: Option<Deadline>,
 }
 
 /// Why a body was stopped in the middle of a poll.

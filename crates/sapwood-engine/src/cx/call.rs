@@ -32,7 +32,7 @@ impl<D: Dependencies> Cx<D> {
         let (position, recorded) = self.cell.ask(&asked);
         if recorded.is_none() {
             let undo = call.undo.as_ref().map(|undo| undo.function.clone());
-            self.cell.call(position, (F::NAME, F::VERSION), input, undo);
+            self.cell.call(position, (F::NAME, F::VERSION), input, undo, call.deadline_or_declared());
         }
         CallHandle { cell: Arc::clone(&self.cell), position, location, undo: call.undo, function: PhantomData }
     }

@@ -10,6 +10,7 @@ mod value;
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use sapwood_core::Dependencies;
 
 pub use call::CallHandle;
@@ -41,6 +42,13 @@ impl<D: Dependencies> Cx<D> {
     #[must_use]
     pub fn dependencies(&self) -> Arc<D> {
         Arc::clone(&self.dependencies)
+    }
+
+    /// When this function times out, whatever it does then; `None` if neither it nor a caller has a deadline. The same on
+    /// every replay; what is left of it is the time from [`Cx::now`] until then.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Timestamp> {
+        self.cell.deadline()
     }
 
     /// A key for the next operation that is the same over every retry and replay: give it to the outside, so that it

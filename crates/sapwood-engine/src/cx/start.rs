@@ -42,7 +42,8 @@ pub(crate) fn start<D: Dependencies, F: Function>(cx: &mut Cx<D>, call: Call<F>)
     let input = cx.cell.record(&call.input, format_args!("the input of start {}", F::NAME), location);
     let asked = Asked { kind: OpKind::Start, name: F::NAME, input: Some(&input), location };
     let (position, _) = cx.cell.ask(&asked);
-    let order = StartOrder { function: F::NAME, version: F::VERSION, input, id: call.id };
+    let deadline = call.deadline_or_declared();
+    let order = StartOrder { function: F::NAME, version: F::VERSION, input, id: call.id, deadline };
     StartHandle { cell: Arc::clone(&cx.cell), position, location, order }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use bytes::Bytes;
 use sapwood_core::Position;
 use sapwood_core::journal::{Entry, EntryKind};
-use sapwood_core::tree::{Invocation, InvocationImage};
+use sapwood_core::tree::{Invocation, InvocationImage, PromiseState};
 use serde_json::value::RawValue;
 
 use super::operation::{Completion, OpKind};
@@ -127,7 +127,6 @@ impl Replay {
             EntryKind::Transaction
             | EntryKind::PromiseMade
             | EntryKind::PromiseSettled
-            | EntryKind::DeadlineSet
             | EntryKind::VersionMarked
             | EntryKind::MessageTaken
             | EntryKind::Cancelled => {
@@ -159,7 +158,12 @@ fn called(position: Position, child: &Invocation) -> Result<RecordedOperation, U
     let completion = match child.state.number.filter(|_| child.state.promise.is_settled()) {
         Some(number) => {
             let outcome = child.state.outcome.as_ref().map(readable).transpose()?.unwrap_or_default();
-            let (version, promise, attempts) = (child.version, child.state.promise, child.state.attempt);
+            let (version, attempts) = (child.version, child.state.attempt);
+            // What is still to be closed is nothing to its caller.
+            let promise = match child.state.promise {
+                PromiseState::TimingOut => PromiseState::TimedOut,
+                promise => promise,
+            };
             Some((number, Completion::Call { version, promise, attempts, outcome }))
         }
         None => None,
@@ -206,6 +210,7 @@ mod tests {
             input: Bytes::from_static(b"{}"),
             state: InvocationState::fresh(),
             undo: None,
+            deadline: None,
         };
         InvocationImage { invocation, entries, children: Vec::new(), timers: Vec::new() }
     }

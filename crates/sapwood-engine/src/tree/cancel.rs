@@ -17,7 +17,8 @@ impl Tree {
     /// Cancels an invocation and everything below it, with this outcome. Returns the nodes to be polled.
     pub(crate) fn cancel(&mut self, id: NodeId, outcome: &Bytes) -> Vec<NodeId> {
         let reached = self.subtree(id, false);
-        let mut woken: Vec<NodeId> = reached.iter().copied().filter(|id| self.stop_forward(*id, outcome)).collect();
+        let mut woken = reached.clone();
+        woken.retain(|id| self.stop_forward(*id, PromiseState::Cancelling, Some(outcome)));
         for id in reached.into_iter().rev() {
             woken.extend(self.close(id));
         }
@@ -39,6 +40,10 @@ impl Tree {
         }
         // The last first: what was called is closed before its caller.
         for id in std::mem::take(&mut self.to_close).into_iter().rev() {
+            // A reader may have settled it by its deadline, and nothing more.
+            if self.nodes.get(id).is_some_and(|node| node.state.promise == PromiseState::TimingOut) {
+                woken.extend(self.cancel_children(id));
+            }
             if self.nodes.get(id).is_some_and(Node::is_closable) {
                 woken.extend(self.close(id));
             }
@@ -52,7 +57,7 @@ impl Tree {
         let outcome = Rejection::of(RejectionKind::Killed, format!("killed {by}")).to_bytes();
         let reached = self.subtree(id, true);
         for id in &reached {
-            self.stop_forward(*id, &outcome);
+            self.stop_forward(*id, PromiseState::Cancelling, Some(&outcome));
             self.undo_nothing_more(*id);
             if self.status(*id) == Some(Status::Finishing) {
                 self.put_down(*id, Move::Decided);
@@ -65,11 +70,14 @@ impl Tree {
         woken
     }
 
-    /// Cancels what an invocation called and is still open, because the function has ended (N2).
+    /// Cancels what an invocation called and is still open, because the function has ended (N2) or its deadline has passed.
     pub(super) fn cancel_children(&mut self, id: NodeId) -> Vec<NodeId> {
         let Some(node) = self.nodes.get(id).filter(|node| !node.open_children.is_empty()) else { return Vec::new() };
         let paths: Vec<_> = node.open_children.iter().map(|position| node.path.child(*position)).collect();
-        let outcome = cancelled("its caller has ended");
+        let outcome = cancelled(match node.state.promise {
+            PromiseState::TimingOut => "its caller timed out",
+            _ => "its caller has ended",
+        });
         let children: Vec<NodeId> = paths.iter().filter_map(|path| self.nodes.at(path)).collect();
         children.into_iter().flat_map(|child| self.cancel(child, &outcome)).collect()
     }
@@ -116,12 +124,19 @@ impl Tree {
 
     /// From now on an invocation does nothing but close. Nothing happens to one whose outcome is decided. Returns whether
     /// its body is left behind, because something of it is in flight.
-    fn stop_forward(&mut self, id: NodeId, outcome: &Bytes) -> bool {
+    pub(super) fn stop_forward(&mut self, id: NodeId, promise: PromiseState, outcome: Option<&Bytes>) -> bool {
         let Some(node) = self.nodes.get_mut(id).filter(|node| node.state.promise == PromiseState::Pending) else {
             return false;
         };
-        node.state.promise = PromiseState::Cancelling;
-        node.state.outcome = Some(outcome.clone());
+        // A deadline of its own has not passed, or it would have timed out.
+        if let Some(deadline) = node.deadline {
+            self.timers.clear_deadline(&node.path, deadline);
+            if promise == PromiseState::Cancelling {
+                self.draft.only_before(deadline);
+            }
+        }
+        node.state.promise = promise;
+        node.state.outcome = outcome.cloned();
         node.state.parked = None;
         let (path, is_binding) = (node.path.clone(), node.work.is_binding);
         let is_left_behind = node.status() == Status::Finishing;

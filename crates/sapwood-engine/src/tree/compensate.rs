@@ -1,15 +1,18 @@
 //! Compensation: how an invocation that does not resolve undoes what it did, one after the other, and how far the tree has
 //! come with it (K1, K2, K7). Pure.
 
+use jiff::Timestamp;
+use sapwood_core::clock::after;
+use sapwood_core::deadline::GRACE;
 use sapwood_core::tree::{Closing, Invocation, InvocationState, PromiseState};
 
 use super::model::Tree;
-use super::node::{Move, Node, NodeId, Status};
+use super::node::{Move, NodeId, Status};
 use super::undo::{Undo, Undos};
 use crate::payload::{Parked, ParkedCode};
 
 /// How the closing of an invocation goes on.
-pub(super) enum Next {
+pub(super) enum CloseStep {
     /// Something of it is open: it waits.
     Waits,
     /// This undo was begun.
@@ -40,17 +43,17 @@ impl Tree {
     }
 
     /// The next thing to be done to close an invocation.
-    pub(super) fn next_to_close(&mut self, id: NodeId) -> Next {
-        let Some(node) = self.nodes.get_mut(id).filter(|node| node.is_closable()) else { return Next::Waits };
+    pub(super) fn next_to_close(&mut self, id: NodeId) -> CloseStep {
+        let Some(node) = self.nodes.get_mut(id).filter(|node| node.is_closable()) else { return CloseStep::Waits };
         let closing = node.state.closing;
         // A function that resolves drops its compensations.
         if node.state.promise == PromiseState::ReturnedOk || matches!(closing, Closing::None | Closing::Compensated) {
             node.state.closing = Closing::None;
-            return Next::Closes;
+            return CloseStep::Closes;
         }
         let Some(undos) = &mut node.undos else {
             self.nodes.on(id, Move::UndosNeeded);
-            return Next::Waits;
+            return CloseStep::Waits;
         };
         let Some(undo) = undos.pending.front().cloned() else {
             let has_any = undos.has_any;
@@ -60,25 +63,25 @@ impl Tree {
                 _ => Closing::None,
             };
             self.has_closed(closing, id);
-            return Next::Closes;
+            return CloseStep::Closes;
         };
         self.begin_undo(id, undo)
     }
 
-    fn begin_undo(&mut self, id: NodeId, undo: Undo) -> Next {
+    fn begin_undo(&mut self, id: NodeId, undo: Undo) -> CloseStep {
         let Some(input) = undo.input(&self.registry) else {
             self.nodes.on(id, Move::UndosNeeded);
             self.needs = Some(undo.function);
-            return Next::Waits;
+            return CloseStep::Waits;
         };
-        let Some(node) = self.nodes.get_mut(id) else { return Next::Waits };
+        let Some(node) = self.nodes.get_mut(id) else { return CloseStep::Waits };
         let input = match input {
             Ok(input) => input,
             Err(error) => {
                 let message = format!("the undo {} cannot take what it undoes: {error}", undo.function);
                 let location = node.definition.as_ref().map_or("", |definition| definition.location);
                 self.park(id, &Parked::new(ParkedCode::Unreadable, message, undo.position, location));
-                return Next::Waits;
+                return CloseStep::Waits;
             }
         };
         if let Some(undos) = &mut node.undos {
@@ -93,10 +96,21 @@ impl Tree {
             self.compensating += 1;
         }
         self.save(id);
+        let deadline = self.grace_of(id);
         let (function, version) = (undo.function.name().to_owned(), undo.function.version());
-        let child = Invocation { path, function, version, input, state: InvocationState::fresh(), undo: None };
-        self.draft.created(child.clone());
-        Next::Undoes(self.add(Node::created(child, &self.registry)))
+        let state = InvocationState::fresh();
+        CloseStep::Undoes(self.create(Invocation { path, function, version, input, state, undo: None, deadline }))
+    }
+
+    /// Until when an invocation may undo what it did: its grace begins at its deadline, or when it begins to undo, if that is
+    /// later; all that it undoes has it together (D4). Without a deadline there is no end.
+    fn grace_of(&mut self, id: NodeId) -> Option<Timestamp> {
+        let deadline = self.deadline_of(id)?;
+        let now = self.now;
+        let node = self.nodes.get_mut(id)?;
+        let grace = node.definition.as_ref().map_or(GRACE, |definition| definition.grace);
+        let undos = node.undos.as_mut()?;
+        Some(*undos.until.get_or_insert_with(|| after(deadline.max(now), grace)))
     }
 
     /// An undo has closed without a result: that of its caller failed, and the others are tried all the same (K2).

@@ -3,6 +3,7 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
+use jiff::Timestamp;
 use sapwood_core::journal;
 use sapwood_core::store::{InvocationChange, NewTree, Next, OutboxEvent, Turn};
 use sapwood_core::tree::{Invocation, InvocationState, Timer};
@@ -30,6 +31,10 @@ pub(crate) struct Draft {
     events: Vec<OutboxEvent>,
     /// The bytes of payloads in it, as far as they were added one by one.
     bytes: usize,
+    /// The latest deadline that it finds passed.
+    not_before: Option<Timestamp>,
+    /// The earliest deadline of what goes forward in it.
+    only_before: Option<Timestamp>,
 }
 
 /// What becomes of the timer of one path and position.
@@ -62,6 +67,21 @@ impl Draft {
 
     pub(crate) fn has_events(&self) -> bool {
         !self.events.is_empty()
+    }
+
+    /// It finds that this deadline has passed.
+    pub(crate) fn not_before(&mut self, deadline: Timestamp) {
+        self.not_before = self.not_before.max(Some(deadline));
+    }
+
+    /// Something goes forward in it that has this deadline.
+    pub(crate) fn only_before(&mut self, deadline: Timestamp) {
+        self.only_before = Some(self.only_before.map_or(deadline, |before| before.min(deadline)));
+    }
+
+    /// Whether something goes forward in it whose deadline has passed by now: no commit takes it any longer.
+    pub(crate) fn is_late(&self, now: Timestamp) -> bool {
+        self.only_before.is_some_and(|deadline| deadline <= now)
     }
 
     pub(crate) fn created(&mut self, invocation: Invocation) {
@@ -141,6 +161,8 @@ impl Draft {
             revision: known.revision,
             control: known.control,
             inbox: known.inbox,
+            not_before: draft.not_before,
+            only_before: draft.only_before,
             created: draft.tree,
             invocations: draft.created,
             changes: draft.changed.into_iter().map(|(path, state)| InvocationChange { path, state }).collect(),
@@ -166,7 +188,6 @@ pub(crate) struct Known {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use jiff::Timestamp;
     use sapwood_core::store::Ownership;
     use sapwood_core::tree::{Closing, PromiseState, TimerKind, TreeState};
 
@@ -188,6 +209,7 @@ mod tests {
             input: Bytes::from_static(b"{}"),
             state: InvocationState::fresh(),
             undo: None,
+            deadline: None,
         }
     }
 

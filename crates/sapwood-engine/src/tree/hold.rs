@@ -37,6 +37,8 @@ pub(crate) struct Sent {
     pub(crate) releases: Option<Option<Timestamp>>,
     /// Whether it has events: the relay is told of them once they are durable.
     pub(crate) has_events: bool,
+    /// Whether it has the root's outcome and does not end the tree: who waits is told of it once it is durable.
+    pub(crate) has_news: bool,
 }
 
 /// How far what a tree recorded is durable.
@@ -148,8 +150,8 @@ impl<E> Hold<E> {
 mod tests {
     use super::*;
 
-    const KEEPS: Sent = Sent { releases: None, has_events: false };
-    const RELEASES: Sent = Sent { releases: Some(None), has_events: false };
+    const KEEPS: Sent = Sent { releases: None, has_events: false, has_news: false };
+    const RELEASES: Sent = Sent { releases: Some(None), ..KEEPS };
 
     /// R12: steps start only in the stage in which all that is recorded is durable.
     #[test]

@@ -9,6 +9,7 @@
 //! | `record` | what a poll, a step's end, a timer comes to in the journal |
 //! | `settle` | what a return, a panic, a violation comes to; how promises settle up the tree |
 //! | `cancel` | whom a cancellation reaches, and what becomes of each |
+//! | `deadline` | until when an invocation goes forward, and what becomes of it then |
 //! | `undo`, `compensate` | what an invocation that does not resolve has to undo, and in which order; how it does it |
 //! | `draft` | what the next turn has |
 //! | `hold` | what waits for which commit |
@@ -21,6 +22,7 @@
 mod cancel;
 mod carried;
 mod compensate;
+mod deadline;
 mod draft;
 mod driver;
 mod hold;

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use sapwood_core::control::ControlRecord;
 use sapwood_core::store::{NewTree, Next, Ownership, TreeOutcome, Turn};
-use sapwood_core::tree::{Closing, Invocation, InvocationState, Timer, TimerKind, TreeImage, TreeRow, TreeState};
+use sapwood_core::tree::{
+    Closing, Invocation, InvocationState, PromiseState, Timer, TimerKind, TreeImage, TreeRow, TreeState,
+};
 use sapwood_core::{FunctionVersion, Path, TreeId};
 
 use super::draft::{Draft, Known};
@@ -51,6 +53,12 @@ pub(crate) struct Tree {
     pub(super) draft: Draft,
     /// The root's outcome, once it is decided; durable with the commit that ends the tree.
     pub(super) outcome: Option<TreeOutcome>,
+    /// The root's outcome, if it has one before the tree ends and nobody was told.
+    pub(super) announced: Option<TreeOutcome>,
+    /// Whether any of its invocations has, or had, a deadline.
+    pub(super) has_deadlines: bool,
+    /// The time of the round that its driver is in.
+    pub(super) now: Timestamp,
     /// The version that this worker lacks: the tree is released with it, for a worker that has it (V1).
     pub(super) needs: Option<FunctionVersion>,
 }
@@ -65,13 +73,15 @@ impl Tree {
             input: new.input.clone(),
             state: InvocationState::fresh(),
             undo: None,
+            deadline: new.deadline,
         };
         let mut tree = Self::empty(facts, Arc::clone(registry));
         if insert {
             tree.draft.created(root.clone());
             tree.draft.tree = Some(new);
         }
-        tree.add(Node::created(root, registry));
+        let root = tree.add(Node::created(root, registry));
+        tree.goes_forward(root);
         tree
     }
 
@@ -94,6 +104,11 @@ impl Tree {
             if tree.status(id) == Some(Status::Closing) {
                 tree.to_close.push(id);
             }
+        }
+        if image.row.state == TreeState::TimingOut
+            && let Some(root) = tree.nodes.at(&Path::root())
+        {
+            tree.announces(root);
         }
         tree.closed = image.row.closing;
         tree.count = image.nodes;
@@ -119,6 +134,9 @@ impl Tree {
             requests: Vec::new(),
             draft: Draft::default(),
             outcome: None,
+            announced: None,
+            has_deadlines: false,
+            now: Timestamp::UNIX_EPOCH,
             needs: None,
         }
     }
@@ -267,6 +285,12 @@ impl Tree {
 
     pub(super) fn add(&mut self, node: Node) -> NodeId {
         self.count += 1;
+        if let Some(deadline) = node.deadline {
+            self.has_deadlines = true;
+            if node.state.promise == PromiseState::Pending {
+                self.timers.set_deadline(node.path.clone(), deadline);
+            }
+        }
         self.nodes.add(node)
     }
 
@@ -278,6 +302,7 @@ impl Tree {
 
     /// Puts a node's state into the next turn.
     pub(super) fn save(&mut self, id: NodeId) {
+        self.goes_forward(id);
         if let Some(node) = self.nodes.get(id) {
             self.draft.changed(&node.path, &node.state);
         }
@@ -346,6 +371,21 @@ impl Tree {
         self.nodes.wants()
     }
 
+    /// Its driver begins a round at this time.
+    pub(crate) const fn tick(&mut self, now: Timestamp) {
+        self.now = now;
+    }
+
+    /// Whether who waits outside is to be told of the root's outcome once everything recorded is durable.
+    pub(crate) const fn has_news(&self) -> bool {
+        self.announced.is_some()
+    }
+
+    /// Takes the root's outcome, which is durable, to tell who waits outside.
+    pub(crate) const fn take_news(&mut self) -> Option<TreeOutcome> {
+        self.announced.take()
+    }
+
     /// Whether this worker has to keep the tree. With `stopping`, it keeps the tree only for what is in flight.
     pub(crate) fn is_active(&self, stopping: bool) -> bool {
         if stopping || self.needs.is_some() {
@@ -378,10 +418,19 @@ impl Tree {
         if could_run {
             return TreeState::Running;
         }
-        if self.nodes.has_parked() && self.next_due().is_none() { TreeState::Parked } else { TreeState::Suspended }
+        if self.nodes.has_parked() && !self.timers.has_any_that_fires() {
+            TreeState::Parked
+        } else {
+            TreeState::Suspended
+        }
     }
 
     fn turn(&mut self, state: TreeState, ownership: Ownership) -> Turn {
+        let root = self.nodes.at(&Path::root()).and_then(|root| self.nodes.get(root));
+        let state = match root.map(|root| root.state.promise) {
+            Some(PromiseState::TimingOut) => TreeState::TimingOut,
+            _ => state,
+        };
         let releases = ownership != Ownership::Keep;
         let inbox = releases.then_some(self.inbox);
         let known = Known { tree: self.facts.tree, revision: self.revision, control: self.control, inbox };

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use sapwood_core::tree::{Invocation, InvocationState, OpenInvocation, PromiseState};
 use sapwood_core::{Path, Position};
 
@@ -168,6 +169,8 @@ pub(crate) struct Node {
     pub(crate) function: String,
     /// Fixed when it was created (V1).
     pub(crate) version: u32,
+    /// Its own deadline, as its row has it.
+    pub(crate) deadline: Option<Timestamp>,
     /// As its row has it, or will have it after the next turn.
     pub(crate) state: InvocationState,
     /// Changed by [`Node::on`] alone.
@@ -202,6 +205,7 @@ impl Node {
             path: invocation.path,
             function: invocation.function,
             version: invocation.version,
+            deadline: invocation.deadline,
             state: invocation.state,
             status: Status::Runnable,
             input: Some(invocation.input),
@@ -224,6 +228,7 @@ impl Node {
             path: open.path,
             function: open.function,
             version: open.version,
+            deadline: open.deadline,
             state: open.state,
             status,
             input: None,

@@ -9,10 +9,19 @@ use sapwood_core::{FunctionVersion, Path, Position};
 
 use super::model::Tree;
 use super::node::{Move, Node, NodeId};
+use super::timers::Due;
 use crate::activation::{Fresh, Notice, StepEnd};
 use crate::facts::Bound;
 use crate::payload::{Rejection, Retried, SleepBegun, StartOutcome, Started, StepRetried, encode};
 use crate::replay::Completion;
+
+/// A call, as its body made it.
+struct Called {
+    function: FunctionVersion,
+    input: Bytes,
+    undo: Option<FunctionVersion>,
+    deadline: Option<Timestamp>,
+}
 
 /// A journal entry without its `seq`.
 struct Line<'a> {
@@ -37,15 +46,10 @@ impl Tree {
     ) -> Result<(), LimitError> {
         for fresh in fresh {
             match fresh {
-                Fresh::Call { position, function, version, input, undo } => {
+                Fresh::Call { position, function, version, input, undo, deadline } => {
                     let is_undoable = undo.is_some();
-                    children.push(self.create_child(
-                        id,
-                        position,
-                        FunctionVersion::new(function, version),
-                        input,
-                        undo,
-                    )?);
+                    let called = Called { function: FunctionVersion::new(function, version), input, undo, deadline };
+                    children.push(self.create_child(id, position, called)?);
                     if is_undoable {
                         self.is_undoable(id);
                     }
@@ -75,14 +79,8 @@ impl Tree {
         Ok(())
     }
 
-    fn create_child(
-        &mut self,
-        id: NodeId,
-        position: Position,
-        function: FunctionVersion,
-        input: Bytes,
-        undo: Option<FunctionVersion>,
-    ) -> Result<NodeId, LimitError> {
+    fn create_child(&mut self, id: NodeId, position: Position, called: Called) -> Result<NodeId, LimitError> {
+        let Called { function, input, undo, deadline } = called;
         let limit = self.facts.limits.nodes;
         if self.count + 1 > limit {
             let operation = format!("call {}", function.name());
@@ -96,11 +94,19 @@ impl Tree {
             }
             None => Path::root(),
         };
+        self.goes_forward(id);
+        // A deadline that is not earlier than its caller's is none (D1).
+        let of_caller = self.deadline_of(id);
+        let deadline = deadline.filter(|deadline| of_caller.is_none_or(|of_caller| *deadline < of_caller));
         let state = InvocationState::fresh();
         let (function, version) = (function.name().to_owned(), function.version());
-        let child = Invocation { path, function, version, input, state, undo };
-        self.draft.created(child.clone());
-        Ok(self.add(Node::created(child, &self.registry)))
+        Ok(self.create(Invocation { path, function, version, input, state, undo, deadline }))
+    }
+
+    /// Adds an invocation that has just been called.
+    pub(super) fn create(&mut self, invocation: Invocation) -> NodeId {
+        self.draft.created(invocation.clone());
+        self.add(Node::created(invocation, &self.registry))
     }
 
     /// Records the end of an attempt of a step: its result, its last error, or that another attempt follows.
@@ -141,16 +147,24 @@ impl Tree {
         self.arm(id, Entry::NO_POSITION, TimerKind::FunctionRetry, due_at);
     }
 
-    /// Fires timers that are due at `now`, at most so many, the earliest first; returns the nodes to be polled.
+    /// Fires what is due at `now`, at most so much; returns the nodes to be polled.
     pub(crate) fn fire_due(&mut self, now: Timestamp, most: usize) -> Vec<NodeId> {
         let mut woken = Vec::new();
         while woken.len() < most
-            && let Some(timer) = self.timers.take_due(now)
+            && let Some(due) = self.timers.take_due(now)
         {
-            let Some(id) = self.nodes.at(&timer.path) else { continue };
-            self.clear_timer(&timer.path, timer.position);
-            self.fire(id, &timer);
-            woken.push(id);
+            match due {
+                Due::Deadline(path, deadline) => {
+                    let id = self.nodes.at(&path);
+                    woken.extend(id.map(|id| self.time_out(id, deadline)).unwrap_or_default());
+                }
+                Due::Timer(timer) => {
+                    let Some(id) = self.nodes.at(&timer.path) else { continue };
+                    self.clear_timer(&timer.path, timer.position);
+                    self.fire(id, &timer);
+                    woken.push(id);
+                }
+            }
         }
         woken
     }
@@ -221,6 +235,10 @@ impl Tree {
     }
 
     fn write(&mut self, id: NodeId, line: Line<'_>) {
+        // How a step ended is recorded whenever it ends, also past the deadline (K4).
+        if !matches!(line.kind, EntryKind::StepResolved | EntryKind::StepRejected | EntryKind::StepRetried) {
+            self.goes_forward(id);
+        }
         let Some(node) = self.nodes.get_mut(id) else { return };
         let entry = Entry {
             seq: node.next_seq,

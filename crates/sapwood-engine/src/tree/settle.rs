@@ -9,7 +9,7 @@ use sapwood_core::retry::RetryPolicy;
 use sapwood_core::store::TreeOutcome;
 use sapwood_core::tree::{PromiseState, TreeState};
 
-use super::compensate::Next as Closes;
+use super::compensate::CloseStep;
 use super::model::Tree;
 use super::node::{Move, Node, NodeId};
 use crate::activation::{Finish, Fresh, Notice, Report, StepEnd, Work};
@@ -74,8 +74,12 @@ impl Tree {
             Finish::Returned(..) | Finish::Parked(_) | Finish::Limited(_) | Finish::StepTimedOut(_) => return None,
         };
         let (policy, attempt) = self.policy(id)?;
-        let wait = policy.backoff(attempt, basis.fraction)?;
-        Some(Retry { message, forgotten: basis.forgotten.clone(), due_at: after(basis.ended_at, wait) })
+        let due_at = after(basis.ended_at, policy.backoff(attempt, basis.fraction)?);
+        // No attempt begins past the deadline (F8).
+        if self.deadline_of(id).is_some_and(|deadline| deadline <= due_at) {
+            return None;
+        }
+        Some(Retry { message, forgotten: basis.forgotten.clone(), due_at })
     }
 
     fn returned(&mut self, id: NodeId, result: BodyResult, fresh: Vec<Fresh>) -> Vec<NodeId> {
@@ -160,11 +164,15 @@ impl Tree {
     /// The outcome is decided by the function itself; what it called and is still open is cancelled (N2). The promise
     /// settles once all of that is closed (N1).
     fn decided(&mut self, id: NodeId, promise: PromiseState, outcome: Bytes) -> Vec<NodeId> {
+        self.goes_forward(id);
         self.put_down(id, Move::Decided);
         let Some(node) = self.nodes.get_mut(id) else { return Vec::new() };
         node.state.promise = promise;
         node.state.outcome = Some(outcome);
         let path = node.path.clone();
+        if let Some(deadline) = node.deadline {
+            self.timers.clear_deadline(&path, deadline);
+        }
         self.clear_timers(&path);
         let mut woken = self.cancel_children(id);
         woken.extend(self.close(id));
@@ -179,9 +187,9 @@ impl Tree {
         let mut next = Some(id);
         while let Some(id) = next.take() {
             match self.next_to_close(id) {
-                Closes::Waits => self.save(id),
-                Closes::Undoes(undo) => woken.push(undo),
-                Closes::Closes => next = self.settle(id, &mut woken),
+                CloseStep::Waits => self.save(id),
+                CloseStep::Undoes(undo) => woken.push(undo),
+                CloseStep::Closes => next = self.settle(id, &mut woken),
             }
         }
         woken
@@ -192,6 +200,8 @@ impl Tree {
     fn settle(&mut self, id: NodeId, woken: &mut Vec<NodeId>) -> Option<NodeId> {
         let number = self.number + 1;
         let node = self.nodes.get_mut(id)?;
+        // What its deadline settled has its number, and its caller was told (D2).
+        let is_told = node.state.promise == PromiseState::TimingOut;
         node.state.promise = match node.state.promise {
             PromiseState::ReturnedOk => PromiseState::Resolved,
             PromiseState::ReturnedErr => PromiseState::Rejected,
@@ -200,7 +210,7 @@ impl Tree {
             settled => settled,
         };
         let position = node.path.position();
-        if position.is_some() {
+        if position.is_some() && !is_told {
             node.state.number = Some(number);
             self.number = number;
         }
@@ -208,14 +218,7 @@ impl Tree {
         let node = self.nodes.remove(id)?;
         let (promise, attempts) = (node.state.promise, node.state.attempt);
         let Some((parent_path, position)) = node.path.parent().zip(position) else {
-            self.outcome = Some(TreeOutcome {
-                state: settled_state(promise),
-                closing: self.closing(),
-                function: node.function,
-                version: node.version,
-                attempts,
-                outcome: node.state.outcome,
-            });
+            self.outcome = Some(self.outcome_of(&node, settled_state(promise)));
             return None;
         };
         let parent = self.nodes.at(&parent_path)?;
@@ -227,13 +230,25 @@ impl Tree {
             }
             return self.nodes.get(parent).is_some_and(Node::is_closable).then_some(parent);
         }
-        if !node.is_forsaken {
+        if !node.is_forsaken && !is_told {
             let outcome = node.state.outcome.unwrap_or_default();
             let completion = Completion::Call { version: node.version, promise, attempts, outcome };
             self.notify(parent, Notice::Completed { position, number, completion });
             woken.push(parent);
         }
         None
+    }
+
+    /// The outcome of the tree, as its root has it.
+    pub(super) fn outcome_of(&self, root: &Node, state: TreeState) -> TreeOutcome {
+        TreeOutcome {
+            state,
+            closing: self.closing(),
+            function: root.function.clone(),
+            version: root.version,
+            attempts: root.state.attempt,
+            outcome: root.state.outcome.clone(),
+        }
     }
 
     /// A node goes on without the body it had.

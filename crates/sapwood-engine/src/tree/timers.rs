@@ -1,4 +1,5 @@
-//! The timers of one tree: by what they belong to, and by when they are due. Pure.
+//! The timers of one tree, by what they belong to, and by when they are due; and its deadlines, which are due like timers
+//! and are no rows of their own. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,6 +13,17 @@ pub(super) struct Timers {
     by_place: BTreeMap<(Path, Position), Timer>,
     /// Those that fire when they are due, the earliest first. A timer that is withheld is not here.
     due: BTreeSet<(Timestamp, Path, Position)>,
+    /// Of each invocation that goes forward and has a deadline of its own.
+    deadlines: BTreeSet<(Timestamp, Path)>,
+}
+
+/// What is due.
+#[derive(Debug, PartialEq)]
+pub(super) enum Due {
+    /// A timer.
+    Timer(Timer),
+    /// The deadline of an invocation.
+    Deadline(Path, Timestamp),
 }
 
 impl Timers {
@@ -46,14 +58,29 @@ impl Timers {
         self.of(path).any(|timer| timer.kind == kind)
     }
 
-    /// Takes a timer that is due at `now`, the earliest first. It stays, withheld, until it is cleared.
-    pub(super) fn take_due(&mut self, now: Timestamp) -> Option<Timer> {
+    /// Sets the deadline of an invocation.
+    pub(super) fn set_deadline(&mut self, path: Path, deadline: Timestamp) {
+        self.deadlines.insert((deadline, path));
+    }
+
+    /// Clears the deadline of an invocation.
+    pub(super) fn clear_deadline(&mut self, path: &Path, deadline: Timestamp) {
+        self.deadlines.remove(&(deadline, path.clone()));
+    }
+
+    /// Takes what is due at `now`: deadlines before timers, because nothing goes forward past them, and the earliest first.
+    /// A timer stays, withheld, until it is cleared.
+    pub(super) fn take_due(&mut self, now: Timestamp) -> Option<Due> {
+        if self.deadlines.first().is_some_and(|(deadline, _)| *deadline <= now) {
+            let (deadline, path) = self.deadlines.pop_first()?;
+            return Some(Due::Deadline(path, deadline));
+        }
         let (due_at, ..) = self.due.first()?;
         if *due_at > now {
             return None;
         }
         let (_, path, position) = self.due.pop_first()?;
-        self.by_place.get(&(path, position)).cloned()
+        self.by_place.get(&(path, position)).cloned().map(Due::Timer)
     }
 
     /// The timers of a path stay and do not fire.
@@ -64,9 +91,16 @@ impl Timers {
         }
     }
 
-    /// When the next timer fires.
+    /// Whether a timer fires some time: a deadline is none, because it lets nothing go on.
+    pub(super) fn has_any_that_fires(&self) -> bool {
+        !self.due.is_empty()
+    }
+
+    /// When something is due next.
     pub(super) fn next_due(&self) -> Option<Timestamp> {
-        self.due.first().map(|(due_at, ..)| *due_at)
+        let timer = self.due.first().map(|(due_at, ..)| *due_at);
+        let deadline = self.deadlines.first().map(|(deadline, _)| *deadline);
+        timer.into_iter().chain(deadline).min()
     }
 }
 
@@ -101,6 +135,7 @@ mod tests {
         assert_eq!(timers.next_due(), Some(at(1)));
         let mut taken = Vec::new();
         while let Some(timer) = timers.take_due(at(2)) {
+            let Due::Timer(timer) = timer else { panic!("no deadline was set: {timer:?}") };
             taken.push((timer.path.clone(), timer.position));
         }
         assert_eq!(taken, [(child, 0), (root, 1)]);
@@ -127,5 +162,22 @@ mod tests {
         assert_eq!(timers.of(&root).count(), 2, "it is kept");
         assert_eq!(timers.clear_all(&root).len(), 2);
         assert_eq!(timers.next_due(), Some(at(3)), "a child's are its own");
+    }
+
+    /// D2: a sleep that ended before the deadline lets nothing go on after it.
+    #[test]
+    fn deadlines_come_before_all_timers_that_are_due() {
+        let (root, child) = (Path::root(), Path::root().child(0));
+        let mut timers: Timers = [timer(&root, 0, 1), timer(&child, 0, 9)].into_iter().collect();
+        for (path, second) in [(&root, 3), (&child, 2), (&root.child(1), 5)] {
+            timers.set_deadline(path.clone(), at(second));
+        }
+        timers.withhold(&child);
+        timers.clear_deadline(&root.child(1), at(5));
+        assert_eq!((timers.next_due(), timers.has_any_that_fires()), (Some(at(1)), true));
+        assert_eq!(timers.take_due(at(4)), Some(Due::Deadline(child, at(2))));
+        assert_eq!(timers.take_due(at(4)), Some(Due::Deadline(root.clone(), at(3))));
+        assert_eq!(timers.take_due(at(4)), Some(Due::Timer(timer(&root, 0, 1))));
+        assert_eq!((timers.take_due(at(4)), timers.has_any_that_fires()), (None, false));
     }
 }

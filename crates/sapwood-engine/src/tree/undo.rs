@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use sapwood_core::journal::{Entry, EntryKind};
 use sapwood_core::tree::{Invocation, InvocationImage, PromiseState};
 use sapwood_core::{FunctionVersion, Position};
@@ -20,6 +21,8 @@ pub(crate) struct Undos {
     pub(super) pending: VecDeque<Undo>,
     /// Whether anything was undone, or is to be.
     pub(super) has_any: bool,
+    /// Until when all of it has to be undone, once that is known.
+    pub(super) until: Option<Timestamp>,
 }
 
 /// One undo.
@@ -62,9 +65,11 @@ impl Undos {
         all.append(&mut declared);
         all.sort_by_key(|undo| std::cmp::Reverse(undo.position));
         let has_any = !all.is_empty();
-        let begun: Vec<Position> = image.children.iter().filter_map(|child| child.path.undoes()).collect();
+        let undoing = || image.children.iter().filter(|child| child.path.undoes().is_some());
+        let until = undoing().find_map(|child| child.deadline);
+        let begun: Vec<Position> = undoing().filter_map(|child| child.path.undoes()).collect();
         all.retain(|undo| !begun.contains(&undo.position));
-        Ok(Self { pending: all.into(), has_any })
+        Ok(Self { pending: all.into(), has_any, until })
     }
 }
 
@@ -103,7 +108,7 @@ mod tests {
     fn child(path: Path, promise: PromiseState, undo: Option<&str>) -> Invocation {
         let state = InvocationState { promise, outcome: Some("7".into()), ..InvocationState::fresh() };
         let undo = undo.map(|undo| undo.parse().expect("a version"));
-        Invocation { path, function: "f".to_owned(), version: 1, input: "{}".into(), state, undo }
+        Invocation { path, function: "f".to_owned(), version: 1, input: "{}".into(), state, undo, deadline: None }
     }
 
     fn entry(seq: u32, kind: EntryKind, position: Position, payload: &'static str) -> Entry {

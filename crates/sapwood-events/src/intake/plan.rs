@@ -181,6 +181,7 @@ fn start_of(group: &Group, target: Target, envelope: Envelope, tree: TreeId) -> 
         version: target.version,
         input: serde_json::to_vec(&delivered).expect("texts and JSON are always JSON").into(),
         cause,
+        deadline: None,
     };
     Start { tree, key }
 }

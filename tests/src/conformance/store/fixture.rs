@@ -82,6 +82,7 @@ pub fn new_tree() -> NewTree {
         version: 1,
         input: Bytes::from_static(br#"{"order":{"id":"o-1"}}"#),
         cause: Cause { correlation: id.to_string(), causation: None, traceparent: None },
+        deadline: None,
     }
 }
 
@@ -104,6 +105,7 @@ pub fn root_of(tree: &NewTree) -> Invocation {
         input: tree.input.clone(),
         state: InvocationState::fresh(),
         undo: None,
+        deadline: tree.deadline,
     }
 }
 
@@ -116,6 +118,7 @@ pub fn child(position: u32) -> Invocation {
         input: Bytes::from_static(br#"{"sku":"s-1"}"#),
         state: InvocationState::fresh(),
         undo: None,
+        deadline: None,
     }
 }
 
@@ -131,6 +134,8 @@ pub fn turn(tree: TreeId, revision: u64) -> Turn {
         revision,
         control: 0,
         inbox: None,
+        not_before: None,
+        only_before: None,
         created: None,
         invocations: Vec::new(),
         changes: Vec::new(),

@@ -2,6 +2,7 @@
 
 pub mod claim;
 pub mod commit;
+pub mod deadlines;
 pub mod fixture;
 pub mod governing;
 pub mod hints;

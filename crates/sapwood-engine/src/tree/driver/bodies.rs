@@ -68,7 +68,8 @@ impl Driver {
         let Some(node) = self.tree.node(id) else { return false };
         let (path, input) = (node.path.clone(), node.input.clone().unwrap_or_default());
         let backing_off = self.tree.backing_off(&path);
-        let cell = Arc::new(Cell::new(Arc::clone(&self.tree.facts), path, definition.location, replay, &backing_off));
+        let (facts, deadline) = (Arc::clone(&self.tree.facts), self.tree.deadline_of(id));
+        let cell = Arc::new(Cell::new(facts, (path, deadline), definition.location, replay, &backing_off));
         self.tree.begun(id);
         // To read the input is an author's code, which may panic.
         let begin = || definition.begin(Arc::clone(&cell), &self.services.dependencies, &input);

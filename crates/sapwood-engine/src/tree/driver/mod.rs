@@ -63,6 +63,7 @@ use super::mailbox::{Mailbox, Signal};
 use super::model::Tree;
 use super::node::{Move, NodeId, Status};
 use crate::activation::{Activation, StartOrder, StepEnd};
+use crate::error::StartError;
 use crate::payload::{StartOutcome, Started};
 use crate::replay::Replay;
 use crate::services::Services;
@@ -78,7 +79,7 @@ const FIRES_IN_A_ROW: usize = 256;
 const LEASE_PAUSE: Duration = Duration::from_millis(100);
 
 /// The way to the caller of a start: told when the tree is durable, or that the store refuses it for good.
-pub(crate) type Created = oneshot::Sender<Result<(), String>>;
+pub(crate) type Created = oneshot::Sender<Result<(), StartError>>;
 
 /// How a driver ended.
 pub(crate) enum Ended {
@@ -191,6 +192,8 @@ impl Driver {
     /// Drives the tree until this worker no longer owns it.
     pub(crate) async fn drive(mut self: Box<Self>) -> Ended {
         let services = Arc::clone(&self.services);
+        // A reader may have settled it by its deadline.
+        self.announce();
         let woken = self.tree.carry_out();
         self.go_on(woken);
         loop {
@@ -201,6 +204,7 @@ impl Driver {
                 return self.refused(None);
             }
             self.is_draining |= services.life.is_draining();
+            self.tree.tick(self.services.clock.now());
             let stage = self.stage();
             // Once the tree is being released, nothing more is recorded: no commit could carry it.
             if stage != Stage::Releasing {
@@ -215,6 +219,9 @@ impl Driver {
                     self.give_way().await;
                     continue;
                 }
+            }
+            if self.is_outdated && !self.hold.is_committing() {
+                continue;
             }
             let signals = std::future::poll_fn(|task| self.poll_news(task)).await;
             if services.life.has_ended() {
@@ -274,7 +281,7 @@ impl Driver {
     fn failed(&mut self, error: String) -> Ended {
         tracing::error!(tree = %self.tree.id(), error, "the store refuses the commit for good; the tree is parked");
         if let Some(created) = self.created.take() {
-            let _ = created.send(Err(error.clone()));
+            let _ = created.send(Err(StartError::Refused { message: error.clone() }));
         }
         Ended::Failed(error)
     }
@@ -282,6 +289,10 @@ impl Driver {
     /// The tree is not as this worker knew it: what no turn has made durable is void, but for steps that are in flight or
     /// have ended. `refused` is the turn that was under way.
     fn refused(&mut self, refused: Option<Turn>) -> Ended {
+        if let Some(created) = self.created.take_if(|_| self.tree.root_deadline() <= Some(self.services.clock.now())) {
+            let message = "its deadline passed before the store could take it".to_owned();
+            let _ = created.send(Err(StartError::InvalidDeadline { message }));
+        }
         let drafted = self.tree.has_draft().then(|| self.tree.keep());
         let mut ends: Vec<_> = refused.into_iter().chain(drafted).flat_map(ends_of).collect();
         let path = |tree: &Tree, id| tree.node(id).map(|node| node.path.clone());
@@ -308,6 +319,9 @@ impl Driver {
         if sent.has_events {
             self.services.outbox.emitted();
         }
+        if sent.has_news {
+            self.announce();
+        }
         if let Some(ready_at) = sent.releases {
             return Some(self.released(ready_at));
         }
@@ -320,6 +334,13 @@ impl Driver {
             self.queue(node);
         }
         None
+    }
+
+    /// Tells who waits outside the root's outcome, which is durable before the tree is closed (D2).
+    fn announce(&mut self) {
+        if let Some(outcome) = self.tree.take_news() {
+            self.services.announce(self.tree.id(), &outcome);
+        }
     }
 
     fn released(&mut self, ready_at: Option<Timestamp>) -> Ended {
@@ -434,11 +455,22 @@ impl Driver {
         let Some(due_at) = self.tree.next_due() else { return false };
         let now = self.services.clock.now();
         let now = self.judged.map_or(now, |judged| now.max(judged));
+        if self.is_late(now) {
+            return false;
+        }
         if due_at <= now {
             let woken = self.tree.fire_due(now, FIRES_IN_A_ROW);
             self.queue_all(woken);
         }
         self.tree.next_due().is_some_and(|due_at| due_at <= now)
+    }
+
+    /// Whether what was recorded comes too late for a deadline. Then it is void, as a turn with it would be refused, and the
+    /// tree is loaded again.
+    fn is_late(&mut self, now: Timestamp) -> bool {
+        let is_late = self.tree.is_late(now);
+        self.is_outdated |= is_late;
+        is_late
     }
 
     /// Runs what can run now.
@@ -481,6 +513,10 @@ impl Driver {
                 | Status::Parked,
             )
             | None => return,
+        }
+        // Its deadline fires next.
+        if self.tree.is_overdue(id, self.services.clock.now()) {
+            return;
         }
         let Some(node) = self.tree.node(id) else { return };
         // During a hold a step in flight runs on; everything else waits.
@@ -547,6 +583,9 @@ impl Driver {
                     break;
                 }
             }
+            if self.tree.is_overdue(id, self.services.clock.now()) {
+                continue;
+            }
             let Some(orders) = self.bodies.get_mut(&id).and_then(Activation::grant) else { continue };
             for (position, order) in orders {
                 let start = self.start(id, position, order);
@@ -603,20 +642,20 @@ impl Driver {
 
     /// Sends what was recorded, if no turn is under way; releases the tree once nothing in it runs.
     fn commit(&mut self) {
-        if self.hold.is_committing() {
+        if self.hold.is_committing() || self.is_late(self.services.clock.now()) {
             return;
         }
-        let has_events = self.tree.drafts_events();
+        let (has_events, has_news) = (self.tree.drafts_events(), self.tree.has_news());
         // What is still in the queue has something to do, though it may have no more than a completion to be told of.
         let is_idle = self.ready.is_empty() && !self.tree.is_active(self.is_draining);
         if self.tree.outcome().is_some() || is_idle {
             let (turn, ready_at) = self.tree.release(self.services.clock.now());
-            self.hold.sent(Sent { releases: Some(ready_at), has_events });
+            self.hold.sent(Sent { releases: Some(ready_at), has_events, has_news });
             return self.services.committers.submit(turn, Arc::clone(&self.mailbox));
         }
         if self.tree.has_draft() {
             let turn = self.tree.keep();
-            self.hold.sent(Sent { releases: None, has_events });
+            self.hold.sent(Sent { releases: None, has_events, has_news });
             self.services.committers.submit(turn, Arc::clone(&self.mailbox));
         }
         self.set_alarm();

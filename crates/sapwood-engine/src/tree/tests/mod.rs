@@ -1,6 +1,7 @@
 //! The rules of one tree, without a store, a clock or a body: what F, N and S demand of each decision.
 
 mod cancel;
+mod deadlines;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU16;
@@ -106,6 +107,15 @@ impl Play {
     }
 
     fn with(limits: Limits) -> Self {
+        Self::of(limits, None)
+    }
+
+    /// As [`Self::new`], with a deadline.
+    fn until(deadline: Timestamp) -> Self {
+        Self::of(Limits::default(), Some(deadline))
+    }
+
+    fn of(limits: Limits, deadline: Option<Timestamp>) -> Self {
         let registry = Arc::new(Registry::from_definitions([Definition::of::<Does>()]).expect("one function"));
         let id = TreeId::from(uuid::Uuid::from_u128(7));
         let told = Told { now: NOW, sent: Duration::ZERO, answered: Duration::ZERO };
@@ -121,7 +131,8 @@ impl Play {
             clock: Arc::new(StoreClock::new(Arc::new(Unasked), told)),
             warned: AtomicU16::new(0),
         };
-        let new = NewTree { id, function: "does".into(), version: 1, input: "{}".into(), cause: Cause::default() };
+        let new =
+            NewTree { id, function: "does".into(), version: 1, input: "{}".into(), cause: Cause::default(), deadline };
         let mut play = Self { tree: Tree::created(new, Arc::new(facts), &registry, true) };
         play.begin(ROOT);
         play
@@ -206,7 +217,7 @@ impl Play {
 const ROOT: NodeId = 0;
 
 fn call(position: Position) -> Fresh {
-    Fresh::Call { position, function: "does", version: 1, input: "{}".into(), undo: None }
+    Fresh::Call { position, function: "does", version: 1, input: "{}".into(), undo: None, deadline: None }
 }
 
 /// A poll that wrote this.
@@ -657,8 +668,10 @@ fn what_is_put_down_is_runnable_elsewhere_and_loses_no_attempt() {
 #[test]
 fn a_tree_that_needs_a_version_says_so_as_it_is_released() {
     let mut play = Play::new();
-    let child = play
-        .writes(ROOT, vec![Fresh::Call { position: 0, function: "does", version: 2, input: "{}".into(), undo: None }]);
+    let child = play.writes(
+        ROOT,
+        vec![Fresh::Call { position: 0, function: "does", version: 2, input: "{}".into(), undo: None, deadline: None }],
+    );
     play.tree.suspend(ROOT);
     assert!(play.tree.node(child[0]).is_some_and(|node| node.definition.is_none()));
     play.tree.lacks_version(child[0]);

@@ -18,7 +18,7 @@ use crate::due::Due;
 use crate::environment::Environment;
 use crate::error::{EngineError, ReadError, StartError};
 use crate::hints::{self, Hinter, OutboxSignal};
-use crate::lease::{Asked, Heartbeat, LeaseWatch};
+use crate::lease::{Heartbeat, LeaseWatch};
 use crate::life::{Life, Stopped};
 use crate::options::{CachePolicy, EngineOptions};
 use crate::outage::{Outage, Use, User};
@@ -59,8 +59,6 @@ pub struct Engine {
     /// Callers here that wait for the outcome of a tree.
     /// Wakes the claims.
     due: Arc<Due>,
-    /// Makes the heartbeat renew at once.
-    renewal: Arc<Asked>,
     /// How long a caller waits for the hint that a tree of another worker has settled, before it reads the store
     /// again: a hint may be lost.
     poll: Duration,
@@ -143,6 +141,7 @@ impl Engine {
             worker,
             environment,
             clock,
+            asked: Arc::default(),
             life,
             outage,
             quarantine: Quarantine::default(),
@@ -159,7 +158,7 @@ impl Engine {
             evicts: options.cache == CachePolicy::Evict,
         });
         let trees = Arc::new(Trees::new(Arc::clone(&services), Arc::clone(&tasks), Arc::clone(&due), options.cache));
-        let engine = Self { services, trees, tasks, due, renewal: Arc::default(), poll: options.poll };
+        let engine = Self { services, trees, tasks, due, poll: options.poll };
         engine.heartbeat(&options).begin().map_err(EngineError::Heartbeat)?;
         for (fence, submissions) in (0..count).zip(submissions) {
             let (life, outage) = (Arc::clone(&engine.services.life), Arc::clone(&engine.services.outage));
@@ -185,7 +184,7 @@ impl Engine {
                     due.raise();
                 })
             },
-            asked: Arc::clone(&self.renewal),
+            asked: Arc::clone(&services.asked),
             life: Arc::clone(&services.life),
             outage: Arc::clone(&services.outage),
             due: Arc::clone(&self.due),
@@ -418,7 +417,7 @@ impl Engine {
         tokio::select! {
             biased;
 
-            () = self.renewal.renewal() => {}
+            () = self.services.asked.renewal() => {}
             () = self.services.life.ends() => {}
         }
         self.due.raise();

@@ -16,7 +16,7 @@ use crate::definition::AnyDependencies;
 use crate::environment::Environment;
 use crate::facts::Facts;
 use crate::hints::OutboxSignal;
-use crate::lease::LeaseWatch;
+use crate::lease::{Asked, LeaseWatch};
 use crate::life::Life;
 use crate::outage::{Outage, User};
 use crate::quarantine::Quarantine;
@@ -38,6 +38,8 @@ pub(crate) struct Services {
     pub(crate) environment: Arc<dyn Environment>,
     /// The store's clock, by which things are due.
     pub(crate) clock: Arc<StoreClock>,
+    /// Asks for a renewal of the lease at once, which tells the store's time.
+    pub(crate) asked: Arc<Asked>,
     /// Whether to begin something new, and whether to go on at all.
     pub(crate) life: Arc<Life>,
     /// Trees that may be killing workers.

@@ -208,7 +208,15 @@ impl Trees {
                     self.due.at(ready_at, self.services.clock.now());
                 }
             }
-            Ended::Refused { committed, carried } => self.reload(place, Some((committed, carried)), None),
+            Ended::Refused { committed, carried, has_times } => {
+                let trees = Arc::clone(self);
+                self.tasks.spawn_until_end(async move {
+                    if has_times {
+                        trees.services.asked.renewal().await;
+                    }
+                    trees.reload(place, Some((committed, carried)), None);
+                });
+            }
             // The store refuses even the turn that parks it.
             Ended::Failed(error) if self.parks(id) => {
                 let trees = Arc::clone(self);

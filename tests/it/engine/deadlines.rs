@@ -25,6 +25,7 @@ sapwood_tests::on_every_engine!(crate::engine::deadlines {
     no_deadline_is_later_than_the_callers,
     what_is_in_flight_ends_after_everybody_was_told,
     nothing_goes_forward_past_its_deadline_after_a_crash,
+    a_worker_that_is_behind_the_stores_clock_commits_nothing_late,
     a_read_after_the_deadline_settles_first_though_no_worker_lives,
     no_attempt_begins_past_the_deadline,
     a_tree_that_times_out_undoes_what_it_did,
@@ -204,6 +205,22 @@ async fn nothing_goes_forward_past_its_deadline_after_a_crash(world: &World) {
     let view = closes(world, &second, tree).await;
     assert_eq!(view.row.state, TreeState::TimedOut);
     assert_eq!((app.count("gate"), app.count("next"), node(&view, "/").timeline.len()), (1, 0, 0));
+}
+
+/// D3: the store's clock is set, and the worker has not heard of it: what it records is refused, and no step begins. It asks
+/// for the time, instead of trying again and again.
+async fn a_worker_that_is_behind_the_stores_clock_commits_nothing_late(world: &World) {
+    let app = Probe::new();
+    let engine = world.launch_with(&app, EngineOptions { heartbeat: HOUR, ..world.options() }).await;
+    let tree = engine.start(works_past_its_deadline()).await.expect("a tree");
+    app.reached("gate", 1).await;
+    world.store().advance(2 * HOUR).await;
+    app.open("gate", 1);
+    assert!(timed_out(tree.result().await));
+    let view = closes(world, &engine, tree.id()).await;
+    assert_eq!((view.row.state, app.count("gate"), app.count("next")), (TreeState::TimedOut, 1, 0));
+    let kinds: Vec<_> = node(&view, "/").timeline.iter().map(|(_, entry)| entry.kind).collect();
+    assert_eq!(kinds, [EntryKind::StepResolved], "it was recorded once");
 }
 
 /// D3: a reader finds it settled, and the settling of a reader is all there is: the next worker closes the tree.

@@ -29,16 +29,11 @@ pub(crate) struct Carried {
 }
 
 impl Carried {
-    /// The tree as it was loaded, with what goes on of it: each end is recorded, and each body is left behind until what
+    /// The tree as it was loaded, with what goes on of it: each end is to be recorded, and each body is left behind until what
     /// is in flight of it has ended.
     pub(crate) fn into(self, mut tree: Tree) -> Box<LiveTree> {
         if tree.revision() != self.revision {
             return LiveTree::boxed(tree);
-        }
-        for (path, end) in self.ends {
-            if let Some(id) = tree.at(&path) {
-                tree.step_ended(id, end);
-            }
         }
         let mut bodies = BTreeMap::new();
         for (path, mut body) in self.bodies {
@@ -47,7 +42,7 @@ impl Carried {
             tree.set_work(id, Work { is_in_flight: true, is_binding: true, ..Work::default() });
             bodies.insert(id, body);
         }
-        Box::new(LiveTree { tree, bodies, mailbox: self.mailbox })
+        Box::new(LiveTree { tree, bodies, mailbox: self.mailbox, ends: self.ends })
     }
 }
 

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use sapwood_core::Path;
 use sapwood_core::tree::TreeRow;
 
 use super::mailbox::Mailbox;
 use super::model::Tree;
 use super::node::NodeId;
-use crate::activation::Activation;
+use crate::activation::{Activation, StepEnd};
 
 /// A tree in memory, with its bodies.
 pub(crate) struct LiveTree {
@@ -17,12 +18,14 @@ pub(crate) struct LiveTree {
     pub(crate) bodies: BTreeMap<NodeId, Activation>,
     /// The wakers of the bodies refer to it, so it must stay the same for as long as the bodies live.
     pub(crate) mailbox: Arc<Mailbox>,
+    /// How steps ended that no turn has recorded, in the order in which they did.
+    pub(crate) ends: Vec<(Path, StepEnd)>,
 }
 
 impl LiveTree {
     /// In a box: it goes from hand to hand.
     pub(crate) fn boxed(tree: Tree) -> Box<Self> {
-        Box::new(Self { tree, bodies: BTreeMap::new(), mailbox: Arc::default() })
+        Box::new(Self { tree, bodies: BTreeMap::new(), mailbox: Arc::default(), ends: Vec::new() })
     }
 
     /// What it takes of memory, in bytes: an estimate from above of what is known of it.

@@ -235,8 +235,10 @@ impl Tree {
     }
 
     fn write(&mut self, id: NodeId, line: Line<'_>) {
-        // How a step ended is recorded whenever it ends, also past the deadline (K4).
-        if !matches!(line.kind, EntryKind::StepResolved | EntryKind::StepRejected | EntryKind::StepRetried) {
+        // A step that ends after the deadline lets nothing go on: its end is recorded together with the time out (K4).
+        let ends_a_step =
+            matches!(line.kind, EntryKind::StepResolved | EntryKind::StepRejected | EntryKind::StepRetried);
+        if !ends_a_step || !self.is_overdue(id, self.now) {
             self.goes_forward(id);
         }
         let Some(node) = self.nodes.get_mut(id) else { return };

@@ -51,7 +51,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use jiff::Timestamp;
 use sapwood_core::store::{StoreResult, TreeOutcome, Turn};
 use sapwood_core::tree::InvocationImage;
-use sapwood_core::{Position, TreeId};
+use sapwood_core::{Path, Position, TreeId};
 use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Sleep;
@@ -93,6 +93,8 @@ pub(crate) enum Ended {
         committed: u64,
         /// What goes on, if this worker still owns the tree.
         carried: Carried,
+        /// The turn named times, so this worker may be wrong about the store's.
+        has_times: bool,
     },
     /// The store refuses its turn for good.
     Failed(String),
@@ -144,6 +146,8 @@ pub(crate) struct Driver {
     judged: Option<Timestamp>,
     /// Polls since other tasks could run.
     polls: u32,
+    /// How steps ended before the tree was loaded, which is recorded first.
+    ends: Vec<(Path, StepEnd)>,
 }
 
 /// How far [`Driver::work`] came.
@@ -160,7 +164,7 @@ enum Worked {
 impl Driver {
     /// The driver of a tree that this worker owns; `created` is told when the tree's first turn is durable.
     pub(crate) fn new(live: LiveTree, services: Arc<Services>, created: Option<Created>) -> Self {
-        let LiveTree { mut tree, bodies, mailbox } = live;
+        let LiveTree { mut tree, bodies, mailbox, ends } = live;
         let ready = tree.requeue().into();
         Self {
             tree,
@@ -178,6 +182,7 @@ impl Driver {
             awaits_lease: false,
             judged: None,
             polls: 0,
+            ends,
         }
     }
 
@@ -194,6 +199,14 @@ impl Driver {
         let services = Arc::clone(&self.services);
         // A reader may have settled it by its deadline.
         self.announce();
+        self.tree.tick(self.services.clock.now());
+        for (path, end) in std::mem::take(&mut self.ends) {
+            if let Some(id) = self.tree.at(&path) {
+                self.tree.step_ended(id, end);
+            }
+        }
+        // What is past its deadline times out, whatever was asked of it since.
+        while self.fire_due() {}
         let woken = self.tree.carry_out();
         self.go_on(woken);
         loop {
@@ -293,6 +306,7 @@ impl Driver {
             let message = "its deadline passed before the store could take it".to_owned();
             let _ = created.send(Err(StartError::InvalidDeadline { message }));
         }
+        let has_times = refused.as_ref().is_some_and(|turn| turn.not_before.or(turn.only_before).is_some());
         let drafted = self.tree.has_draft().then(|| self.tree.keep());
         let mut ends: Vec<_> = refused.into_iter().chain(drafted).flat_map(ends_of).collect();
         let path = |tree: &Tree, id| tree.node(id).map(|node| node.path.clone());
@@ -304,7 +318,7 @@ impl Driver {
         let bodies = std::mem::take(&mut self.bodies).into_iter().filter(|(_, body)| body.is_left_behind());
         let bodies = bodies.filter_map(|(id, body)| Some((path(&self.tree, id)?, body))).collect();
         let (revision, mailbox) = (self.tree.revision(), Arc::clone(&self.mailbox));
-        Ended::Refused { committed: revision, carried: Carried { revision, mailbox, bodies, ends } }
+        Ended::Refused { committed: revision, carried: Carried { revision, mailbox, bodies, ends }, has_times }
     }
 
     async fn committed(&mut self) -> Option<Ended> {
@@ -355,7 +369,8 @@ impl Driver {
         self.ready.drain(..).for_each(|id| self.tree.dequeue(id));
         let empty = Tree::empty(Arc::clone(&self.tree.facts), Arc::clone(&self.services.registry));
         let tree = std::mem::replace(&mut self.tree, empty);
-        let live = LiveTree { tree, bodies: std::mem::take(&mut self.bodies), mailbox: Arc::clone(&self.mailbox) };
+        let (bodies, mailbox) = (std::mem::take(&mut self.bodies), Arc::clone(&self.mailbox));
+        let live = LiveTree { tree, bodies, mailbox, ends: Vec::new() };
         Ended::Released { tree: Box::new(live), ready_at }
     }
 

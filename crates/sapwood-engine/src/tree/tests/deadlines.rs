@@ -43,15 +43,29 @@ fn a_turn_names_the_earliest_deadline_of_what_goes_forward_in_it() {
     assert_eq!(times(&play.commits()), (None, None), "nothing went forward");
 }
 
-/// K4: how a step ended is recorded whenever it ends; what its function does with it comes too late.
+/// D3: what was recorded and not committed in time is void, the end of a step too: it is recorded anew, after the time out.
 #[test]
-fn the_end_of_a_step_is_never_late_and_what_follows_it_is() {
+fn what_is_not_committed_in_time_is_late() {
     let (mut play, [first, ..]) = family();
     play.commits();
+    assert!(!play.tree.is_late(at(1_000)), "nothing is recorded");
     play.step(first, 1, Ok("1"), None);
-    assert!(!play.tree.is_late(at(10)));
-    play.writes(first, vec![call(5)]);
     assert!(play.tree.is_late(at(10)) && !play.tree.is_late(at(9)));
+}
+
+/// K4: a step that ends after the deadline is recorded together with the time out.
+#[test]
+fn the_end_of_a_step_goes_with_the_time_out() {
+    let (mut play, [first, ..]) = family();
+    play.works(first, true);
+    play.commits();
+    play.tree.tick(at(10));
+    play.step(first, 1, Ok("1"), None);
+    play.works(first, false);
+    play.tree.fire_due(at(10), usize::MAX);
+    let turn = play.commits();
+    assert_eq!((times(&turn), kinds(&turn)), ((Some(at(10)), None), vec![EntryKind::StepResolved]));
+    assert_eq!(promise(&turn, "/0"), Some(PromiseState::TimedOut));
 }
 
 /// D2, R7, K3: the outcome and its number come first, the caller is told at once, and all below is cancelled.

@@ -1,6 +1,7 @@
 //! The workloads: functions whose steps only return 100 bytes, so that the platform is what is measured.
 
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use sapwood::prelude::*;
 use tokio::sync::watch;
@@ -27,6 +28,9 @@ pub(crate) enum BenchError {
     #[error("the outside is down")]
     #[retry]
     Down,
+    /// It fails on purpose.
+    #[error("it fails on purpose")]
+    OnPurpose,
     /// A child's failure.
     #[error(transparent)]
     #[failure(call)]
@@ -57,6 +61,61 @@ pub(crate) async fn tree4x2(cx: &mut Cx<BenchApp>) -> Result<usize, BenchError> 
     }
     let results = futures::future::try_join_all(children).await?;
     Ok(results.len())
+}
+
+/// A call whose step ends, and then an error.
+#[sapwood::function]
+pub(crate) async fn fails(cx: &mut Cx<BenchApp>) -> Result<(), BenchError> {
+    cx.call(one_step()).await?;
+    Err(BenchError::OnPurpose)
+}
+
+/// The same, and the call is undone.
+#[sapwood::function]
+pub(crate) async fn undone(cx: &mut Cx<BenchApp>) -> Result<(), BenchError> {
+    cx.call(one_step().undo(undo_step)).await?;
+    Err(BenchError::OnPurpose)
+}
+
+/// One step.
+#[sapwood::function]
+pub(crate) async fn one_step(cx: &mut Cx<BenchApp>) -> Result<String, BenchError> {
+    cx.step("one", nothing).await
+}
+
+/// Undoes one step with another.
+#[sapwood::function]
+pub(crate) async fn undo_step(cx: &mut Cx<BenchApp>, done: String) -> Result<String, BenchError> {
+    debug_assert_eq!(done.len(), RESULT_BYTES - 2, "it is given what was done");
+    cx.step("undo", nothing).await
+}
+
+/// Waits for a child that takes for ever, as long as it may.
+#[sapwood::function]
+pub(crate) async fn times_out(cx: &mut Cx<BenchApp>, millis: u64) -> Result<(), BenchError> {
+    // It ends by its deadline, which is what is measured.
+    let _ = cx.call(sleeps().deadline(Duration::from_millis(millis))).await;
+    Ok(())
+}
+
+/// Sleeps for a day.
+#[sapwood::function]
+pub(crate) async fn sleeps(cx: &mut Cx<BenchApp>) -> Result<(), BenchError> {
+    cx.sleep(Duration::from_secs(86_400)).await;
+    Ok(())
+}
+
+/// Waits for a child that takes a moment.
+#[sapwood::function]
+pub(crate) async fn dozes(cx: &mut Cx<BenchApp>, millis: u64) -> Result<(), BenchError> {
+    Ok(cx.call(dozes_off(millis)).await?)
+}
+
+/// Sleeps for a moment.
+#[sapwood::function]
+pub(crate) async fn dozes_off(cx: &mut Cx<BenchApp>, millis: u64) -> Result<(), BenchError> {
+    cx.sleep(Duration::from_millis(millis)).await;
+    Ok(())
 }
 
 /// Two steps in sequence.

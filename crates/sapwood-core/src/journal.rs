@@ -66,6 +66,8 @@ pub enum EntryKind {
     PromiseSettled = 13,
     /// A compensation was declared: the call that undoes what comes next.
     UndoDeclared = 14,
+    /// Something was found that the function's author should know: what about, and in words.
+    Found = 16,
     /// Reserved: a version marker.
     VersionMarked = 17,
     /// Reserved: a message was taken from the mailbox.
@@ -89,6 +91,7 @@ stored_codes!(EntryKind {
     PromiseMade: "promise_made",
     PromiseSettled: "promise_settled",
     UndoDeclared: "undo_declared",
+    Found: "found",
     VersionMarked: "version_marked",
     MessageTaken: "message_taken",
     Cancelled: "cancelled",

@@ -152,6 +152,7 @@ impl Engine {
             starts,
             waiters: Waiters::default(),
             outbox: OutboxSignal { here: Arc::default(), hinter: Arc::clone(&hinter) },
+            findings: Arc::default(),
             lanes: store.info().lanes,
             limits: options.limits,
             step_timeout: options.step_timeout,

@@ -1,7 +1,6 @@
 //! What is true of a whole tree for as long as it is in memory; shared by its driver and its bodies.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
 
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use sapwood_core::{Path, TreeId};
 
 use crate::clock::StoreClock;
 use crate::environment::Environment;
+use crate::findings::Findings;
 
 /// What is true of a whole tree.
 pub(crate) struct Facts {
@@ -28,8 +28,8 @@ pub(crate) struct Facts {
     pub(crate) environment: Arc<dyn Environment>,
     /// What is due is due by it.
     pub(crate) clock: Arc<StoreClock>,
-    /// What was warned of already, one bit each.
-    pub(crate) warned: AtomicU16,
+    /// What was logged of functions.
+    pub(crate) findings: Arc<Findings>,
 }
 
 /// What is bounded in a tree (A2).
@@ -62,32 +62,12 @@ impl Bound {
 /// From this part of a limit on, a tree is near it: in time to change what it does before it fails.
 const NEAR_PERCENT: usize = 80;
 
-/// The bit of the warning of a foreign wake; those of the bounds are below it.
-const FOREIGN: u16 = 1 << 15;
+/// Whether what was found comes near its limit.
+pub(crate) fn is_near(found: usize, limit: usize) -> bool {
+    found <= limit && found.saturating_mul(100) >= limit.saturating_mul(NEAR_PERCENT)
+}
 
 impl Facts {
-    /// Warns, once in a tree for each bound, that what was found comes near its limit.
-    pub(crate) fn warn_near(&self, bound: Bound, found: usize, limit: usize) {
-        if found.saturating_mul(100) < limit.saturating_mul(NEAR_PERCENT) || found > limit {
-            return;
-        }
-        if self.warns_first(1 << bound as u16) {
-            tracing::warn!(tree = %self.tree, found, limit, "near the limit of a tree: {}", bound.name());
-        }
-    }
-
-    /// Warns, once in a tree, that something foreign woke a body while a step of it was in flight.
-    pub(crate) fn warn_foreign(&self, path: &Path, location: &str) {
-        if self.warns_first(FOREIGN) {
-            let tree = self.tree;
-            tracing::warn!(%tree, %path, location, "the body awaits something that is not durable beside a step");
-        }
-    }
-
-    fn warns_first(&self, bit: u16) -> bool {
-        self.warned.fetch_or(bit, Ordering::Relaxed) & bit == 0
-    }
-
     /// An invocation of this tree, as the causation of what it emits and starts.
     pub(crate) fn causation(&self, path: &Path) -> String {
         format!("{}:{path}", self.tree)

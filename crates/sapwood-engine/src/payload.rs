@@ -168,6 +168,15 @@ pub(crate) struct Retried {
     pub(crate) forgotten: Vec<Position>,
 }
 
+/// The payload of [`Found`](sapwood_core::journal::EntryKind::Found).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Found {
+    /// What it is about: a called function, a limit; empty if the code says it all.
+    pub(crate) about: String,
+    /// What was found, in words.
+    pub(crate) message: String,
+}
+
 /// The payload of [`UndoDeclared`](sapwood_core::journal::EntryKind::UndoDeclared): the call that undoes what comes next.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct UndoDeclared {

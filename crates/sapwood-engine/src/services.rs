@@ -1,7 +1,6 @@
 //! What a tree's driver uses of its worker.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU16;
 use std::time::Duration;
 
 use sapwood_core::limits::Limits;
@@ -15,6 +14,7 @@ use crate::committer::Committers;
 use crate::definition::AnyDependencies;
 use crate::environment::Environment;
 use crate::facts::Facts;
+use crate::findings::Findings;
 use crate::hints::OutboxSignal;
 use crate::lease::{Asked, LeaseWatch};
 use crate::life::Life;
@@ -60,6 +60,8 @@ pub(crate) struct Services {
     pub(crate) waiters: Waiters,
     /// Raised after a commit with events.
     pub(crate) outbox: OutboxSignal,
+    /// What was logged of functions.
+    pub(crate) findings: Arc<Findings>,
     /// Lanes of the store's outbox.
     pub(crate) lanes: u16,
     pub(crate) limits: Limits,
@@ -82,7 +84,7 @@ impl Services {
             step_timeout: self.step_timeout,
             environment: Arc::clone(&self.environment),
             clock: Arc::clone(&self.clock),
-            warned: AtomicU16::new(0),
+            findings: Arc::clone(&self.findings),
         })
     }
 

@@ -9,7 +9,7 @@ use sapwood_core::journal::{Entry, EntryKind};
 use sapwood_core::tree::{Closing, InvocationRow, PromiseState, Timer, TimerKind, TreeRecord, TreeRow};
 use sapwood_core::{EventId, FunctionVersion, Path, Position, TreeId, WorkerId};
 
-use crate::payload::{Retried, StepRetried, decode};
+use crate::payload::{Found, Retried, StepRetried, decode};
 
 /// A whole tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +57,8 @@ pub struct NodeView {
     pub waits_on: Vec<WaitsOn>,
     /// The events it emitted.
     pub events: Vec<EmittedView>,
+    /// What its author should know, found while it ran.
+    pub findings: Vec<FindingView>,
     /// Its journal, with when each entry was recorded.
     pub timeline: Vec<(Timestamp, Entry)>,
 }
@@ -70,6 +72,17 @@ pub struct EmittedView {
     pub id: EventId,
     /// Its CloudEvents type.
     pub cloud_type: String,
+}
+
+/// What the author of a function should know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FindingView {
+    /// What was found: the name of a [`FindingCode`](crate::FindingCode).
+    pub code: String,
+    /// In words.
+    pub message: String,
+    /// When it was recorded.
+    pub found_at: Timestamp,
 }
 
 /// What an invocation waits on.
@@ -193,6 +206,7 @@ fn node_view(
     let InvocationRow { invocation, created_at, settled_at } = node;
     NodeView {
         events: events(tree.id, &invocation.path, &timeline),
+        findings: findings(&timeline),
         undoes: invocation.path.undoes(),
         undo: invocation.undo,
         path: invocation.path,
@@ -220,6 +234,17 @@ fn events(tree: TreeId, path: &Path, timeline: &[(Timestamp, Entry)]) -> Vec<Emi
             position: entry.position,
             id: EventId::of(tree, path, entry.position),
             cloud_type: entry.name.clone(),
+        })
+        .collect()
+}
+
+fn findings(timeline: &[(Timestamp, Entry)]) -> Vec<FindingView> {
+    let found = timeline.iter().filter(|(_, entry)| entry.kind == EntryKind::Found);
+    found
+        .map(|(at, entry)| FindingView {
+            code: entry.name.clone(),
+            message: decode::<Found>(&entry.payload).map(|found| found.message).unwrap_or_default(),
+            found_at: *at,
         })
         .collect()
 }

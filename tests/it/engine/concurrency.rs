@@ -6,12 +6,13 @@ use sapwood_engine::TreeView;
 use sapwood_tests::engine::{World, node, promise};
 use sapwood_tests::probe::Probe;
 
-use super::{Trouble, once, quick};
+use super::{Trouble, dozes, leaf, once, quick};
 
 sapwood_tests::on_every_engine!(crate::engine::concurrency {
     a_promise_settles_after_all_children_are_closed,
     a_failing_child_neither_stops_nor_restarts_its_siblings,
     fan_out_runs_concurrently_each_child_in_its_own_boundary,
+    a_call_whose_result_is_never_used_is_reported_once,
 });
 
 /// Returns once it is let go, and drops what it called then.
@@ -141,4 +142,43 @@ async fn fan_out_runs_concurrently_each_child_in_its_own_boundary(world: &World)
     for n in 0..MANY {
         assert_eq!(app.count(&format!("try of {n}")), if n == 3 { 3 } else { 1 });
     }
+}
+
+/// Calls what nobody awaits, at each of so many rounds, and something whose handle it awaits at least once.
+#[sapwood::function]
+async fn forgets_its_calls(cx: &mut Cx<Probe>, rounds: u32) -> Result<u32, Trouble> {
+    let app = cx.dependencies();
+    for round in 0..rounds {
+        drop(cx.call(leaf("forgotten".to_owned(), round)));
+        let raced = cx.call(dozes("raced".to_owned(), 1));
+        let begins = async || {
+            app.comes_to("round").await;
+            Ok::<_, Trouble>(round)
+        };
+        tokio::select! {
+            biased;
+            raced = raced => drop(raced?),
+            round = cx.step("round", begins) => drop(round?),
+        }
+    }
+    Ok(rounds)
+}
+
+/// N3: however often it does so, and whatever crashes come; one that lost a race was awaited, and is not reported.
+async fn a_call_whose_result_is_never_used_is_reported_once(world: &World) {
+    let app = Probe::new();
+    let first = world.launch(&app).await;
+    let tree = first.start(forgets_its_calls(3)).await.expect("a tree").id();
+    app.reached("round", 1).await;
+    app.open("round", 1);
+    app.reached("round", 2).await;
+    let second = world.take_over(&first, &app).await;
+    app.reached("round", 3).await;
+    app.open("round", 9);
+    second.attach::<forgets_its_calls>(tree).result().await.expect("a result");
+    let view = second.tree(tree).await.expect("read").expect("there");
+    let found: Vec<_> = node(&view, "/").findings.iter().map(|found| (found.code.as_str(), &*found.message)).collect();
+    let [("unused_call", message)] = found[..] else { panic!("one: {found:?}") };
+    assert!(message.contains("call leaf is never awaited") && message.contains("emit an event"), "{message}");
+    assert!(app.marks("forgotten").is_empty(), "what was forgotten at once never began");
 }

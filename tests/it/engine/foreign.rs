@@ -183,6 +183,9 @@ async fn a_wake_from_outside_beside_a_step_in_flight_is_no_violation(world: &Wor
     let tree = engine.start(has_a_task_beside_its_step()).await.expect("a tree");
     app.open("step", 2);
     tree.result().await.expect("a result");
+    let view = engine.tree(tree.id()).await.expect("read").expect("there");
+    let found: Vec<_> = view.nodes[0].findings.iter().map(|found| found.code.as_str()).collect();
+    assert_eq!(found, ["foreign_await"], "it is reported in the tree, once");
 }
 
 #[sapwood::function]

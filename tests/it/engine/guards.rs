@@ -5,10 +5,9 @@ use std::time::Duration;
 use sapwood::Limits;
 use sapwood::prelude::*;
 use sapwood_core::failure::CallFailureKind;
-use sapwood_engine::{EngineOptions, ResultError};
+use sapwood_engine::{EngineOptions, FindingView, ResultError};
 use sapwood_tests::engine::{World, is_idle, node};
 use sapwood_tests::front::with_faults;
-use sapwood_tests::logs;
 use sapwood_tests::probe::Probe;
 
 use super::{HOUR, Probed, Trouble, dozes, quick};
@@ -27,7 +26,7 @@ sapwood_tests::on_every_engine!(crate::engine::guards {
     a_message_is_recorded_in_brief,
     a_poll_writes_a_bounded_number_of_bytes,
     what_ends_in_one_poll_is_cut_into_turns_of_a_bounded_size,
-    near_a_limit_a_warning_is_logged_once,
+    near_a_limit_it_is_found_once,
 });
 
 #[sapwood::function(retry(attempts = 3, backoff = "1ms..1ms"))]
@@ -382,9 +381,8 @@ async fn what_ends_in_one_poll_is_cut_into_turns_of_a_bounded_size(world: &World
     }
 }
 
-/// A2: from four fifths of a limit on, once in a tree for each limit.
-async fn near_a_limit_a_warning_is_logged_once(world: &World) {
-    logs::begin();
+/// A2: from four fifths of a limit on, once for each limit: it is seen in the tree, and logged once for the function.
+async fn near_a_limit_it_is_found_once(world: &World) {
     for (what, size, expected) in [
         ("depth", 3, "depth"),
         ("fan-out", 8, "fan-out"),
@@ -398,8 +396,9 @@ async fn near_a_limit_a_warning_is_logged_once(world: &World) {
         let engine = world.launch_with(&app, EngineOptions { limits, ..world.options() }).await;
         let tree = engine.start(bounded(what.to_owned(), size)).await.expect("a tree");
         tree.result().await.expect("within the limits");
-        let warned: Vec<_> = logs::of(&tree.id().to_string());
-        let about = |bound: &str| warned.iter().filter(|line| line.contains(&format!("of a tree: {bound}"))).count();
-        assert_eq!(about(expected), 1, "{what}: {warned:?}");
+        let view = engine.tree(tree.id()).await.expect("read").expect("there");
+        let found: Vec<_> = view.nodes.iter().flat_map(|node| &node.findings).collect();
+        let about = |found: &&&FindingView| found.code == "near_limit" && found.message.ends_with(expected);
+        assert_eq!(found.iter().filter(about).count(), 1, "{what}: {found:?}");
     }
 }

@@ -5,7 +5,7 @@ use sapwood_core::TreeId;
 use sapwood_core::journal::Entry as JournalEntry;
 use sapwood_core::store::{self as core, ListedTree};
 use sapwood_core::tree::{PromiseState, TreeRow};
-use sapwood_engine::{EmittedView, NodeView, TreeView, WaitsOn};
+use sapwood_engine::{EmittedView, FindingView, NodeView, TreeView, WaitsOn};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -146,6 +146,8 @@ pub(crate) struct Node {
     waits_on: Vec<NodeWait>,
     /// The domain events it emitted.
     events: Vec<NodeEvent>,
+    /// What its author should know, found while it ran.
+    findings: Vec<NodeFinding>,
     /// Its journal; only with `?timeline=true`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -237,6 +239,20 @@ pub(crate) struct NodeEvent {
     /// Its CloudEvents type.
     #[schema(example = "orders.order-completed.v1")]
     r#type: String,
+}
+
+/// What the author of a function should know.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct NodeFinding {
+    /// `unused_call`: a call's handle was dropped without having been awaited. `foreign_await`: the body awaits something that
+    /// is not durable beside a step. `near_limit`: the tree comes near one of its limits.
+    #[schema(example = "unused_call")]
+    code: String,
+    /// What was found, in words.
+    message: String,
+    /// When it was recorded.
+    #[schema(value_type = String, format = DateTime)]
+    found_at: Timestamp,
 }
 
 /// A journal entry.
@@ -333,6 +349,7 @@ impl Node {
             settled_at: view.settled_at,
             waits_on: view.waits_on.into_iter().map(NodeWait::from).collect(),
             events: view.events.into_iter().map(NodeEvent::from).collect(),
+            findings: view.findings.into_iter().map(NodeFinding::from).collect(),
             timeline: timeline.then(|| view.timeline.into_iter().map(TimelineEntry::from).collect()),
         }
     }
@@ -359,6 +376,12 @@ impl From<WaitsOn> for NodeWait {
 impl From<EmittedView> for NodeEvent {
     fn from(view: EmittedView) -> Self {
         Self { position: view.position, id: view.id.to_string(), r#type: view.cloud_type }
+    }
+}
+
+impl From<FindingView> for NodeFinding {
+    fn from(view: FindingView) -> Self {
+        Self { code: view.code, message: view.message, found_at: view.found_at }
     }
 }
 

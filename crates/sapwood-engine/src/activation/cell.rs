@@ -22,8 +22,9 @@ use super::report::{Fresh, Notice, Report, RetryBasis, Stand, StartOrder, StepEn
 use super::state::{State, StepPoll};
 use super::steps::{StepState, Steps};
 use super::waker::wake_expected;
-use crate::facts::{Bound, Facts};
-use crate::payload::{self, BodyResult, Parked, ParkedCode};
+use crate::facts::{Bound, Facts, is_near};
+use crate::findings::FindingCode;
+use crate::payload::{self, BodyResult, Found, Parked, ParkedCode};
 use crate::replay::{Asked, Completion, OpKind, RecordedOperation, Replay, Script};
 
 /// What one body and its driver share.
@@ -52,6 +53,7 @@ impl Cell {
             script: Script::new(replay.record, replay.spent_entries),
             attempts: replay.step_attempts,
             calls: replay.calls,
+            found: replay.found,
             function,
             steps: Steps::backing_off(backing_off),
             ..State::default()
@@ -109,7 +111,7 @@ impl Cell {
 
     fn check_entries<'a>(
         &self,
-        state: MutexGuard<'a, State>,
+        mut state: MutexGuard<'a, State>,
         operation: impl FnOnce() -> String,
         entries: usize,
     ) -> MutexGuard<'a, State> {
@@ -117,13 +119,13 @@ impl Cell {
         if entries > limit {
             self.stop_for_limit(state, operation(), Bound::Entries.name(), entries, limit);
         }
-        self.facts.warn_near(Bound::Entries, entries, limit);
+        self.near(&mut state, Bound::Entries, entries, limit);
         state
     }
 
     fn check_payload<'a>(
         &self,
-        state: MutexGuard<'a, State>,
+        mut state: MutexGuard<'a, State>,
         kind: OpKind,
         name: &str,
         bytes: usize,
@@ -135,8 +137,26 @@ impl Cell {
         if bytes > limit {
             self.stop_for_limit(state, format!("{} {name}", kind.name()), bound.name(), bytes, limit);
         }
-        self.facts.warn_near(bound, bytes, limit);
+        self.near(&mut state, bound, bytes, limit);
         state
+    }
+
+    /// Finds that a bound is near.
+    fn near(&self, state: &mut State, bound: Bound, found: usize, limit: usize) {
+        if is_near(found, limit) {
+            let message = format!("near the limit of a tree: {found} of {limit} {}", bound.name());
+            self.finds(state, FindingCode::NearLimit, bound.name().to_owned(), message);
+        }
+    }
+
+    /// Something was found that the function's author should know; it is recorded once in an invocation.
+    fn finds(&self, state: &mut State, code: FindingCode, about: String, message: String) {
+        if !state.found.insert((code, about.clone())) {
+            return;
+        }
+        self.facts.findings.log(self.facts.tree, &self.path, state.function, code, &about, &message);
+        let position = state.script.next_position();
+        state.report.fresh.push(Fresh::Found { position, code, found: Found { about, message } });
     }
 
     /// Counts what a poll writes; all of it goes into one turn, whatever the operations are. Stops the body at the
@@ -152,7 +172,7 @@ impl Cell {
         if found > limit {
             self.stop_for_limit(state, operation(), Bound::PollBytes.name(), found, limit);
         }
-        self.facts.warn_near(Bound::PollBytes, found, limit);
+        self.near(&mut state, Bound::PollBytes, found, limit);
         state
     }
 
@@ -172,12 +192,13 @@ impl Cell {
             let (found, limit) = (state.calls, limits.fan_out);
             self.stop_for_limit(state, format!("call {function}"), "fan-out", found, limit);
         }
-        self.facts.warn_near(Bound::FanOut, state.calls, limits.fan_out);
+        let calls = state.calls;
+        self.near(&mut state, Bound::FanOut, calls, limits.fan_out);
         if self.path.depth() + 1 > limits.depth {
             let (found, limit) = (self.path.depth() + 1, limits.depth);
             self.stop_for_limit(state, format!("call {function}"), "depth", found, limit);
         }
-        self.facts.warn_near(Bound::Depth, self.path.depth() + 1, limits.depth);
+        self.near(&mut state, Bound::Depth, self.path.depth() + 1, limits.depth);
         let now = self.facts.clock.now();
         let deadline = match deadline.map(|deadline| (deadline, deadline.of_created(now))) {
             None => None,
@@ -323,7 +344,7 @@ impl Cell {
             let limit = self.facts.limits.payload_bytes;
             self.stop_for_limit(state, operation, "payload bytes", bytes, limit);
         }
-        self.facts.warn_near(Bound::PayloadBytes, bytes, self.facts.limits.payload_bytes);
+        self.near(&mut state, Bound::PayloadBytes, bytes, self.facts.limits.payload_bytes);
         let attempt = state.attempts.get(&position).copied().unwrap_or(0) + 1;
         let wait = match &result {
             Err(error) if error.transient => policy.backoff(attempt, self.facts.environment.fraction()),
@@ -349,6 +370,12 @@ impl Cell {
         // The body drops a handle only while it is polled. At any other time the engine is tearing the body down.
         if state.ending || state.polled_by.is_none() {
             return;
+        }
+        if let Some(called) = state.script.unused_call(position).map(ToOwned::to_owned) {
+            let message = format!(
+                "call {called} is never awaited, and dropping its handle cancels it: if nobody needs its result, emit an event"
+            );
+            self.finds(&mut state, FindingCode::UnusedCall, called, message);
         }
         let stale = state.wakers.remove(&position);
         state.steps.remove(position);
@@ -481,7 +508,9 @@ impl Cell {
     pub(super) fn woken_by_another(&self) {
         let mut state = self.state.lock();
         if state.is_in_flight() {
-            return self.facts.warn_foreign(&self.path, &state.location());
+            let message =
+                "the body awaits something that is not durable beside a step, which keeps its slot".to_owned();
+            return self.finds(&mut state, FindingCode::ForeignAwait, String::new(), message);
         }
         let message = "something woke the body that is not durable, so that a replay would not see it: await only what \
                        `cx` gives, or do it in a step";

@@ -8,7 +8,8 @@ use sapwood_core::limits::LimitError;
 use sapwood_core::store::OutboxEvent;
 use sapwood_core::{Deadline, FunctionVersion, Position};
 
-use crate::payload::{BodyResult, Parked};
+use crate::findings::FindingCode;
+use crate::payload::{BodyResult, Found, Parked};
 use crate::replay::Completion;
 
 /// An operation that the last poll performed and that is not recorded yet.
@@ -31,6 +32,8 @@ pub(crate) enum Fresh {
     Value { position: Position, kind: &'static str, value: Bytes },
     /// A compensation was declared.
     Compensate { position: Position, name: String, undo: Bytes },
+    /// Something was found that the author should know.
+    Found { position: Position, code: FindingCode, found: Found },
     /// A handle was dropped.
     Drop { position: Position },
 }

@@ -9,6 +9,7 @@ use sapwood_core::Position;
 
 use super::report::{Report, Stand, StartOrder, Stop, Work};
 use super::steps::{StepState, Steps};
+use crate::findings::FindingCode;
 use crate::payload::{Parked, ParkedCode};
 use crate::replay::{Completion, Script};
 
@@ -47,6 +48,8 @@ pub(super) struct State {
     pub(super) attempts: HashMap<Position, u32>,
     /// Calls made so far, for the limit.
     pub(super) calls: usize,
+    /// What was found, and about what: each is recorded once in an invocation.
+    pub(super) found: HashSet<(FindingCode, String)>,
     /// Bytes that the poll under way has written so far.
     pub(super) poll_bytes: usize,
     /// Bytes of results that the body was given, and may hold.

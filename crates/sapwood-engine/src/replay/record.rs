@@ -1,6 +1,6 @@
 //! Reads the rows of one invocation into the record that its script follows.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use bytes::Bytes;
 use sapwood_core::Position;
@@ -9,6 +9,7 @@ use sapwood_core::tree::{Invocation, InvocationImage, PromiseState};
 use serde_json::value::RawValue;
 
 use super::operation::{Completion, OpKind};
+use crate::findings::FindingCode;
 use crate::payload::{self, decode};
 
 /// What a journal has of one invocation, without what retries forgot.
@@ -57,6 +58,8 @@ pub(crate) struct Replay {
     /// Entries that belong to no operation of the record, for the limit: of attempts that were followed by another, of
     /// drops, of what retries forgot.
     pub(crate) spent_entries: usize,
+    /// What was found, and about what.
+    pub(crate) found: HashSet<(FindingCode, String)>,
 }
 
 impl Replay {
@@ -77,7 +80,9 @@ impl Replay {
             }
         }
         let of_operations: usize = replay.record.operations.values().map(RecordedOperation::entries).sum();
-        replay.spent_entries = image.entries.len().saturating_sub(of_operations);
+        // What was found makes no function fail.
+        let counted = image.entries.iter().filter(|entry| entry.kind != EntryKind::Found).count();
+        replay.spent_entries = counted.saturating_sub(of_operations);
         Ok(replay)
     }
 
@@ -124,6 +129,10 @@ impl Replay {
                 }
             }
             EntryKind::UndoDeclared => self.insert(entry, OpKind::Compensate, Some(payload()?), None, None),
+            EntryKind::Found => {
+                let found: payload::Found = decode(&entry.payload).map_err(readable)?;
+                self.found.extend(FindingCode::of_name(&entry.name).map(|code| (code, found.about)));
+            }
             EntryKind::Transaction
             | EntryKind::PromiseMade
             | EntryKind::PromiseSettled

@@ -11,8 +11,9 @@ use super::model::Tree;
 use super::node::{Move, Node, NodeId};
 use super::timers::Due;
 use crate::activation::{Fresh, Notice, StepEnd};
-use crate::facts::Bound;
-use crate::payload::{Rejection, Retried, SleepBegun, StartOutcome, Started, StepRetried, encode};
+use crate::facts::{Bound, is_near};
+use crate::findings::FindingCode;
+use crate::payload::{Found, Rejection, Retried, SleepBegun, StartOutcome, Started, StepRetried, encode};
 use crate::replay::Completion;
 
 /// A call, as its body made it.
@@ -69,6 +70,9 @@ impl Tree {
                 Fresh::Value { position, kind, value } => {
                     self.write(id, Line::of(EntryKind::Valued, position, kind, value));
                 }
+                Fresh::Found { position, code, found } => {
+                    self.write(id, Line::of(EntryKind::Found, position, code.name(), encode(&found)));
+                }
                 Fresh::Drop { position } => {
                     self.write(id, Line::of(EntryKind::Dropped, position, "", Bytes::new()));
                     self.forget_timer(id, position);
@@ -86,7 +90,7 @@ impl Tree {
             let operation = format!("call {}", function.name());
             return Err(LimitError { operation, what: "nodes".to_owned(), found: self.count + 1, limit });
         }
-        self.facts.warn_near(Bound::Nodes, self.count + 1, limit);
+        self.near_nodes(id, position, limit);
         let path = match self.nodes.get_mut(id) {
             Some(parent) => {
                 parent.open_children.insert(position);
@@ -101,6 +105,21 @@ impl Tree {
         let state = InvocationState::fresh();
         let (function, version) = (function.name().to_owned(), function.version());
         Ok(self.create(Invocation { path, function, version, input, state, undo, deadline }))
+    }
+
+    /// Finds that the tree has nearly as many nodes as it may: once, because the count only grows, by one each time.
+    fn near_nodes(&mut self, id: NodeId, position: Position, limit: usize) {
+        let count = self.count + 1;
+        if !is_near(count, limit) || is_near(self.count, limit) {
+            return;
+        }
+        let (code, about) = (FindingCode::NearLimit, Bound::Nodes.name().to_owned());
+        let message = format!("near the limit of a tree: {count} of {limit} {about}");
+        if let Some(node) = self.nodes.get(id) {
+            let function = node.definition.as_ref().map_or("", |definition| definition.location);
+            self.facts.findings.log(self.facts.tree, &node.path, function, code, &about, &message);
+        }
+        self.write(id, Line::of(EntryKind::Found, position, code.name(), encode(&Found { about, message })));
     }
 
     /// Adds an invocation that has just been called.

@@ -202,6 +202,12 @@ impl Script {
         Some(completion)
     }
 
+    /// The function of a call whose handle was never awaited.
+    pub(crate) fn unused_call(&self, position: Position) -> Option<&str> {
+        let op = self.ops.get(position as usize)?;
+        (op.kind == OpKind::Call && !op.awaited).then_some(&*op.name)
+    }
+
     /// A handle was dropped while the body goes on. Returns whether the drop is still to be recorded.
     pub(crate) fn dropped(&mut self, position: Position) -> bool {
         let drop = |op: &mut Op| {

@@ -4,7 +4,6 @@ mod cancel;
 mod deadlines;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU16;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -129,7 +128,7 @@ impl Play {
             step_timeout: None,
             environment: Arc::new(Unasked),
             clock: Arc::new(StoreClock::new(Arc::new(Unasked), told)),
-            warned: AtomicU16::new(0),
+            findings: Arc::default(),
         };
         let new =
             NewTree { id, function: "does".into(), version: 1, input: "{}".into(), cause: Cause::default(), deadline };

@@ -2,6 +2,7 @@
 //! with bodies evicted whenever they wait.
 
 mod boundaries;
+mod call_errors;
 mod cancellation;
 mod claims;
 mod compensation;

@@ -139,6 +139,11 @@ impl Tree {
         self.control
     }
 
+    /// Whether its next turn carries out a request.
+    pub(crate) fn has_requests(&self) -> bool {
+        !self.requests.is_empty()
+    }
+
     pub(crate) fn revision(&self) -> u64 {
         self.revision
     }

@@ -181,9 +181,9 @@ impl Driver {
     }
 
     /// Fires the timer for which the tree was claimed. The database's clock found it due, and that clock decides, even
-    /// if what this worker knows of it is a moment behind.
+    /// if what this worker knows of it is a moment behind. A request made the tree due before its time.
     pub(crate) fn claimed_when_due(mut self: Box<Self>) -> Box<Self> {
-        self.judged = self.tree.next_due().filter(|_| self.ready.is_empty());
+        self.judged = self.tree.next_due().filter(|_| self.ready.is_empty() && !self.tree.has_requests());
         self.fire_due();
         self
     }

@@ -3,7 +3,7 @@
 mod contexts;
 use contexts::*;
 
-#[sapwood::function(deadline = "7d")] //~ `#[sapwood::function]` has no key `deadline`; it takes `retry`, `version`, `name`
+#[sapwood::function(deadline = "7d")] //~ `#[sapwood::function]` has no key `deadline`; it takes `retry`, `on_exhausted`, `version`, `name`
 pub async fn deadline(_: &mut Cx<OrdersDependencies>) -> Result<(), PaymentError> {
     Ok(())
 }
@@ -45,6 +45,11 @@ pub async fn no_unit(_: &mut Cx<OrdersDependencies>) -> Result<(), PaymentError>
 
 #[sapwood::function(retry(backoff = "30s..100ms"))] //~ longer than its longest
 pub async fn shrinks(_: &mut Cx<OrdersDependencies>) -> Result<(), PaymentError> {
+    Ok(())
+}
+
+#[sapwood::function(on_exhausted = "park")] //~ write "reject" (it settles with its last error; the default) or "pause"
+pub async fn parks(_: &mut Cx<OrdersDependencies>) -> Result<(), PaymentError> {
     Ok(())
 }
 

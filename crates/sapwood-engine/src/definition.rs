@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use sapwood_core::json::canonical::reserved_key;
-use sapwood_core::retry::RetryPolicy;
+use sapwood_core::retry::{OnExhausted, RetryPolicy};
 use sapwood_core::{BoundedContext, Dependencies, Event, FunctionVersion};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
@@ -37,6 +37,8 @@ pub struct Definition {
     pub location: &'static str,
     /// How often it is attempted.
     pub retry: RetryPolicy,
+    /// What becomes of it when its attempts are over.
+    pub on_exhausted: OnExhausted,
     /// What starts it.
     pub trigger: Trigger,
     input_schema: fn(&mut SchemaGenerator) -> Schema,
@@ -55,6 +57,7 @@ impl Definition {
             description: F::DESCRIPTION,
             location: F::LOCATION,
             retry: F::RETRY,
+            on_exhausted: F::ON_EXHAUSTED,
             trigger: Trigger::Call,
             input_schema: |generator| generator.subschema_for::<F>(),
             output_schema: |generator| generator.subschema_for::<F::Output>(),
@@ -86,6 +89,7 @@ impl Definition {
             description: C::DESCRIPTION,
             location: C::LOCATION,
             retry: C::RETRY,
+            on_exhausted: C::ON_EXHAUSTED,
             trigger: Trigger::Event(EventTrigger {
                 group: C::GROUP,
                 source_context: context,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use sapwood_core::retry::RetryPolicy;
+use sapwood_core::retry::{OnExhausted, RetryPolicy};
 use sapwood_core::{Dependencies, Failure, FunctionVersion};
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
@@ -39,6 +39,8 @@ pub trait Function: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 's
     const LOCATION: &'static str = "";
     /// How often it is attempted.
     const RETRY: RetryPolicy;
+    /// What becomes of it when its attempts are over.
+    const ON_EXHAUSTED: OnExhausted = OnExhausted::Reject;
 
     /// Runs its body.
     fn run<'a>(

@@ -61,6 +61,8 @@ pub(crate) struct Trees {
 #[derive(Default)]
 struct Driven {
     mailbox: Arc<Mailbox>,
+    /// Whether it had its outcome before: something of it is undone again.
+    is_settled: bool,
     /// Whether it was loaded to be parked, because the store refused its last commit for good.
     parks: bool,
     /// The last request that was made for it, as far as it was told.
@@ -214,8 +216,10 @@ impl Trees {
         match ended {
             Ended::Settled { tree, revision, outcome } => {
                 self.services.setbacks.left(tree, revision);
-                self.waiters.settled(tree, &outcome);
-                self.hinter.settled();
+                if let Some(outcome) = outcome {
+                    self.waiters.settled(tree, &outcome);
+                    self.hinter.settled();
+                }
             }
             Ended::Released { tree, ready_at } => {
                 self.services.setbacks.left(id, tree.tree.revision());
@@ -331,8 +335,13 @@ impl Trees {
         }
     }
 
-    pub(crate) fn drives(&self, tree: &TreeId) -> bool {
+    fn drives(&self, tree: &TreeId) -> bool {
         self.driven.lock().contains_key(tree)
+    }
+
+    /// Whether it is driven here and has no outcome yet: then the waiters are told here.
+    pub(crate) fn will_settle(&self, tree: &TreeId) -> bool {
+        self.driven.lock().get(tree).is_some_and(|driven| !driven.is_settled)
     }
 
     /// Trees driven here now.
@@ -408,10 +417,16 @@ impl Place {
 
     fn drive(self, live: Box<LiveTree>, created: Option<Created>, is_due: bool) {
         let trees = Arc::clone(&self.trees);
+        let is_settled = live.tree.is_settled();
         if let Some(driven) = trees.driven.lock().get_mut(&self.id) {
+            driven.is_settled = is_settled;
             driven.mailbox = Arc::clone(&live.mailbox);
             // It may have been told between two drivers.
             driven.mailbox.send(Signal::Governed(driven.governed));
+        }
+        if is_settled {
+            // Who came while it was loaded reads the outcome.
+            trees.waiters.look_again(|tree| *tree == self.id);
         }
         let services = Arc::clone(&trees.services);
         trees.tasks.spawn(async move {

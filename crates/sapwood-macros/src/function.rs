@@ -13,14 +13,15 @@ use syn::{Attribute, Ident, Pat, PatType, Type};
 use crate::arguments::Keys;
 use crate::durable::{Attributes, Durable, Kind, Source, body_excuses, excuses, one_argument, with_error};
 use crate::home::{SCHEMARS, SERDE, at, engine};
-use crate::values::{Naming, Retry, version};
+use crate::values::{Naming, OnExhausted, Retry, version};
 
-const KEYS: Keys = Keys { attribute: "#[sapwood::function]", known: &["retry", "version", "name"] };
+const KEYS: Keys = Keys { attribute: "#[sapwood::function]", known: &["retry", "on_exhausted", "version", "name"] };
 const KIND: Kind = Kind { noun: "durable function", cx: "Cx" };
 
 /// The attribute's arguments.
 struct Options {
     retry: Option<Retry>,
+    on_exhausted: OnExhausted,
     version: u32,
     name: Option<String>,
 }
@@ -32,11 +33,12 @@ pub(crate) fn function(arguments: TokenStream, source: Source) -> syn::Result<To
 
 /// The options, and the error if they are wrong: the function is generated all the same, so that its callers compile.
 fn read_options(arguments: TokenStream) -> (Options, Option<syn::Error>) {
-    let mut options = Options { retry: None, version: 1, name: None };
+    let mut options = Options { retry: None, on_exhausted: OnExhausted::default(), version: 1, name: None };
     let read = |input: ParseStream<'_>| {
         KEYS.read(input, |key, input| {
             match key.to_string().as_str() {
                 "retry" => options.retry = Some(Retry::read(key, input)?),
+                "on_exhausted" => options.on_exhausted = OnExhausted::read(input)?,
                 "version" => options.version = version(input)?,
                 _ => options.name = Some(Naming::Function.read(input)?),
             }
@@ -82,6 +84,7 @@ fn expand(options: &Options, source: Source) -> syn::Result<TokenStream> {
     let error = quote_spanned!(at(returns.span())=> <#returns as #engine::Returned>::Err);
     let policy =
         options.retry.as_ref().map_or_else(|| quote!(#engine::RetryPolicy::FUNCTION), |retry| retry.policy("FUNCTION"));
+    let on_exhausted = options.on_exhausted.expression();
     // If the body's future is not `Send`, the error is shown at the function's name and its note at the culprit.
     let future = quote_spanned!(at(ident.span())=>
         impl ::core::future::Future<
@@ -118,6 +121,7 @@ fn expand(options: &Options, source: Source) -> syn::Result<TokenStream> {
                 const LOCATION: &'static str =
                     ::core::concat!(::core::file!(), ":", ::core::line!(), ":", ::core::column!());
                 const RETRY: #engine::RetryPolicy = #policy;
+                const ON_EXHAUSTED: #engine::OnExhausted = #on_exhausted;
 
                 fn run<'a>(self, cx: &'a mut #engine::Cx<#dependencies>) -> #future {
                     #(#inside)*

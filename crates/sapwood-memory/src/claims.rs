@@ -69,7 +69,10 @@ impl Claim {
         };
         tree.row.owner = Some(self.worker);
         tree.row.revision += 1;
-        tree.row.state = TreeState::Running;
+        // An outcome stands while something is undone again.
+        if !tree.row.state.is_settled() {
+            tree.row.state = TreeState::Running;
+        }
         tree.row.ready_at = None;
         tree.row.needs = None;
         tree.row.aside = None;
@@ -112,7 +115,9 @@ pub(crate) fn set_aside(state: &mut State, worker: WorkerId, tree: TreeId, reaso
         }
         tree.row.owner = None;
         tree.row.revision += 1;
-        tree.row.state = TreeState::Parked;
+        if !tree.row.state.is_settled() {
+            tree.row.state = TreeState::Parked;
+        }
         tree.row.ready_at = None;
         tree.row.needs = None;
         tree.row.aside = Some(reason.to_owned());

@@ -24,7 +24,7 @@ pub(crate) struct Forest {
 enum Place {
     Owned(WorkerId),
     Ready(Option<FunctionVersion>, Timestamp),
-    /// Settled, or nothing in it will be due.
+    /// Closed, or nothing in it will be due.
     None,
 }
 
@@ -102,7 +102,7 @@ impl Forest {
 impl Place {
     fn of(row: &TreeRow) -> Self {
         match (row.owner, row.ready_at) {
-            _ if row.state.is_settled() => Self::None,
+            _ if row.is_closed() => Self::None,
             (Some(worker), _) => Self::Owned(worker),
             (None, Some(at)) => Self::Ready(row.needs.clone(), at),
             (None, None) => Self::None,

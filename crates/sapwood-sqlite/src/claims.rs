@@ -116,7 +116,7 @@ impl Claim {
         TreeRow {
             owner: Some(self.worker),
             revision: found.revision + 1,
-            state: TreeState::Running,
+            state: if found.state.is_settled() { found.state } else { TreeState::Running },
             ready_at: None,
             needs: None,
             aside: None,

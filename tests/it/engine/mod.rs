@@ -17,6 +17,8 @@ mod promises;
 mod quarantine;
 mod recording;
 mod replay;
+mod resuming;
+mod retrying;
 mod seeded;
 mod suspension;
 mod time;

@@ -45,6 +45,8 @@ pub(super) struct State {
     pub(super) orders_in_flight: HashSet<Position>,
     /// How many attempts each step without a result has made.
     pub(super) attempts: HashMap<Position, u32>,
+    /// Attempts of the function that its policy no longer counts.
+    pub(super) spent_attempts: u32,
     /// Calls made so far, for the limit.
     pub(super) calls: usize,
     /// Bytes that the poll under way has written so far.

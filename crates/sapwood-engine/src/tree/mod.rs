@@ -9,7 +9,9 @@
 //! | `record` | what a poll, a step's end, a timer comes to in the journal |
 //! | `settle` | what a return, a panic, a violation comes to; how promises settle up the tree |
 //! | `cancel` | whom a cancellation reaches, and what becomes of each |
+//! | `resume` | what an operator lets go on: what is parked, and compensations that failed |
 //! | `undo`, `compensate` | what an invocation that does not resolve has to undo, and in which order; how it does it |
+//! | `closings` | how far all of them have come with that |
 //! | `draft` | what the next turn has |
 //! | `hold` | what waits for which commit |
 //! | `driver` | the loop around them: bodies, slots, alarms |
@@ -20,6 +22,7 @@
 
 mod cancel;
 mod carried;
+mod closings;
 mod compensate;
 mod draft;
 mod driver;
@@ -30,6 +33,7 @@ mod model;
 mod node;
 mod nodes;
 mod record;
+mod resume;
 mod settle;
 #[cfg(test)]
 mod tests;

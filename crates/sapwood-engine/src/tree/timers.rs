@@ -64,6 +64,12 @@ impl Timers {
         }
     }
 
+    /// The timers of a path fire again.
+    pub(super) fn restore(&mut self, path: &Path) {
+        let keys: Vec<_> = self.of(path).map(due_key).collect();
+        self.due.extend(keys);
+    }
+
     /// When the next timer fires.
     pub(super) fn next_due(&self) -> Option<Timestamp> {
         self.due.first().map(|(due_at, ..)| *due_at)
@@ -125,6 +131,9 @@ mod tests {
         timers.withhold(&root);
         assert_eq!(timers.next_due(), Some(at(3)), "nor is it a reason to be claimed");
         assert_eq!(timers.of(&root).count(), 2, "it is kept");
+        timers.restore(&root);
+        assert_eq!(timers.next_due(), Some(at(1)), "it fires again");
+        timers.withhold(&root);
         assert_eq!(timers.clear_all(&root).len(), 2);
         assert_eq!(timers.next_due(), Some(at(3)), "a child's are its own");
     }

@@ -85,7 +85,12 @@ pub(crate) enum Ended {
     /// No worker owns the tree now; it may be kept as a cache of its bodies.
     Released { tree: Box<LiveTree>, ready_at: Option<Timestamp> },
     /// The tree has its outcome.
-    Settled { tree: TreeId, revision: u64, outcome: TreeOutcome },
+    Settled {
+        tree: TreeId,
+        revision: u64,
+        /// `None` if it had that before, and something of it was undone again.
+        outcome: Option<TreeOutcome>,
+    },
     /// Its turn was refused: the tree was taken over, or changed from outside. What is in memory is out of date.
     Refused {
         /// The last revision that is known to be durable.
@@ -323,9 +328,10 @@ impl Driver {
     }
 
     fn released(&mut self, ready_at: Option<Timestamp>) -> Ended {
-        if let Some(outcome) = self.tree.outcome() {
+        let outcome = self.tree.outcome().cloned();
+        if outcome.is_some() || self.tree.is_over() {
             let (tree, revision) = (self.tree.id(), self.tree.revision());
-            return Ended::Settled { tree, revision, outcome: outcome.clone() };
+            return Ended::Settled { tree, revision, outcome };
         }
         for id in self.tree.put_down_active() {
             self.bodies.remove(&id);

@@ -8,7 +8,9 @@ use sapwood_core::store::NoEffect;
 use sapwood_core::tree::{Closing, PromiseState, TreeState};
 use sapwood_core::{Path, TreeId};
 use sapwood_engine::{Effect, Engine, TreeView, WaitsOn};
-use sapwood_tests::engine::{World, node, promise};
+use sapwood_tests::engine::{World, is_idle, node, promise};
+use sapwood_tests::faults::Fault;
+use sapwood_tests::front::with_faults;
 use sapwood_tests::probe::Probe;
 use serde_json::{Value, json};
 
@@ -23,6 +25,7 @@ sapwood_tests::on_every_engine!(crate::engine::retrying {
     a_compensation_that_failed_is_retried_until_it_succeeds,
     a_settled_tree_is_compensated_again_and_keeps_its_outcome,
     what_failed_is_undone_again_in_reverse_whatever_crashes_come_between,
+    a_crash_at_any_commit_of_what_is_undone_again_changes_nothing,
     a_retried_compensation_is_killed_and_what_it_left_out_is_retried,
     an_open_tree_settles_after_what_is_undone_again_in_it,
 });
@@ -335,7 +338,7 @@ async fn a_settled_tree_is_compensated_again_and_keeps_its_outcome(world: &World
     assert_eq!(["/~2.2", "/~0.2"].map(|at| promise(&view, at)), [DONE, DONE]);
     assert!(undone(&app).starts_with("c b a c "), "{}", undone(&app));
     assert_eq!(view.nodes.iter().map(|node| node.waits_on.len()).sum::<usize>(), 0, "nothing is left to do");
-    sapwood_tests::engine::is_idle(&second).await;
+    is_idle(&second).await;
     let over = second.attach::<books_in_vain>(tree).retry("why not").await.expect("an answer");
     assert_eq!(over, Effect::None(NoEffect::Settled(PromiseState::Rejected)));
 }
@@ -366,6 +369,53 @@ async fn what_failed_is_undone_again_in_reverse_whatever_crashes_come_between(wo
         (promise(&view, "/~2.3"), promise(&view, "/~1.3"), view.row.closing),
         (DONE, None, Closing::Compensated)
     );
+}
+
+/// A settled tree whose two failed compensations are retried, with a fault at the `commit`-th commit after the request. Returns
+/// whether there were so many.
+async fn undone_again_with(world: &World, fault: Fault, commit: usize) -> bool {
+    let app = Probe::new();
+    breaks(&app, &["a", "c"]);
+    let (store, faults) = with_faults(world.store().another().await);
+    let mut worker = world.launch_on(&app, store, world.options()).await;
+    faults.kills(&worker);
+    let tree = worker.start(books_in_vain()).await.expect("a tree").id();
+    world.tree_until(&worker, tree, |view| view.row.state.is_settled()).await;
+    is_idle(&worker).await;
+    mends(&app, &["a", "c"]);
+    let last = faults.commits() + commit;
+    faults.plan(last, fault);
+    worker.attach::<books_in_vain>(tree).retry("it is mended").await.expect("the request is taken");
+    let first = worker.clone();
+    tokio::select! {
+        _ = first.stopped() => worker = world.take_over(&first, &app).await,
+        _ = has_closing(world, &first, tree, "/", Closing::Compensated) => {}
+    }
+    let view = has_closing(world, &worker, tree, "/", Closing::Compensated).await;
+    let told = format!("{fault:?} at commit {commit}");
+    assert_eq!((view.row.state, view.row.closing), (TreeState::Rejected, Closing::Compensated), "{told}");
+    let undos: Vec<_> = view.nodes.iter().filter(|node| node.undoes.is_some()).collect();
+    let paths: Vec<String> = undos.iter().map(|undo| undo.path.to_string()).collect();
+    assert_eq!(paths, ["/~0", "/~1", "/~2", "/~0.2", "/~2.2"], "{told}: each once");
+    let done = undos.iter().map(|undo| Some(undo.promise)).collect::<Vec<_>>();
+    assert_eq!(done, [FAILED, DONE, FAILED, DONE, DONE], "{told}");
+    let children = view.nodes.iter().filter(|node| node.path != Path::root()).count();
+    let entries = view.nodes.iter().flat_map(|node| &node.timeline).filter(|(_, entry)| entry.number.is_some()).count();
+    assert_eq!(view.row.number as usize, children + entries, "{told}: numbers are gapless, and no node has two");
+    let reached = faults.commits() >= last;
+    world.crash(&worker).await;
+    reached
+}
+
+/// K2, C2, C5: whatever is lost, and whoever dies: each undo that failed is made again once.
+async fn a_crash_at_any_commit_of_what_is_undone_again_changes_nothing(world: &World) {
+    for fault in [Fault::LostBefore, Fault::LostAfter, Fault::DiesBefore, Fault::DiesAfter] {
+        let mut commit = 1;
+        while undone_again_with(world, fault, commit).await {
+            commit += 1;
+        }
+        assert!(commit > 4, "{fault:?}: {commit}");
+    }
 }
 
 /// K7, K2: what a kill left out is undone by a retry of all of it, and not by one of another undo.

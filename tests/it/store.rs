@@ -100,6 +100,9 @@ mod governing {
         a_request_that_changes_nothing_is_told_why,
         of_many_equal_requests_at_once_one_is_accepted,
         requests_and_commits_of_one_tree_are_one_after_the_other,
+        only_what_is_parked_is_resumed,
+        a_tree_that_was_set_aside_is_brought_back,
+        a_compensation_is_retried_in_a_settled_tree,
     });
 }
 

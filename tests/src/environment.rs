@@ -20,6 +20,8 @@ pub struct SeededEnvironment {
     clock: Arc<dyn Clock>,
     origin: Instant,
     state: AtomicU64,
+    /// Apart from what trees draw.
+    pauses: AtomicU64,
     trees: AtomicU64,
 }
 
@@ -27,7 +29,13 @@ impl SeededEnvironment {
     /// The environment of a seed. Make it within the runtime that it runs on.
     #[must_use]
     pub fn new(seed: u64, clock: Arc<dyn Clock>) -> Self {
-        Self { clock, origin: Instant::now(), state: AtomicU64::new(seed), trees: AtomicU64::new(0) }
+        Self {
+            clock,
+            origin: Instant::now(),
+            state: AtomicU64::new(seed),
+            pauses: AtomicU64::new(seed),
+            trees: AtomicU64::new(0),
+        }
     }
 }
 
@@ -40,13 +48,12 @@ impl Environment for SeededEnvironment {
         self.origin.elapsed()
     }
 
-    /// SplitMix64, which needs no more state than its counter.
     fn random(&self) -> u64 {
-        const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
-        let mut bits = self.state.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bits ^ (bits >> 31)
+        next_of(&self.state)
+    }
+
+    fn jitter(&self) -> f64 {
+        (next_of(&self.pauses) >> 11) as f64 / (1_u64 << 53) as f64
     }
 
     /// A version 7 UUID in the order of the calls, as real ones are.
@@ -70,6 +77,15 @@ impl Environment for SeededEnvironment {
         let bits = u128::from(self.random()) << 64 | u128::from(self.random());
         uuid::Builder::from_random_bytes(bits.to_be_bytes()).into_uuid()
     }
+}
+
+/// SplitMix64, which needs no more state than its counter.
+fn next_of(state: &AtomicU64) -> u64 {
+    const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut bits = state.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ (bits >> 31)
 }
 
 /// A machine whose processes end when the test says so.

@@ -3,7 +3,7 @@
 mod contexts;
 use contexts::*;
 
-#[sapwood::function(priority = 3)] //~ `#[sapwood::function]` has no key `priority`; it takes `retry`, `deadline`, `grace`, `version`, `name`
+#[sapwood::function(priority = 3)] //~ `#[sapwood::function]` has no key `priority`; it takes `retry`, `on_exhausted`, `deadline`, `grace`, `version`, `name`
 pub async fn priority(_: &mut Cx<OrdersDependencies>) -> Result<(), PaymentError> {
     Ok(())
 }
@@ -55,6 +55,11 @@ pub async fn no_unit(_: &mut Cx<OrdersDependencies>) -> Result<(), PaymentError>
 
 #[sapwood::function(retry(backoff = "30s..100ms"))] //~ longer than its longest
 pub async fn shrinks(_: &mut Cx<OrdersDependencies>) -> Result<(), PaymentError> {
+    Ok(())
+}
+
+#[sapwood::function(on_exhausted = "park")] //~ write "reject" (it settles with its last error; the default) or "pause"
+pub async fn parks(_: &mut Cx<OrdersDependencies>) -> Result<(), PaymentError> {
     Ok(())
 }
 

@@ -322,6 +322,8 @@ mod tests {
                 "/v1/{context}/trees/{id}/cancel",
                 "/v1/{context}/trees/{id}/kill",
                 "/v1/{context}/trees/{id}/result",
+                "/v1/{context}/trees/{id}/resume",
+                "/v1/{context}/trees/{id}/retry",
             ]
         );
         let schemas = document["components"]["schemas"].as_object().expect("schemas");

@@ -289,8 +289,8 @@ impl Code {
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "A row of the tree cannot be read",
                 "The store has a value that this build cannot read; the detail names its column. Only this tree is \
-                 concerned: it is set aside when a worker claims it, and lists name it. A build that can read the \
-                 value, or an operator who mends the row, brings it back.",
+                 concerned: it is set aside when a worker claims it, and lists name it. Once the row is mended, \
+                 or a build that can read the value runs, an operator resumes the tree.",
             ),
             Self::StoreUnavailable => row(
                 "store_unavailable",

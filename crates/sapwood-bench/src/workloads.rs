@@ -94,13 +94,13 @@ pub(crate) async fn undo_step(cx: &mut Cx<BenchApp>, done: String) -> Result<Str
 #[sapwood::function]
 pub(crate) async fn times_out(cx: &mut Cx<BenchApp>, millis: u64) -> Result<(), BenchError> {
     // It ends by its deadline, which is what is measured.
-    let _ = cx.call(sleeps().deadline(Duration::from_millis(millis))).await;
+    let _ = cx.call(sleeps_a_day().deadline(Duration::from_millis(millis))).await;
     Ok(())
 }
 
 /// Sleeps for a day.
 #[sapwood::function]
-pub(crate) async fn sleeps(cx: &mut Cx<BenchApp>) -> Result<(), BenchError> {
+pub(crate) async fn sleeps_a_day(cx: &mut Cx<BenchApp>) -> Result<(), BenchError> {
     cx.sleep(Duration::from_secs(86_400)).await;
     Ok(())
 }

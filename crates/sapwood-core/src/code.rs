@@ -36,6 +36,7 @@ pub(crate) use stored_codes;
 
 #[cfg(test)]
 mod tests {
+    use crate::control::ControlVerb;
     use crate::journal::EntryKind;
     use crate::tree::{Closing, PromiseState, TimerKind, TreeState};
 
@@ -58,6 +59,6 @@ mod tests {
 
     #[test]
     fn every_stored_code_names_one_variant() {
-        walk!(TreeState: 8, PromiseState: 9, Closing: 5, TimerKind: 3, EntryKind: 18);
+        walk!(TreeState: 8, PromiseState: 9, Closing: 5, TimerKind: 3, EntryKind: 19, ControlVerb: 4);
     }
 }

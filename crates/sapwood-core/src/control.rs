@@ -26,9 +26,14 @@ pub enum ControlVerb {
     Cancel = 1,
     /// To go no further, and close as it is.
     Kill = 2,
+    /// What is parked runs again, from its record.
+    Resume = 3,
+    /// What is parked runs again with a fresh budget of attempts, without its last failures; what failed to be undone is
+    /// undone again.
+    Retry = 4,
 }
 
-stored_codes!(ControlVerb { Cancel: "cancel", Kill: "kill" });
+stored_codes!(ControlVerb { Cancel: "cancel", Kill: "kill", Resume: "resume", Retry: "retry" });
 
 /// A request as it is recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]

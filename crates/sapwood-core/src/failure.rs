@@ -95,10 +95,10 @@ impl fmt::Display for CallFailureKind {
     }
 }
 
-/// What awaiting a call may give instead of the callee's result.
+/// What awaiting a call may give instead of the callee's result. It says which callee, and how it ended (F4).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallError<E> {
-    /// The callee returned an error that settled it.
+    /// The callee returned a terminal error, which settled it.
     #[error("{function} at {path} failed (attempt {attempts})")]
     Failed {
         /// The callee, as `name@version`.
@@ -111,9 +111,60 @@ pub enum CallError<E> {
         #[source]
         error: E,
     },
-    /// The callee ended without an error of its own.
+    /// The callee returned a transient error, and no further attempt was left, or none could have ended otherwise.
+    #[error("{function} at {path} was exhausted (attempt {attempts})")]
+    Exhausted {
+        /// The callee, as `name@version`.
+        function: String,
+        /// The callee's path within its tree.
+        path: String,
+        /// Attempts the callee made.
+        attempts: u32,
+        /// The callee's last error.
+        #[source]
+        error: E,
+    },
+    /// The callee ended without an error of its own: it timed out, was cancelled, or met a bound.
     #[error(transparent)]
     Ended(CallFailure),
+}
+
+impl<E> CallError<E> {
+    /// The callee, as `name@version`.
+    #[must_use]
+    pub fn function(&self) -> &str {
+        match self {
+            Self::Failed { function, .. } | Self::Exhausted { function, .. } => function,
+            Self::Ended(failure) => &failure.function,
+        }
+    }
+
+    /// The callee's path within its tree.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        match self {
+            Self::Failed { path, .. } | Self::Exhausted { path, .. } => path,
+            Self::Ended(failure) => &failure.path,
+        }
+    }
+
+    /// Attempts the callee made.
+    #[must_use]
+    pub const fn attempts(&self) -> u32 {
+        match self {
+            Self::Failed { attempts, .. } | Self::Exhausted { attempts, .. } => *attempts,
+            Self::Ended(failure) => failure.attempts,
+        }
+    }
+
+    /// The callee's own error, if it ended with one.
+    #[must_use]
+    pub const fn error(&self) -> Option<&E> {
+        match self {
+            Self::Failed { error, .. } | Self::Exhausted { error, .. } => Some(error),
+            Self::Ended(_) => None,
+        }
+    }
 }
 
 /// An error for authors who do not want an enum of their own. Any error converts into it by `?` and is transient,

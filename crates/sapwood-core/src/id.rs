@@ -191,8 +191,13 @@ impl fmt::Display for ProcessId {
 /// The place of an operation in its function's program order, counted from 0.
 pub type Position = u32;
 
-/// From here on positions are those of what undoes an operation. No function has so many operations.
+/// From here on positions are those of what undoes an operation: below it stand the round and the operation's position.
 const UNDO: Position = 1 << 31;
+
+/// The bits of a position that name the operation which is undone. No function has so many operations: an entry each would
+/// take gigabytes.
+const UNDONE_BITS: u32 = 24;
+const UNDONE: Position = (1 << UNDONE_BITS) - 1;
 
 /// An invocation's identity within its tree: the positions from the root down to it.
 ///
@@ -217,7 +222,11 @@ impl Path {
         Self(positions)
     }
 
-    /// The invocation that undoes what was done at `position` of this one. It is written `~3` where a child is written `3`.
+    /// The most rounds in which one operation is undone.
+    pub const MAX_ROUNDS: u32 = 1 << (31 - UNDONE_BITS);
+
+    /// The invocation that undoes what was done at `position` of this one, in the first round. It is written `~3` where a
+    /// child is written `3`.
     #[must_use]
     pub fn undo(&self, position: Position) -> Self {
         self.child(UNDO | position)
@@ -226,7 +235,28 @@ impl Path {
     /// The position that this invocation undoes; `None` if it is a call or the root.
     #[must_use]
     pub fn undoes(&self) -> Option<Position> {
-        self.position().filter(|position| *position >= UNDO).map(|position| position - UNDO)
+        self.position().filter(|position| *position >= UNDO).map(|position| position & UNDONE)
+    }
+
+    /// Which time the operation is undone by this invocation, counted from 1; `None` if it undoes none.
+    #[must_use]
+    pub fn undo_round(&self) -> Option<u32> {
+        self.position().filter(|position| *position >= UNDO).map(|position| round(position - UNDO))
+    }
+
+    /// The invocation that undoes the same in the next round, because this one failed. The second round is written `~3.2`.
+    /// `None` after the last round, or if it undoes nothing.
+    #[must_use]
+    pub fn undo_again(&self) -> Option<Self> {
+        let position = self.position().filter(|_| self.undo_round().is_some_and(|round| round < Self::MAX_ROUNDS))?;
+        Some(self.parent()?.child(position + (1 << UNDONE_BITS)))
+    }
+
+    /// The same place in the first rounds: what undoes an operation does the same in whichever round.
+    #[must_use]
+    pub fn without_rounds(&self) -> Self {
+        let first = |position: &Position| if *position < UNDO { *position } else { UNDO | position & UNDONE };
+        Self(self.0.iter().map(first).collect())
     }
 
     /// The caller; `None` for the root.
@@ -294,10 +324,16 @@ impl fmt::Display for Path {
             return f.write_str("/");
         }
         self.0.iter().try_for_each(|position| match position.checked_sub(UNDO) {
+            Some(undo) if round(undo) > 1 => write!(f, "/~{}.{}", undo & UNDONE, round(undo)),
             Some(undone) => write!(f, "/~{undone}"),
             None => write!(f, "/{position}"),
         })
     }
+}
+
+/// The round of an undo, of its position without the bit that marks it.
+const fn round(undo: Position) -> u32 {
+    (undo >> UNDONE_BITS) + 1
 }
 
 impl FromStr for Path {
@@ -309,12 +345,15 @@ impl FromStr for Path {
             return Ok(Self::root());
         }
         // Only what is written: a sign or a zero in front would be a second name of the same invocation.
-        let position = |part: &str| {
-            let (base, part) = part.strip_prefix('~').map_or((0, part), |part| (UNDO, part));
-            let position =
-                part.parse().ok().filter(|position: &Position| *position < UNDO && position.to_string() == part);
-            position.map(|position| base | position)
+        let number = |part: &str, end: u32| part.parse().ok().filter(|n: &u32| *n < end && n.to_string() == part);
+        let undo = |part: &str| match part.split_once('.') {
+            None => Some(UNDO | number(part, UNDONE + 1)?),
+            Some((undone, round)) => {
+                let round = number(round, Self::MAX_ROUNDS + 1).filter(|round| *round > 1)?;
+                Some(UNDO | (round - 1) << UNDONE_BITS | number(undone, UNDONE + 1)?)
+            }
         };
+        let position = |part: &str| part.strip_prefix('~').map_or_else(|| number(part, UNDO), undo);
         let path: Vec<Position> = rest.split('/').map(position).collect::<Option<_>>().ok_or(PathError)?;
         if path.len() > usize::from(u8::MAX) { Err(PathError) } else { Ok(Self(path)) }
     }
@@ -373,6 +412,30 @@ mod tests {
             assert_eq!(path.to_string().parse(), Ok(path));
         }
         assert_eq!(Path::from_bytes(&[1, 0]), Err(PathError));
+    }
+
+    /// K2: each round of an undo is an invocation of its own, with one text.
+    #[test]
+    fn each_round_of_an_undo_has_a_path_of_its_own() {
+        let first = Path::root().child(3).undo(7);
+        let second = first.undo_again().expect("a second round");
+        assert_eq!((first.to_string(), second.to_string()), ("/3/~7".to_owned(), "/3/~7.2".to_owned()));
+        assert_eq!(
+            [&first, &second].map(|path| (path.undoes(), path.undo_round())),
+            [(Some(7), Some(1)), (Some(7), Some(2))]
+        );
+        let rounds: Vec<Path> = std::iter::successors(Some(first), Path::undo_again).collect();
+        assert_eq!(rounds.len() as u32, Path::MAX_ROUNDS);
+        for path in rounds {
+            assert_eq!(path.parent(), Some(Path::root().child(3)));
+            assert_eq!(path.child(1).without_rounds().to_string(), "/3/~7/1");
+            assert_eq!(Path::from_bytes(&path.to_bytes()), Ok(path.clone()));
+            assert_eq!(path.to_string().parse(), Ok(path));
+        }
+        assert_eq!(Path::root().child(7).undo_again(), None);
+        for text in ["/~7.1", "/~7.0", "/~7.02", "/~7.129", "/~16777216", "/7.2", "/~7.", "/~", "/~.2", "/~7.2.3"] {
+            assert_eq!(text.parse::<Path>(), Err(PathError), "{text}");
+        }
     }
 
     #[test]

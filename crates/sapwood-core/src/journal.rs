@@ -66,6 +66,9 @@ pub enum EntryKind {
     PromiseSettled = 13,
     /// A compensation was declared: the call that undoes what comes next.
     UndoDeclared = 14,
+    /// An operator asked for undos that had failed to be made again. About the invocation, or about the position that is
+    /// undone.
+    UndoRetried = 15,
     /// Something was found that the function's author should know: what about, and in words.
     Found = 16,
     /// Reserved: a version marker.
@@ -91,6 +94,7 @@ stored_codes!(EntryKind {
     PromiseMade: "promise_made",
     PromiseSettled: "promise_settled",
     UndoDeclared: "undo_declared",
+    UndoRetried: "undo_retried",
     Found: "found",
     VersionMarked: "version_marked",
     MessageTaken: "message_taken",

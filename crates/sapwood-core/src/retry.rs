@@ -41,6 +41,16 @@ impl RetryPolicy {
     }
 }
 
+/// What becomes of a function whose attempts are over after an error that another attempt might have mended (SEMANTICS F8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnExhausted {
+    /// It settles with its last error.
+    #[default]
+    Reject,
+    /// It is parked, and waits for an operator who retries it.
+    Pause,
+}
+
 /// The waits for something that does not answer, without a last attempt: doubling from `first` to `most`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Backoff {

@@ -131,8 +131,9 @@ impl PromiseState {
 /// How far an invocation that did not resolve has come in undoing what it did (SEMANTICS N1). Stored by code.
 ///
 /// ```text
-/// None ──► Undoable ──► Compensating ──► Compensated
-///             │              └─────────► CompensationFailed
+/// None ──► Undoable ──► Compensating ──┬──► Compensated
+///             │              ▲          └──► CompensationFailed
+///             │              └─── retried ──────────┘
 ///             └──► None, if it resolves, or nothing of what could be undone has happened
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -217,6 +218,13 @@ impl TreeRow {
     pub fn is_late(&self, now: Timestamp) -> bool {
         !self.state.is_settled() && self.deadline.is_some_and(|deadline| deadline <= now)
     }
+
+    /// Whether nothing is left to do: it is settled, and no compensation in it is retried. Only what is not closed is
+    /// claimed.
+    #[must_use]
+    pub const fn is_closed(&self) -> bool {
+        self.state.is_closed() && !matches!(self.closing, Closing::Compensating)
+    }
 }
 
 /// The part of an invocation that changes; always written as a whole.
@@ -240,6 +248,12 @@ pub struct InvocationState {
 }
 
 impl InvocationState {
+    /// Whether nothing is left to do: its promise is closed, and no compensation of it is retried.
+    #[must_use]
+    pub const fn is_closed(&self) -> bool {
+        self.promise.is_closed() && !matches!(self.closing, Closing::Compensating)
+    }
+
     /// An invocation that has not begun.
     #[must_use]
     pub const fn fresh() -> Self {
@@ -320,6 +334,8 @@ pub struct TreeImage {
     pub row: TreeRow,
     /// Its invocations that are not closed, parents before children.
     pub open: Vec<OpenInvocation>,
+    /// Those that are closed and whose compensation failed, parents before children: an operator may have it retried.
+    pub failed: Vec<OpenInvocation>,
     /// Its timers.
     pub timers: Vec<Timer>,
     /// All its invocations, closed ones included, for the limit.
@@ -328,7 +344,21 @@ pub struct TreeImage {
     pub requests: Vec<ControlRecord>,
 }
 
-/// An invocation that is not closed, without its input and its journal.
+impl TreeImage {
+    /// Of a tree of which no more than the row is known.
+    #[must_use]
+    pub const fn of(row: TreeRow) -> Self {
+        Self { row, open: Vec::new(), failed: Vec::new(), timers: Vec::new(), nodes: 0, requests: Vec::new() }
+    }
+
+    /// Adds an invocation that is not closed, or whose compensation failed.
+    pub fn take_up(&mut self, invocation: OpenInvocation) {
+        let of = if invocation.state.is_closed() { &mut self.failed } else { &mut self.open };
+        of.push(invocation);
+    }
+}
+
+/// An invocation without its input and its journal, as its owner takes it up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenInvocation {
     /// Its place in the tree.

@@ -80,7 +80,7 @@ pub(crate) fn longest_pause(poll: Duration) -> Duration {
 
 /// The pause until the next tree is due, at most the backstop.
 fn pause(services: &Services, poll: Duration, next: Option<Timestamp>) -> Duration {
-    let backstop = poll.mul_f64(1.0 - JITTER + 2.0 * JITTER * services.environment.fraction());
+    let backstop = poll.mul_f64(1.0 - JITTER + 2.0 * JITTER * services.environment.jitter());
     let Some(next) = next else { return backstop };
     services.clock.until(next).min(backstop)
 }

@@ -3,7 +3,7 @@
 use std::ops::{Deref, DerefMut};
 
 use jiff::Timestamp;
-use sapwood_core::retry::RetryPolicy;
+use sapwood_core::retry::{OnExhausted, RetryPolicy};
 use sapwood_core::{Dependencies, Event, EventId, Failure};
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +32,8 @@ pub trait Consumer: Send + Sync + 'static {
     const GROUP: &'static str;
     /// How often it is attempted before the event is a dead letter.
     const RETRY: RetryPolicy;
+    /// What becomes of it when its attempts are over.
+    const ON_EXHAUSTED: OnExhausted = OnExhausted::Reject;
 
     /// Runs its body.
     fn run<'a>(

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use sapwood_core::deadline::GRACE;
 use sapwood_core::json::canonical::reserved_key;
-use sapwood_core::retry::RetryPolicy;
+use sapwood_core::retry::{OnExhausted, RetryPolicy};
 use sapwood_core::{BoundedContext, Dependencies, Event, FunctionVersion};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
@@ -39,6 +39,8 @@ pub struct Definition {
     pub location: &'static str,
     /// How often it is attempted.
     pub retry: RetryPolicy,
+    /// What becomes of it when its attempts are over.
+    pub on_exhausted: OnExhausted,
     /// How long it may take, if its call says nothing else.
     pub deadline: Option<Duration>,
     /// How long it may undo what it did beyond its deadline.
@@ -61,6 +63,7 @@ impl Definition {
             description: F::DESCRIPTION,
             location: F::LOCATION,
             retry: F::RETRY,
+            on_exhausted: F::ON_EXHAUSTED,
             deadline: F::DEADLINE,
             grace: F::GRACE,
             trigger: Trigger::Call,
@@ -94,6 +97,7 @@ impl Definition {
             description: C::DESCRIPTION,
             location: C::LOCATION,
             retry: C::RETRY,
+            on_exhausted: C::ON_EXHAUSTED,
             deadline: None,
             grace: GRACE,
             trigger: Trigger::Event(EventTrigger {

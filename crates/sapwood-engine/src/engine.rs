@@ -350,7 +350,7 @@ impl Engine {
         loop {
             // Register the waiter first, then read: a tree that settles in between finds it.
             let waiter = self.services.waiters.wait_for(tree);
-            if !self.trees.drives(&tree) {
+            if !self.trees.will_settle(&tree) {
                 match self.reads().outlast(|| self.services.store.outcome_read(tree)).await? {
                     None => return Err(ReadError::Unknown(tree)),
                     Some(outcome) if outcome.state.is_settled() => return Ok(outcome),

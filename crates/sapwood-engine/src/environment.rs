@@ -54,6 +54,12 @@ pub trait Environment: Send + Sync + 'static {
         (self.random() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
+    /// A random fraction in `0.0..1.0` for the pauses of services. Nothing of it is recorded, and how often a service looks is
+    /// a matter of timing, so a repeatable environment takes it from another source than what trees draw.
+    fn jitter(&self) -> f64 {
+        self.fraction()
+    }
+
     /// A random UUID (version 4).
     fn uuid(&self) -> Uuid {
         let bits = u128::from(self.random()) << 64 | u128::from(self.random());

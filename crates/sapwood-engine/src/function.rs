@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use sapwood_core::deadline::GRACE;
-use sapwood_core::retry::RetryPolicy;
+use sapwood_core::retry::{OnExhausted, RetryPolicy};
 use sapwood_core::{Deadline, Dependencies, Failure, FunctionVersion};
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
@@ -41,6 +41,8 @@ pub trait Function: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 's
     const LOCATION: &'static str = "";
     /// How often it is attempted.
     const RETRY: RetryPolicy;
+    /// What becomes of it when its attempts are over.
+    const ON_EXHAUSTED: OnExhausted = OnExhausted::Reject;
     /// How long it may take, from its call to its outcome, if the call says nothing else (D1).
     const DEADLINE: Option<Duration> = None;
     /// How long it may undo what it did beyond its deadline (D4).

@@ -1,4 +1,4 @@
-//! Governing trees: requests to cancel or to kill an invocation and all below it (K3, K6, K7).
+//! Governing trees: requests to cancel, kill, resume or retry an invocation and all below it (K3, K6, K7, R9, F8).
 
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
@@ -24,7 +24,8 @@ const PROGRAM: &str = "a program of the context";
 /// What a request came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
-    /// It is recorded: no commit after it starts forward work in what it reaches, and the tree's owner carries it out.
+    /// It is recorded, and the tree's owner carries it out. After a cancellation or a kill no commit starts forward work in
+    /// what it reaches.
     Accepted,
     /// It changes nothing, for this reason; nothing is recorded.
     None(NoEffect),
@@ -104,6 +105,17 @@ impl<F: Function> TreeHandle<F> {
         self.at(Path::root()).kill(reason)
     }
 
+    /// Lets everything of the tree that is parked run again, from its record, as after a deploy that mended it. A tree that was
+    /// set aside is claimed again.
+    pub fn resume(&self, reason: impl Into<String>) -> Governs {
+        self.at(Path::root()).resume(reason)
+    }
+
+    /// Gives everything of the tree that is parked a fresh budget of attempts, and undoes again what failed to be undone.
+    pub fn retry(&self, reason: impl Into<String>) -> Governs {
+        self.at(Path::root()).retry(reason)
+    }
+
     /// One invocation of the tree, with all below it.
     #[must_use]
     pub fn at(&self, path: Path) -> NodeHandle {
@@ -127,6 +139,17 @@ impl NodeHandle {
     /// Stops it as it is: nothing is undone, and no step is waited for.
     pub fn kill(&self, reason: impl Into<String>) -> Governs {
         self.asks(ControlVerb::Kill, reason.into())
+    }
+
+    /// Lets what is parked of it run again, from its record, with the attempts that it had left (R9).
+    pub fn resume(&self, reason: impl Into<String>) -> Governs {
+        self.asks(ControlVerb::Resume, reason.into())
+    }
+
+    /// Gives what is parked of it a fresh budget of attempts: it runs again, without the failures that ended it (F8). What
+    /// failed to be undone, of it or by it, is undone again, also if the tree is settled (K2): no outcome changes.
+    pub fn retry(&self, reason: impl Into<String>) -> Governs {
+        self.asks(ControlVerb::Retry, reason.into())
     }
 
     fn asks(&self, verb: ControlVerb, reason: String) -> Governs {

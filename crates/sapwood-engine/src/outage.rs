@@ -163,7 +163,7 @@ impl Pause<'_> {
             return false;
         }
         self.used.failed(error);
-        tokio::time::sleep(self.backoff.failed(outage.environment.fraction())).await;
+        tokio::time::sleep(self.backoff.failed(outage.environment.jitter())).await;
         true
     }
 }

@@ -35,12 +35,16 @@ pub(crate) fn call_error<E: Failure>(
         (RejectionKind::Input | RejectionKind::Cancelled | RejectionKind::Killed, _) | (_, None) => {
             unreadable(rejection.message)
         }
-        (RejectionKind::Failed | RejectionKind::Exhausted, Some(error)) => match serde_json::from_str(error.get()) {
-            Ok(error) => {
-                let CallFailure { function, path, attempts, .. } = child;
-                CallError::Failed { function, path, attempts, error }
+        (kind @ (RejectionKind::Failed | RejectionKind::Exhausted), Some(error)) => {
+            let error = match serde_json::from_str(error.get()) {
+                Ok(error) => error,
+                Err(error) => return unreadable(error.to_string()),
+            };
+            let CallFailure { function, path, attempts, .. } = child;
+            match kind {
+                RejectionKind::Exhausted => CallError::Exhausted { function, path, attempts, error },
+                _ => CallError::Failed { function, path, attempts, error },
             }
-            Err(error) => unreadable(error.to_string()),
-        },
+        }
     }
 }

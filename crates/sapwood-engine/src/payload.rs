@@ -166,6 +166,19 @@ pub(crate) struct Retried {
     pub(crate) message: String,
     /// The positions of failed steps that the next attempt runs again.
     pub(crate) forgotten: Vec<Position>,
+    /// An operator asked for the next attempt: it is the first of a fresh budget.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) afresh: bool,
+}
+
+/// The payload of [`UndoRetried`](sapwood_core::journal::EntryKind::UndoRetried).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct UndoRetried {
+    /// The last completion number of the tree: undos that had failed under it, or a smaller one, are made again.
+    pub(crate) number: u32,
+    /// Undos that were never begun are made as well. They are if all that failed is undone again, or if the first round is
+    /// not over; what a kill left out stays so if one undo alone is retried.
+    pub(crate) unbegun: bool,
 }
 
 /// The payload of [`Found`](sapwood_core::journal::EntryKind::Found).
@@ -285,6 +298,18 @@ pub(crate) struct Parked {
     /// Of a divergence: what the code asks for now, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) asked: Option<String>,
+    /// Of a function whose attempts are over; in a box, because a reason is handed on as an error.
+    #[serde(flatten)]
+    pub(crate) spent: Option<Box<Spent>>,
+}
+
+/// What is known of a function whose attempts are over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Spent {
+    /// How many it has made.
+    pub(crate) attempts: u32,
+    /// The positions of failed steps that run again if an operator retries it.
+    pub(crate) forgotten: Vec<Position>,
 }
 
 /// What kind of reason to park.
@@ -303,6 +328,8 @@ pub(crate) enum ParkedCode {
     Misuse,
     /// The body panicked at its last attempt.
     Panic,
+    /// The body ended with a transient error at its last attempt, and pauses then.
+    Exhausted,
     /// The store refuses what the tree recorded.
     Refused,
     /// Its workers died again and again while they had the tree (C4).
@@ -317,7 +344,14 @@ impl Parked {
         location: impl Into<String>,
     ) -> Self {
         let message = in_brief(message);
-        Self { code, message, position, location: location.into(), recorded: None, asked: None }
+        let location = location.into();
+        Self { code, message, position, location, recorded: None, asked: None, spent: None }
+    }
+
+    /// It is parked because its attempts are over.
+    pub(crate) fn after(self, attempts: u32, forgotten: &[Position]) -> Self {
+        let spent = Spent { attempts, forgotten: forgotten.to_vec() };
+        Self { spent: Some(Box::new(spent)), ..self }
     }
 
     /// A difference between record and code, named on both sides.
@@ -441,7 +475,7 @@ mod tests {
             golden(&Rejection { kind, message: message.to_owned(), error: error.map(raw) })
         };
         let started = |outcome| golden(&Started { input: raw(&json!({"label": "L1"})), outcome });
-        let expected: [(&str, Vec<String>); 7] = [
+        let expected: [(&str, Vec<String>); 8] = [
             (
                 EntryKind::StepRejected.name(),
                 vec![
@@ -461,10 +495,12 @@ mod tests {
                     started(StartOutcome::Refused { message: format!("the id belongs to tree {}", tree()) }),
                 ],
             ),
-            (
-                EntryKind::Retried.name(),
-                vec![golden(&Retried { message: "payment gateway unavailable".into(), forgotten: vec![0, 3] })],
-            ),
+            (EntryKind::Retried.name(), {
+                let retried =
+                    |afresh| Retried { message: "payment gateway unavailable".into(), forgotten: vec![0, 3], afresh };
+                vec![golden(&retried(false)), golden(&retried(true))]
+            }),
+            (EntryKind::UndoRetried.name(), vec![golden(&UndoRetried { number: 41, unbegun: true })]),
             (
                 "Outcomes",
                 vec![
@@ -486,6 +522,10 @@ mod tests {
                         0,
                         "src/orders.rs:8:20",
                     )),
+                    golden(
+                        &Parked::new(ParkedCode::Exhausted, "payment gateway unavailable", 1, "src/orders.rs:9:12")
+                            .after(3, &[0]),
+                    ),
                 ],
             ),
         ];

@@ -57,6 +57,8 @@ pub(crate) struct Trees {
 #[derive(Default)]
 struct Driven {
     mailbox: Arc<Mailbox>,
+    /// Whether it had its outcome before: something of it is undone again.
+    is_settled: bool,
     /// Whether it was loaded to be parked, because the store refused its last commit for good.
     parks: bool,
     /// The last request that was made for it, as far as it was told.
@@ -194,7 +196,9 @@ impl Trees {
         match ended {
             Ended::Settled { tree, revision, outcome } => {
                 self.services.setbacks.left(tree, revision);
-                self.services.announce(tree, &outcome);
+                if let Some(outcome) = outcome {
+                    self.services.announce(tree, &outcome);
+                }
             }
             Ended::Released { tree, ready_at } => {
                 self.services.setbacks.left(id, tree.tree.revision());
@@ -269,7 +273,7 @@ impl Trees {
     /// answer may have been lost or the store gone back, and slowly always.
     pub(crate) async fn find_strays(self: Arc<Self>, period: Duration) {
         loop {
-            let jittered = period.mul_f64(0.75 + 0.5 * self.services.environment.fraction());
+            let jittered = period.mul_f64(0.75 + 0.5 * self.services.environment.jitter());
             let claims = self.services.outage.of(User::Claims);
             let was_away = tokio::select! {
                 biased;
@@ -318,8 +322,13 @@ impl Trees {
         }
     }
 
-    pub(crate) fn drives(&self, tree: &TreeId) -> bool {
+    fn drives(&self, tree: &TreeId) -> bool {
         self.driven.lock().contains_key(tree)
+    }
+
+    /// Whether it is driven here and has no outcome yet: then the waiters are told here.
+    pub(crate) fn will_settle(&self, tree: &TreeId) -> bool {
+        self.driven.lock().get(tree).is_some_and(|driven| !driven.is_settled)
     }
 
     /// Trees driven here now.
@@ -401,10 +410,16 @@ impl Place {
 
     fn drive(self, live: Box<LiveTree>, created: Option<Created>, is_due: bool) {
         let trees = Arc::clone(&self.trees);
+        let is_settled = live.tree.is_settled();
         if let Some(driven) = trees.driven.lock().get_mut(&self.id) {
+            driven.is_settled = is_settled;
             driven.mailbox = Arc::clone(&live.mailbox);
             // It may have been told between two drivers.
             driven.mailbox.send(Signal::Governed(driven.governed));
+        }
+        if is_settled {
+            // Who came while it was loaded reads the outcome.
+            trees.services.waiters.look_again(|tree| *tree == self.id);
         }
         let services = Arc::clone(&trees.services);
         trees.tasks.spawn(async move {

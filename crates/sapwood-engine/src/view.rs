@@ -1,6 +1,6 @@
 //! A whole tree for a reader: every node with what it waits on (G1, G2). Pure: rows in, view out.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -163,8 +163,17 @@ impl TreeView {
         }
         // By the parent, and by the invocation: each node looks at its own only.
         let mut open: HashMap<Path, Vec<WaitsOn>> = HashMap::new();
+        let decided: HashSet<Path> = invocations
+            .iter()
+            .filter(|row| row.invocation.state.promise != PromiseState::Pending)
+            .map(|row| row.invocation.path.clone())
+            .collect();
         for InvocationRow { invocation, .. } in &invocations {
-            if let Some(parent) = invocation.path.parent().filter(|_| !invocation.state.promise.is_closed()) {
+            // What only compensates again keeps its caller from closing, and from nothing else.
+            let keeps = |parent: &Path| {
+                !invocation.state.promise.is_closed() || !invocation.state.is_closed() && decided.contains(parent)
+            };
+            if let Some(parent) = invocation.path.parent().filter(keeps) {
                 open.entry(parent).or_default().push(WaitsOn::Call {
                     path: invocation.path.clone(),
                     function: invocation.function.clone(),
@@ -257,7 +266,7 @@ fn waits_on(
     timers: &[Timer],
 ) -> Vec<WaitsOn> {
     let state = &node.invocation.state;
-    if state.promise.is_closed() {
+    if state.is_closed() {
         return Vec::new();
     }
     if let Some(reason) = &tree.aside {

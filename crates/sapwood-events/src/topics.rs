@@ -43,7 +43,7 @@ pub(crate) async fn ensure_in_time(
 ) {
     let mut backoff = pace::outage();
     while ready.borrow().is_err() {
-        if !pace::rest(backoff.failed(environment.fraction()), &mut stop).await {
+        if !pace::rest(backoff.failed(environment.jitter()), &mut stop).await {
             return;
         }
         // After a refusal it is asked again too, because an operator may grant the permission.

@@ -9,9 +9,10 @@ use syn::{GenericArgument, PatType, PathArguments, Type};
 use crate::arguments::Keys;
 use crate::durable::{Attributes, Durable, Kind, Source, body_excuses, excuses, one_argument, with_error};
 use crate::home::{at, engine};
-use crate::values::{Naming, Retry, version};
+use crate::values::{Naming, OnExhausted, Retry, version};
 
-const KEYS: Keys = Keys { attribute: "#[sapwood::consumer]", known: &["group", "retry", "version", "name"] };
+const KEYS: Keys =
+    Keys { attribute: "#[sapwood::consumer]", known: &["group", "retry", "on_exhausted", "version", "name"] };
 const KIND: Kind = Kind { noun: "consumer", cx: "ConsumerCx" };
 const NO_GROUP: &str = "a consumer belongs to a group, which sees each event once: `group = \"shipping\"`";
 
@@ -19,6 +20,7 @@ const NO_GROUP: &str = "a consumer belongs to a group, which sees each event onc
 struct Options {
     group: Option<String>,
     retry: Option<Retry>,
+    on_exhausted: OnExhausted,
     version: u32,
     name: Option<String>,
 }
@@ -30,12 +32,14 @@ pub(crate) fn consumer(arguments: TokenStream, source: Source) -> syn::Result<To
 
 /// The options, and the error if they are wrong: the body is checked all the same.
 fn read_options(arguments: TokenStream) -> (Options, Option<syn::Error>) {
-    let mut options = Options { group: None, retry: None, version: 1, name: None };
+    let mut options =
+        Options { group: None, retry: None, on_exhausted: OnExhausted::default(), version: 1, name: None };
     let read = |input: ParseStream<'_>| {
         KEYS.read(input, |key, input| {
             match key.to_string().as_str() {
                 "group" => options.group = Some(Naming::Dashed.read(input)?),
                 "retry" => options.retry = Some(Retry::read(key, input)?),
+                "on_exhausted" => options.on_exhausted = OnExhausted::read(input)?,
                 "version" => options.version = version(input)?,
                 _ => options.name = Some(Naming::Function.read(input)?),
             }
@@ -65,6 +69,7 @@ fn expand(options: &Options, source: Source) -> syn::Result<TokenStream> {
     let error = quote_spanned!(at(returns.span())=> <#returns as #engine::Returned>::Err);
     let policy =
         options.retry.as_ref().map_or_else(|| quote!(#engine::RetryPolicy::CONSUMER), |retry| retry.policy("CONSUMER"));
+    let on_exhausted = options.on_exhausted.expression();
     // If the body's future is not `Send`, the error is shown at the consumer's name and its note at the culprit.
     let future = quote_spanned!(at(ident.span())=>
         impl ::core::future::Future<
@@ -92,6 +97,7 @@ fn expand(options: &Options, source: Source) -> syn::Result<TokenStream> {
                     ::core::concat!(::core::file!(), ":", ::core::line!(), ":", ::core::column!());
                 const GROUP: &'static str = #group;
                 const RETRY: #engine::RetryPolicy = #policy;
+                const ON_EXHAUSTED: #engine::OnExhausted = #on_exhausted;
 
                 fn run<'a>(event: #engine::Delivered<#event>, cx: &'a mut #engine::ConsumerCx<#dependencies>) -> #future {
                     #(#inside)*

@@ -191,7 +191,9 @@ fn call_conversions(ident: &Ident, variant: &Ident, core: &TokenStream) -> Token
         {
             fn from(error: #core::failure::CallError<E>) -> Self {
                 match error {
-                    #core::failure::CallError::Failed { error, .. } => <Self as ::core::convert::From<E>>::from(error),
+                    #core::failure::CallError::Failed { error, .. } | #core::failure::CallError::Exhausted { error, .. } => {
+                        <Self as ::core::convert::From<E>>::from(error)
+                    }
                     #core::failure::CallError::Ended(failure) => Self::#variant(failure),
                 }
             }

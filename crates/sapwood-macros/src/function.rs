@@ -15,15 +15,18 @@ use syn::{Attribute, Ident, Pat, PatType, Type};
 use crate::arguments::Keys;
 use crate::durable::{Attributes, Durable, Kind, Source, body_excuses, excuses, one_argument, with_error};
 use crate::home::{SCHEMARS, SERDE, at, engine};
-use crate::values::{Naming, Retry, duration_expression, length, version};
+use crate::values::{Naming, OnExhausted, Retry, duration_expression, length, version};
 
-const KEYS: Keys =
-    Keys { attribute: "#[sapwood::function]", known: &["retry", "deadline", "grace", "version", "name"] };
+const KEYS: Keys = Keys {
+    attribute: "#[sapwood::function]",
+    known: &["retry", "on_exhausted", "deadline", "grace", "version", "name"],
+};
 const KIND: Kind = Kind { noun: "durable function", cx: "Cx" };
 
 /// The attribute's arguments.
 struct Options {
     retry: Option<Retry>,
+    on_exhausted: OnExhausted,
     deadline: Option<Duration>,
     grace: Option<Duration>,
     version: u32,
@@ -37,11 +40,19 @@ pub(crate) fn function(arguments: TokenStream, source: Source) -> syn::Result<To
 
 /// The options, and the error if they are wrong: the function is generated all the same, so that its callers compile.
 fn read_options(arguments: TokenStream) -> (Options, Option<syn::Error>) {
-    let mut options = Options { retry: None, deadline: None, grace: None, version: 1, name: None };
+    let mut options = Options {
+        retry: None,
+        on_exhausted: OnExhausted::default(),
+        deadline: None,
+        grace: None,
+        version: 1,
+        name: None,
+    };
     let read = |input: ParseStream<'_>| {
         KEYS.read(input, |key, input| {
             match key.to_string().as_str() {
                 "retry" => options.retry = Some(Retry::read(key, input)?),
+                "on_exhausted" => options.on_exhausted = OnExhausted::read(input)?,
                 "deadline" => options.deadline = Some(length(input)?),
                 "grace" => options.grace = Some(length(input)?),
                 "version" => options.version = version(input)?,
@@ -89,6 +100,7 @@ fn expand(options: &Options, source: Source) -> syn::Result<TokenStream> {
     let error = quote_spanned!(at(returns.span())=> <#returns as #engine::Returned>::Err);
     let policy =
         options.retry.as_ref().map_or_else(|| quote!(#engine::RetryPolicy::FUNCTION), |retry| retry.policy("FUNCTION"));
+    let on_exhausted = options.on_exhausted.expression();
     let deadline = options.deadline.map(duration_expression).map(|length| {
         quote!(const DEADLINE: ::core::option::Option<::core::time::Duration> = ::core::option::Option::Some(#length);)
     });
@@ -130,6 +142,7 @@ fn expand(options: &Options, source: Source) -> syn::Result<TokenStream> {
                 const LOCATION: &'static str =
                     ::core::concat!(::core::file!(), ":", ::core::line!(), ":", ::core::column!());
                 const RETRY: #engine::RetryPolicy = #policy;
+                const ON_EXHAUSTED: #engine::OnExhausted = #on_exhausted;
                 #deadline
                 #grace
 

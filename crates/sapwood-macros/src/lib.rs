@@ -42,6 +42,7 @@ use crate::home::Home;
 /// | key | meaning | default |
 /// |---|---|---|
 /// | `retry(attempts = 5, backoff = "100ms..30s")` | attempts in all; the first and the longest wait between them | 3, `"100ms..60s"` |
+/// | `on_exhausted = "pause"` | what becomes of it when its attempts are over after a transient error: `"reject"`, it settles with the error; `"pause"`, it is parked until an operator retries it | `"reject"` |
 /// | `version = 2` | the version of the function, for trees that started with another | 1 |
 /// | `name = "charge"` | the recorded name, so that the Rust name may change | the function's name |
 ///
@@ -68,6 +69,7 @@ pub fn function(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// |---|---|---|
 /// | `group = "shipping"` | the group that sees each event once | required |
 /// | `retry(attempts = 8, backoff = "1s..5m")` | attempts in all; the first and the longest wait between them | 10, `"100ms..60s"` |
+/// | `on_exhausted = "pause"` | what becomes of it when its attempts are over after a transient error: `"reject"`, it settles with the error; `"pause"`, it is parked until an operator retries it | `"reject"` |
 /// | `version = 2` | the version of the consumer, for events whose handling began with another | 1 |
 /// | `name = "book_courier"` | the recorded name, so that the Rust name may change | the function's name |
 #[proc_macro_attribute]

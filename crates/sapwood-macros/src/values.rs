@@ -140,6 +140,42 @@ pub(crate) fn length(input: ParseStream<'_>) -> syn::Result<Duration> {
     }
 }
 
+/// What `on_exhausted = "…"` says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum OnExhausted {
+    #[default]
+    Reject,
+    Pause,
+}
+
+impl OnExhausted {
+    /// Reads ` = "pause"`.
+    pub(crate) fn read(input: ParseStream<'_>) -> syn::Result<Self> {
+        let literal: LitStr = value(input)?;
+        Self::parse(&literal.value()).map_err(|message| syn::Error::new(literal.span(), message))
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "reject" => Ok(Self::Reject),
+            "pause" => Ok(Self::Pause),
+            _ => Err(format!(
+                "`{text}` is not what becomes of a function whose attempts are over: write \"reject\" (it settles with its \
+                 last error; the default) or \"pause\" (it is parked until an operator retries it)"
+            )),
+        }
+    }
+
+    /// The constant, as an expression.
+    pub(crate) fn expression(self) -> TokenStream {
+        let engine = engine();
+        match self {
+            Self::Reject => quote!(#engine::OnExhausted::Reject),
+            Self::Pause => quote!(#engine::OnExhausted::Pause),
+        }
+    }
+}
+
 /// The first and the longest wait, `"100ms..30s"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Backoff {
@@ -216,6 +252,16 @@ mod tests {
         assert_eq!(Backoff::parse("100ms..30s"), Ok(expected));
         for wrong in ["1s", "30s..1s", "0s..1s", "..", "1s..", "1s..2"] {
             assert!(Backoff::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn on_exhaustion_a_function_rejects_or_pauses() {
+        assert_eq!(OnExhausted::parse("reject"), Ok(OnExhausted::Reject));
+        assert_eq!(OnExhausted::parse("pause"), Ok(OnExhausted::Pause));
+        for wrong in ["", "Pause", "park", "fail"] {
+            let message = OnExhausted::parse(wrong).expect_err("refused");
+            assert!(message.contains("\"reject\"") && message.contains("\"pause\""), "{message}");
         }
     }
 

@@ -69,6 +69,7 @@ impl Claim {
         };
         tree.row.owner = Some(self.worker);
         tree.row.revision += 1;
+        // An outcome stands while something is undone again.
         if !tree.row.state.is_settled() {
             tree.row.state = TreeState::Running;
         }

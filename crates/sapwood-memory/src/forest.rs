@@ -102,7 +102,7 @@ impl Forest {
 impl Place {
     fn of(row: &TreeRow) -> Self {
         match (row.owner, row.ready_at) {
-            _ if row.state.is_closed() => Self::None,
+            _ if row.is_closed() => Self::None,
             (Some(worker), _) => Self::Owned(worker),
             (None, Some(at)) => Self::Ready(row.needs.clone(), at),
             (None, None) => Self::None,

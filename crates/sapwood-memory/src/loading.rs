@@ -1,20 +1,23 @@
 //! What a worker reads: a claimed tree, and all that one activation needs.
 
 use sapwood_core::Path;
-use sapwood_core::tree::{InvocationImage, InvocationRow, OpenInvocation, TreeImage};
+use sapwood_core::tree::{Closing, InvocationImage, InvocationRow, InvocationState, OpenInvocation, TreeImage};
 
 use crate::tree::Tree;
 
 /// What is needed to go on with a tree.
 pub(crate) fn tree_image(tree: &Tree) -> TreeImage {
-    let open = tree.invocations.values().filter(|row| !row.invocation.state.promise.is_closed());
-    TreeImage {
-        row: tree.row.clone(),
-        open: open.map(|row| open_invocation(tree, row)).collect(),
+    let mut image = TreeImage {
         timers: tree.timers.values().cloned().collect(),
         nodes: tree.invocations.len(),
         requests: tree.requests_after(tree.row.applied).to_vec(),
+        ..TreeImage::of(tree.row.clone())
+    };
+    let is_wanted = |state: &InvocationState| !state.is_closed() || state.closing == Closing::CompensationFailed;
+    for row in tree.invocations.values().filter(|row| is_wanted(&row.invocation.state)) {
+        image.take_up(open_invocation(tree, row));
     }
+    image
 }
 
 /// All that one activation needs.

@@ -1,7 +1,7 @@
 -- Claims trees for a worker: first those of workers that are not alive, then those without an owner, in the order in
 -- which they became due. A tree whose row is locked is left for the next claim. A row that changed since the snapshot
--- is judged as it is now. A closed tree (its state is 4 or more) is never claimed; one
--- that has settled by its deadline and is not closed keeps its state.
+-- is judged as it is now. A closed tree (its state is 4 or more) is never claimed, unless something of it is undone again (its
+-- closing is 1). An outcome that it has (from 3 on) stays.
 with me as materialized (
     -- This waits for a burial of this worker, and a burial waits for it: a dead worker claims nothing.
     select id from context.worker where id = $1 and state = 'alive' for key share
@@ -15,14 +15,14 @@ emptied as (
     update context.worker w
     set emptied = true
     where w.state <> 'alive' and not w.emptied
-        and (select t.id from context.tree t where t.owner = w.id and t.state < 4 limit 1) is null
+        and (select t.id from context.tree t where t.owner = w.id and (t.state < 4 or t.closing = 1) limit 1) is null
 ),
 orphaned as materialized (
     -- An array of owners, so that the trees of live workers are never looked at.
     select t.id
     from context.tree t
     where t.owner = any (array(select w.id from context.worker w where w.state <> 'alive' and not w.emptied))
-        and t.state < 4
+        and (t.state < 4 or t.closing = 1)
         and (t.needs is null or t.needs = any ($3::text[]))
         and t.taken_over_at is distinct from t.revision
         and (select count(*) from me) = 1
@@ -34,7 +34,7 @@ suspected as materialized (
     select t.id
     from context.tree t
     where t.owner = any (array(select w.id from context.worker w where w.state <> 'alive' and not w.emptied))
-        and t.state < 4
+        and (t.state < 4 or t.closing = 1)
         and (t.needs is null or t.needs = any ($3::text[]))
         and t.taken_over_at = t.revision and t.takeovers < 2
         and (select count(*) from me) = 1
@@ -45,7 +45,7 @@ suspected_again as materialized (
     select t.id
     from context.tree t
     where t.owner = any (array(select w.id from context.worker w where w.state <> 'alive' and not w.emptied))
-        and t.state < 4
+        and (t.state < 4 or t.closing = 1)
         and (t.needs is null or t.needs = any ($3::text[]))
         and t.taken_over_at = t.revision and t.takeovers >= 2
         and (select count(*) from me) = 1
@@ -57,7 +57,7 @@ due as materialized (
     select t.id
     from context.tree t
     where t.owner is null and t.ready_at is not null and t.needs is null and t.ready_at <= (select now from moment)
-        and t.state < 4
+        and (t.state < 4 or t.closing = 1)
         and (select count(*) from me) = 1
     order by t.ready_at
     limit $2 - (select count(*) from orphaned)
@@ -67,7 +67,7 @@ needed as materialized (
     select t.id
     from context.tree t
     where t.needs = any ($3::text[]) and t.owner is null and t.ready_at <= (select now from moment)
-        and t.state < 4
+        and (t.state < 4 or t.closing = 1)
         and (select count(*) from me) = 1
     limit $2 - (select count(*) from orphaned) - (select count(*) from due)
     for no key update skip locked
@@ -85,7 +85,7 @@ chosen as materialized (
 ),
 claimed as (
     update context.tree t
-    set owner = $1, revision = least(t.revision, 9223372036854775806) + 1, state = case when t.state = 3 then 3 else 0 end, ready_at = null, needs = null, aside = null,
+    set owner = $1, revision = least(t.revision, 9223372036854775806) + 1, state = case when t.state < 3 then 0 else t.state end, ready_at = null, needs = null, aside = null,
         takeovers = case
             when not c.taken_over then t.takeovers
             when t.taken_over_at = t.revision then least(t.takeovers, 100) + 1
@@ -103,7 +103,7 @@ next as materialized (
     select least(
         (
             select t.ready_at from context.tree t
-            where t.owner is null and t.ready_at is not null and t.needs is null and t.state < 4
+            where t.owner is null and t.ready_at is not null and t.needs is null and (t.state < 4 or t.closing = 1)
                 and not (t.id in (select id from chosen))
             order by t.ready_at
             limit 1
@@ -114,7 +114,7 @@ next as materialized (
             cross join lateral (
                 select t.ready_at from context.tree t
                 where t.owner is null and t.ready_at is not null and t.needs is not null and t.needs = v.version
-                    and t.state < 4
+                    and (t.state < 4 or t.closing = 1)
                     and not (t.id in (select id from chosen))
                 order by t.ready_at
                 limit 1

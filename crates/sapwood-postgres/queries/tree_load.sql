@@ -1,8 +1,8 @@
 -- What a worker needs of a tree that it claimed, besides the tree's own row: its open invocations (a promise whose state
--- is 5 or more is closed), its timers and the count of all its invocations. Each row is of one part; the columns of the
--- others are null.
+-- is 5 or more is closed), those that undo something again or failed to (their closing is 1 or 3), its timers and the count of
+-- all its invocations. Each row is of one part; the columns of the others are null.
 with open as materialized (
-    select i.* from context.invocation i where i.tree_id = $1 and i.state < 5
+    select i.* from context.invocation i where i.tree_id = $1 and (i.state < 5 or i.closing in (1, 3))
 )
 select
     0 as part, o.path, o.function, o.version, o.attempt, o.state, o.closing, o.number, o.seen, o.outcome, o.parked,

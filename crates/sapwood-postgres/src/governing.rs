@@ -6,8 +6,8 @@
 use async_trait::async_trait;
 use sapwood_core::TreeId;
 use sapwood_core::control::{ControlRecord, ControlRequest, ControlVerb};
-use sapwood_core::store::{Governed, Governing, Ruling, StoreResult, judge};
-use sapwood_core::tree::{PromiseState, TreeState};
+use sapwood_core::store::{Governed, GovernedNode, Governing, Ruling, StoreResult, judge};
+use sapwood_core::tree::{Closing, PromiseState};
 use sqlx::postgres::PgRow;
 use sqlx::{Connection, PgConnection};
 
@@ -24,7 +24,8 @@ impl Governing for PostgresStore {
         let lock = sqlx::query(pool.sql(include_str!("../queries/tree_lock.sql"))).bind(tree.uuid());
         let find = sqlx::query(pool.sql(include_str!("../queries/invocation_find.sql")))
             .bind(tree.uuid())
-            .bind(request.path.to_bytes());
+            .bind(request.path.to_bytes())
+            .bind(request.path.undo_again().map(|next| next.to_bytes()));
         let list = sqlx::query(pool.sql(include_str!("../queries/control_request_list.sql"))).bind(tree.uuid());
         let insert = sqlx::query(pool.sql(include_str!("../queries/control_request_insert.sql"))).bind(tree.uuid());
         let govern = sqlx::query(pool.sql(include_str!("../queries/tree_govern.sql"))).bind(tree.uuid());
@@ -35,9 +36,9 @@ impl Governing for PostgresStore {
                 Ok(applied) => applied,
                 Err(error) => return Ok(Err(error)),
             };
-            let node = find.fetch_optional(&mut *locked).await?;
+            let nodes = find.fetch_all(&mut *locked).await?;
             let pending = list.bind(applied).fetch_all(&mut *locked).await?;
-            let ruling = match ruling(&row, node.as_ref(), &pending, request) {
+            let ruling = match ruling(&row, &nodes, &pending, request) {
                 Ok(ruling) => ruling,
                 Err(error) => return Ok(Err(error)),
             };
@@ -58,12 +59,21 @@ impl Governing for PostgresStore {
     }
 }
 
-fn ruling(tree: &PgRow, node: Option<&PgRow>, pending: &[PgRow], request: &ControlRequest) -> StoreResult<Ruling> {
+fn ruling(tree: &PgRow, nodes: &[PgRow], pending: &[PgRow], request: &ControlRequest) -> StoreResult<Ruling> {
     let tree = Fields::of(tree, DOING);
-    let (state, control) = (tree.code("state", TreeState::from_code)?, tree.unsigned("control")?);
-    let promise = node.map(|node| Fields::of(node, DOING).code("state", PromiseState::from_code)).transpose()?;
+    let (control, is_aside) = (tree.unsigned("control")?, tree.plain("aside")?);
+    let nodes = nodes.iter().map(|row| node(&Fields::of(row, DOING))).collect::<StoreResult<Vec<_>>>()?;
     let pending = pending.iter().map(|row| record(&Fields::of(row, DOING))).collect::<StoreResult<Vec<_>>>()?;
-    Ok(judge(Governed { state, control, promise, pending: &pending }, request))
+    Ok(judge(Governed { control, is_aside, nodes: &nodes, pending: &pending }, request))
+}
+
+fn node(row: &Fields<'_>) -> StoreResult<GovernedNode> {
+    Ok(GovernedNode {
+        path: row.path("path")?,
+        promise: row.code("state", PromiseState::from_code)?,
+        closing: row.code("closing", Closing::from_code)?,
+        is_parked: row.plain("parked")?,
+    })
 }
 
 /// The requests for a tree after number `after`.

@@ -16,11 +16,11 @@ pub(crate) async fn tree(pool: &Pool, tree: TreeId) -> StoreResult<Option<TreeIm
     let Some(row) = reading::tree_row(pool, tree).await? else { return Ok(None) };
     let load = sqlx::query(pool.sql(include_str!("../queries/tree_load.sql"))).bind(tree.uuid());
     let found = pool.run(doing, async |connection| load.fetch_all(connection).await).await?;
-    let mut image = TreeImage { row, open: Vec::new(), timers: Vec::new(), nodes: 0, requests: Vec::new() };
+    let mut image = TreeImage::of(row);
     for row in &found {
         let row = Fields::of(row, doing);
         match row.plain::<i32>("part")? {
-            0 => image.open.push(rows::open_invocation(&row)?),
+            0 => image.take_up(rows::open_invocation(&row)?),
             1 => image.timers.push(rows::timer(&row)?),
             _ => image.nodes = usize::try_from(row.plain::<i64>("nodes")?).unwrap_or(usize::MAX),
         }

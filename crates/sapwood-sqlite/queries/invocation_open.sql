@@ -1,5 +1,5 @@
--- The invocations that are not closed (a state of 5 or more is closed), parents before children, each with the highest
--- completion number recorded for it and the next `seq` of its journal. The stored forms of its children begin with its
+-- The invocations that are not closed (a state of 5 or more is closed), and those that undo something again or failed to (their
+-- closing is 1 or 3), parents before children, each with the highest completion number recorded for it and the next `seq` of its journal. The stored forms of its children begin with its
 -- depth plus one, then have its own positions; the bounds are those of `Path::children_range`.
 select path, function, version, attempt, state, closing, number, seen, outcome, parked,
     max(
@@ -28,5 +28,5 @@ select path, function, version, attempt, state, closing, number, seen, outcome, 
     ), 0),
     deadline
 from invocation
-where tree_id = ?1 and state < 5
+where tree_id = ?1 and (state < 5 or closing in (1, 3))
 order by path

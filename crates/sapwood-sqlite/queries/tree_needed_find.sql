@@ -7,6 +7,6 @@ from tree indexed by tree_needed
 where owner is null
   and needs in (select value from json_each(?3))
   and ready_at <= ?1
-  and state < 4
+  and (state < 4 or closing = 1)
 order by ready_at
 limit ?2

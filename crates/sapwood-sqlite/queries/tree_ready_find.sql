@@ -6,6 +6,6 @@ from tree indexed by tree_ready
 where owner is null
   and needs is null
   and ready_at <= ?1
-  and state < 4
+  and (state < 4 or closing = 1)
 order by ready_at
 limit ?2

@@ -5,7 +5,7 @@ select
     correlation, causation, traceparent, created_at, deadline, settled_at, takeovers
 from tree indexed by tree_owned
 where owner in (select worker.id from worker where worker.state <> 'alive')
-  and state < 4
+  and (state < 4 or closing = 1)
   and (needs is null or needs in (select value from json_each(?1)))
   and taken_over_at = revision and takeovers between ?3 and ?4
 order by takeovers, id

@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use sapwood_core::TreeId;
 use sapwood_core::control::{ControlRecord, ControlRequest, ControlVerb};
-use sapwood_core::store::{Governed, Governing, Ruling, StoreResult, judge};
-use sapwood_core::tree::{PromiseState, TreeState};
+use sapwood_core::store::{Governed, GovernedNode, Governing, Ruling, StoreResult, judge};
+use sapwood_core::tree::{Closing, PromiseState};
 use sqlx::sqlite::SqliteRow;
 
 use crate::args::Args;
@@ -34,13 +34,13 @@ impl Work for Govern {
         let row = db.one(include_str!("../queries/tree_lock.sql"), Args::of(1).tree(*tree)).await?;
         let Some(row) = row else { return Ok(None) };
         let mut fields = Fields::of(&row);
-        let (state, control, applied) =
-            (fields.code(TreeState::from_code)?, fields.number::<u32>()?, fields.number::<u32>()?);
-        let args = Args::of(2).tree(*tree).path(&request.path);
-        let node = db.one(include_str!("../queries/invocation_find.sql"), args).await?;
-        let promise = node.map(|node| Fields::of(&node).code(PromiseState::from_code)).transpose()?;
+        let (control, applied, is_aside) = (fields.number()?, fields.number()?, fields.int()? != 0);
+        let next = request.path.undo_again().map(|next| next.to_bytes());
+        let args = Args::of(3).tree(*tree).path(&request.path).opt_blob(next.as_deref());
+        let nodes = db.all(include_str!("../queries/invocation_find.sql"), args).await?;
+        let nodes: Vec<GovernedNode> = nodes.iter().map(node).collect::<StoreResult<_>>()?;
         let pending = list(db, *tree, applied).await?;
-        let ruling = judge(Governed { state, control, promise, pending: &pending }, request);
+        let ruling = judge(Governed { control, is_aside, nodes: &nodes, pending: &pending }, request);
         if let Ruling::Accepted { control } = ruling {
             let args = Args::of(7)
                 .tree(*tree)
@@ -63,6 +63,16 @@ pub(crate) async fn list(db: &mut Db<'_>, tree: TreeId, after: u32) -> StoreResu
     let args = Args::of(2).tree(tree).int(after);
     let rows = db.all(include_str!("../queries/control_request_list.sql"), args).await?;
     rows.iter().map(record).collect()
+}
+
+fn node(row: &SqliteRow) -> StoreResult<GovernedNode> {
+    let mut fields = Fields::of(row);
+    Ok(GovernedNode {
+        path: fields.path()?,
+        promise: fields.code(PromiseState::from_code)?,
+        closing: fields.code(Closing::from_code)?,
+        is_parked: fields.int()? != 0,
+    })
 }
 
 fn record(row: &SqliteRow) -> StoreResult<ControlRecord> {

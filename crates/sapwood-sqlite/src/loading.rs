@@ -27,13 +27,16 @@ impl Work for LoadTree {
         let nodes = db.one(include_str!("../queries/invocation_count.sql"), of_tree()).await?;
         let row = rows::tree_row(&row)?;
         let requests = governing::list(db, self.0, row.applied).await?;
-        Ok(Some(TreeImage {
-            row,
-            open: open.iter().map(rows::open_invocation).collect::<StoreResult<_>>()?,
+        let mut image = TreeImage {
             timers: timers.iter().map(rows::timer).collect::<StoreResult<_>>()?,
             nodes: nodes.map_or(Ok(0), |row| Fields::of(&row).number())?,
             requests,
-        }))
+            ..TreeImage::of(row)
+        };
+        for invocation in &open {
+            image.take_up(rows::open_invocation(invocation)?);
+        }
+        Ok(Some(image))
     }
 }
 

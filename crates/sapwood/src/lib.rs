@@ -76,7 +76,7 @@ pub mod prelude {
 pub mod __private {
     pub use inventory;
     pub use sapwood_core;
-    pub use sapwood_core::retry::RetryPolicy;
+    pub use sapwood_core::retry::{OnExhausted, RetryPolicy};
     pub use sapwood_engine::{
         Call, CallableFrom, Consumer, ConsumerCx, Cx, Delivered, Function, FunctionEntry, Returned, UndoOf,
     };

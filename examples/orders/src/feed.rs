@@ -70,7 +70,9 @@ async fn settle(running: &Running, order: Order) -> Result<Settled, String> {
     };
     let outcome = match tree.result().await {
         Ok(_) => Ok(()),
-        Err(sapwood::ResultError::Call(sapwood::CallError::Failed { error, .. })) => Err(reason(&error)),
+        Err(sapwood::ResultError::Call(
+            sapwood::CallError::Failed { error, .. } | sapwood::CallError::Exhausted { error, .. },
+        )) => Err(reason(&error)),
         Err(sapwood::ResultError::Call(sapwood::CallError::Ended(failure))) => Err(failure.kind.to_string()),
         Err(error) => return Err(format!("{id}: {error}")),
     };

@@ -114,6 +114,32 @@ pub(crate) async fn retry(cx: &mut Cx<ParcelsApp>) -> Result<(), ParcelError> {
     cx.step("busy", || async { Err::<(), _>(ParcelError::Busy) }).retry(RetryPolicy::new(2, hour, hour)).await
 }
 
+/// Labels a parcel, as soon as there is a printer.
+#[sapwood::function(on_exhausted = "pause", retry(attempts = 1))]
+pub(crate) async fn label(cx: &mut Cx<ParcelsApp>, parcel: String) -> Result<String, ParcelError> {
+    let app = cx.dependencies();
+    let print = || async { if app.probe.is_on("printer") { Ok(()) } else { Err(ParcelError::Busy) } };
+    cx.step("printer", print).retry(RetryPolicy::new(1, Duration::from_millis(1), Duration::from_millis(1))).await?;
+    Ok(parcel)
+}
+
+/// Labels a parcel that is lost then; its label is taken off again.
+#[sapwood::function]
+pub(crate) async fn mislabel(cx: &mut Cx<ParcelsApp>, parcel: String) -> Result<(), ParcelError> {
+    cx.call(label(parcel.clone()).undo(unlabel)).await?;
+    Err(ParcelError::Lost { parcel })
+}
+
+/// Takes a label off, with a solvent.
+#[sapwood::function]
+pub(crate) async fn unlabel(cx: &mut Cx<ParcelsApp>, parcel: String) -> Result<(), ParcelError> {
+    let app = cx.dependencies();
+    cx.step("solvent", || async {
+        if app.probe.is_on("solvent") { Ok(()) } else { Err(ParcelError::Lost { parcel: parcel.clone() }) }
+    })
+    .await
+}
+
 /// Remembers what was sent.
 #[sapwood::consumer(group = "archive")]
 pub(crate) async fn archive(

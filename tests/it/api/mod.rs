@@ -52,6 +52,10 @@ mod control {
         a_part_of_a_tree_is_cancelled,
         a_tree_that_hangs_is_killed,
         a_bad_request_for_a_tree_is_refused,
+        what_is_exhausted_says_so_and_is_retried,
+        what_is_parked_is_resumed,
+        a_compensation_that_failed_is_retried_after_the_outcome,
+        a_request_to_go_on_that_changes_nothing_says_why,
     });
 }
 

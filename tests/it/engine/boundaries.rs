@@ -330,7 +330,7 @@ async fn an_error_of_a_settled_child_is_never_retried(world: &World) {
     let app = Probe::new();
     let engine = world.launch(&app).await;
     let tree = engine.start(depth1()).await.expect("a tree");
-    let Err(ResultError::Call(CallError::Failed { attempts, error, .. })) = tree.result().await else {
+    let Err(ResultError::Call(CallError::Exhausted { attempts, error, .. })) = tree.result().await else {
         panic!("it fails")
     };
     assert_eq!((attempts, error), (1, Trouble::busy("depth0")));
@@ -388,7 +388,7 @@ async fn a_failed_step_after_which_something_was_recorded_is_not_forgotten(world
     let tree = engine.start(fails_late()).await.expect("a tree");
     world.tree_suspended(&engine, tree.id()).await;
     world.advance(HOUR).await;
-    let Err(ResultError::Call(CallError::Failed { attempts, .. })) = tree.result().await else { panic!("it fails") };
+    let Err(ResultError::Call(CallError::Exhausted { attempts, .. })) = tree.result().await else { panic!("it fails") };
     assert_eq!((attempts, app.count("fails_late tries")), (1, 1));
 }
 

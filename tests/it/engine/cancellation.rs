@@ -33,6 +33,7 @@ sapwood_tests::on_every_engine!(crate::engine::cancellation {
     a_retry_finds_the_children_running,
     what_is_parked_or_backs_off_is_cancelled,
     a_request_for_what_is_not_there_is_told_so,
+    a_request_ends_no_sleep_before_its_time,
 });
 
 fn path(text: &str) -> Path {
@@ -462,6 +463,29 @@ async fn what_is_parked_or_backs_off_is_cancelled(world: &World) {
         world.advance(2 * HOUR).await;
         world.crash(&engine).await;
     }
+}
+
+/// Sleeps beside a child that sleeps as well.
+#[sapwood::function]
+async fn sleeps_beside_a_sleeper(cx: &mut Cx<Probe>) -> Result<bool, Trouble> {
+    let (sleep, child) = (cx.sleep(HOUR), cx.call(dozes("child".to_owned(), 2)));
+    let ((), child) = tokio::join!(sleep, child);
+    Ok(child.is_ok())
+}
+
+/// S6, K3: the tree is claimed before anything in it is due, and only the request is carried out.
+async fn a_request_ends_no_sleep_before_its_time(world: &World) {
+    let app = Probe::new();
+    let engine = world.launch(&app).await;
+    let tree = engine.start(sleeps_beside_a_sleeper()).await.expect("a tree");
+    world.tree_suspended(&engine, tree.id()).await;
+    assert_eq!(cancels(&engine, tree.id(), "/1").await, Effect::Accepted);
+    let cancelled = |view: &TreeView| promise(view, "/1") == Some(PromiseState::Cancelled) && view.row.owner.is_none();
+    let view = world.tree_until(&engine, tree.id(), cancelled).await;
+    let kinds: Vec<_> = node(&view, "/").timeline.iter().map(|(_, entry)| entry.kind).collect();
+    assert_eq!(kinds, [EntryKind::SleepBegun]);
+    world.advance(HOUR).await;
+    assert!(!tree.result().await.expect("a result"));
 }
 
 /// K6: bad requests are told by what is wrong with them, and leave nothing behind.

@@ -1,6 +1,7 @@
 //! K1, K2, K5, K7: undoing what was done.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use sapwood::prelude::*;
@@ -26,6 +27,7 @@ sapwood_tests::on_every_engine!(crate::engine::compensation {
     what_was_declared_before_a_step_that_never_began_is_undone,
     a_closure_in_place_of_the_undo_is_found,
     an_undo_that_cannot_take_the_result_waits_for_an_operator,
+    an_undo_that_could_not_take_the_result_is_resumed,
     a_root_has_no_undo,
 });
 
@@ -332,20 +334,37 @@ async fn fails_after_fragile(cx: &mut Cx<Probe>, name: String) -> Result<(), Tro
     cx.step("gate", gate).retry(once()).await
 }
 
+/// A tree of [`fails_after_fragile`] that fails, and cannot undo what this name was made of.
+async fn with_an_undo_that_takes_nothing(world: &World, app: &Arc<Probe>, name: &str) -> (Engine, TreeId) {
+    let engine = world.launch(app).await;
+    let tree = engine.start(fails_after_fragile(name.to_owned())).await.expect("a tree").id();
+    app.reached("gate", 1).await;
+    BROKEN.lock().insert(name.to_owned());
+    app.open("gate", 1);
+    world.tree_until(&engine, tree, |view| node(view, "/").parked.is_some() && view.row.owner.is_none()).await;
+    (engine, tree)
+}
+
+/// R9, K2: once another build can take it, it is undone.
+async fn an_undo_that_could_not_take_the_result_is_resumed(world: &World) {
+    let (app, name) = (Probe::new(), TreeId::fresh().to_string());
+    let (engine, tree) = with_an_undo_that_takes_nothing(world, &app, &name).await;
+    BROKEN.lock().remove(&name);
+    let effect = engine.govern(tree, &request("/", ControlVerb::Resume)).await.expect("the request is taken");
+    assert_eq!(effect, Effect::Accepted);
+    let view = settles(world, &engine, tree).await;
+    assert_eq!((view.row.state, view.row.closing), (TreeState::Rejected, Closing::Compensated));
+    assert_eq!(promise(&view, "/~0"), Some(PromiseState::Resolved));
+}
+
 /// K2, R9: what it would undo stays as it is, named, and nothing else stops; a kill ends it all the same.
 async fn an_undo_that_cannot_take_the_result_waits_for_an_operator(world: &World) {
-    let app = Probe::new();
-    let engine = world.launch(&app).await;
-    let name = TreeId::fresh().to_string();
-    let tree = engine.start(fails_after_fragile(name.clone())).await.expect("a tree").id();
-    app.reached("gate", 1).await;
-    BROKEN.lock().insert(name.clone());
-    app.open("gate", 1);
-    let view = world.tree_until(&engine, tree, |view| node(view, "/").parked.is_some()).await;
+    let (app, name) = (Probe::new(), TreeId::fresh().to_string());
+    let (engine, tree) = with_an_undo_that_takes_nothing(world, &app, &name).await;
+    let view = engine.tree(tree).await.expect("the store").expect("the tree");
     let parked = String::from_utf8_lossy(node(&view, "/").parked.as_ref().expect("it is parked")).into_owned();
     assert!(parked.contains("unmakes_fragile@1") && parked.contains("is broken"), "{parked}");
     assert_eq!(promise(&view, "/"), Some(PromiseState::ReturnedErr));
-    world.tree_until(&engine, tree, |view| view.row.owner.is_none()).await;
     let effect = engine.govern(tree, &request("/", ControlVerb::Kill)).await.expect("the request is taken");
     assert_eq!(effect, Effect::Accepted);
     let view = settles(world, &engine, tree).await;

@@ -188,7 +188,7 @@ async fn each_attempt_of_a_step_is_an_entry(world: &World) {
     // One entry for its result, and nine for the attempts before it.
     let within = engine.start(tries_often(10)).await.expect("a tree").result().await;
     assert!(
-        matches!(&within, Err(ResultError::Call(CallError::Failed { error: Trouble::Busy { .. }, .. }))),
+        matches!(&within, Err(ResultError::Call(CallError::Exhausted { error: Trouble::Busy { .. }, .. }))),
         "{within:?}"
     );
 }

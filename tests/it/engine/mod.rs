@@ -2,6 +2,7 @@
 //! with bodies evicted whenever they wait.
 
 mod boundaries;
+mod call_errors;
 mod cancellation;
 mod claims;
 mod compensation;
@@ -17,6 +18,8 @@ mod promises;
 mod quarantine;
 mod recording;
 mod replay;
+mod resuming;
+mod retrying;
 mod seeded;
 mod suspension;
 mod time;

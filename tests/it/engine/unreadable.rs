@@ -1,11 +1,12 @@
 //! Rows that this build cannot read: only their own tree is concerned, it is set aside and named, and all others go on.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sapwood::prelude::*;
 use sapwood_core::TreeId;
 use sapwood_core::store::{ListedTree, StoreErrorKind, TreeFilter};
 use sapwood_core::tree::TreeState;
+use sapwood_engine::Effect;
 use sapwood_tests::damage::{self, Damage};
 use sapwood_tests::engine::{World, is_idle};
 use sapwood_tests::probe::Probe;
@@ -16,6 +17,7 @@ use super::{HOUR, Trouble};
 sapwood_tests::on_both_stores!(crate::engine::unreadable {
     a_damaged_value_of_any_column_concerns_its_own_tree_alone,
     a_tree_that_is_set_aside_names_its_reason_and_comes_back_once_it_is_mended,
+    a_tree_that_was_set_aside_is_resumed_once_it_is_mended,
 });
 
 /// Of each healthy tree so many damaged ones are claimed together with it.
@@ -114,6 +116,60 @@ async fn all(engine: &Engine) -> Vec<ListedTree> {
             return all;
         }
     }
+}
+
+/// R9: before it is mended, it is only set aside again; and also if it is the tree's own row that could not be read.
+pub(super) async fn a_tree_that_was_set_aside_is_resumed_once_it_is_mended(test: &TestStore) {
+    let world = World::new(TestStore::on(test.database()).await, sapwood_tests::engine::EVICTED);
+    let (test, app) = (world.store(), Probe::new());
+    let first = world.launch(&app).await;
+    let by_timer = first.start(leaves_a_row_of_each_kind()).await.expect("a tree").id();
+    let by_row = first.start(leaves_a_row_of_each_kind()).await.expect("a tree").id();
+    is_idle(&first).await;
+    first.drain().await.expect("a drain");
+    let far = if test.schema().is_some() { "'290000-01-01'" } else { "9100000000000000000" };
+    let of = |tree| test.literal(tree);
+    test.execute(&format!("create table saved as select due_at from timer where tree_id = {}", of(by_timer))).await;
+    test.execute(&format!("update timer set due_at = {far} where tree_id = {}", of(by_timer))).await;
+    test.execute(&format!("update tree set function = '' where id = {}", of(by_row))).await;
+
+    let second = world.launch(&app).await;
+    world.advance(HOUR).await;
+    let aside = async |many: usize| {
+        let is_so = async || second.health().set_aside.len() == many;
+        test.changes().until("trees that are set aside", is_so).await;
+    };
+    aside(2).await;
+    let resumes = async |tree| second.attach::<leaves_a_row_of_each_kind>(tree).resume("it is mended").await;
+    let trees = [by_timer, by_row];
+    let revisions = async || {
+        let found = second.store().tree_revisions(&trees).await.expect("revisions");
+        found.into_iter().collect::<BTreeMap<TreeId, u64>>()
+    };
+    let before = revisions().await;
+    for tree in trees {
+        assert_eq!(resumes(tree).await.expect("the request is taken"), Effect::Accepted);
+    }
+    // A claim, and the end of what it came to.
+    let are_set_aside_again = async || {
+        let now = revisions().await;
+        trees.iter().all(|tree| now[tree] >= before[tree] + 2)
+    };
+    test.changes().until("trees that are set aside again", are_set_aside_again).await;
+
+    test.execute(&format!(
+        "update timer set due_at = (select min(due_at) from saved) where tree_id = {}",
+        of(by_timer)
+    ))
+    .await;
+    test.execute(&format!("update tree set function = 'leaves_a_row_of_each_kind' where id = {}", of(by_row))).await;
+    for tree in trees {
+        assert_eq!(resumes(tree).await.expect("the request is taken"), Effect::Accepted);
+        let view = world.tree_until(&second, tree, |view| view.row.state == TreeState::Resolved).await;
+        assert_eq!(view.row.aside, None);
+    }
+    assert!(second.health().set_aside.is_empty());
+    world.end().await;
 }
 
 /// G2, G6: a tree that is set aside is parked, says why wherever it can be read, and is claimed again when it is due.

@@ -80,7 +80,13 @@ pub type Outcome<T> = Result<T, OrderError>;
 ///
 /// # Errors
 /// Where a child fails.
-#[sapwood::function(version = 2, retry(attempts = 5, backoff = "100ms..30s"), deadline = "7d", grace = "2h")]
+#[sapwood::function(
+    version = 2,
+    retry(attempts = 5, backoff = "100ms..30s"),
+    on_exhausted = "reject",
+    deadline = "7d",
+    grace = "2h"
+)]
 pub async fn place_order(
     cx: &mut Cx<OrdersDependencies>,
     /// What is ordered.
@@ -122,7 +128,7 @@ mod inner {
 }
 
 /// Counts orders.
-#[sapwood::consumer(group = "orders", retry(attempts = 8, backoff = "1s..5m"))]
+#[sapwood::consumer(group = "orders", retry(attempts = 8, backoff = "1s..5m"), on_exhausted = "pause")]
 pub async fn count(cx: &mut ConsumerCx<OrdersDependencies>, event: Delivered<OrderCompleted>) -> Result<(), OrderError> {
     let Ok(number) = cx.call(inner::parse(event.order.0.to_string())).await else { return Ok(()) };
     cx.start(reserve(event.key.clone(), number).id("once")).await?;

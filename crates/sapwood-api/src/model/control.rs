@@ -14,9 +14,10 @@ use super::state::NodeState;
 #[derive(Serialize, ToSchema)]
 #[schema(examples(
     json!({"tree": "01980000-0000-7000-8000-000000000001", "path": "/", "verb": "cancel", "effect": "accepted",
-           "why": null, "state": null}),
+           "why": null, "detail": null, "state": null}),
     json!({"tree": "01980000-0000-7000-8000-000000000001", "path": "/", "verb": "cancel", "effect": "none",
-           "why": "settled", "state": "resolved"})
+           "why": "settled", "detail": "it is resolved: an outcome never changes, and nothing of it is left to do",
+           "state": "resolved"})
 ))]
 pub(crate) struct Controlled {
     /// The tree.
@@ -25,17 +26,20 @@ pub(crate) struct Controlled {
     /// The invocation that was named; it is reached with all below it.
     #[schema(example = "/")]
     path: String,
-    /// What was asked for: `cancel` or `kill`.
+    /// What was asked for: `cancel`, `kill`, `resume` or `retry`.
     #[schema(example = "cancel")]
     verb: &'static str,
     /// `accepted`: the request is recorded, and is carried out. `none`: it changes nothing, and nothing is recorded.
     #[schema(example = "accepted")]
     effect: &'static str,
     /// Why it changes nothing: `settled` (the invocation has its outcome, and nothing is left to do), `decided` (its
-    /// outcome is decided and stands; it only closes), `requested` (the same, or more, was asked for before). Null if it
-    /// was accepted.
+    /// outcome is decided and stands; it only closes), `requested` (the same, or more, was asked for before), `not_parked`
+    /// (nothing of it is parked, and no compensation of it has failed). Null if it was accepted.
     #[schema(required = true)]
     why: Option<&'static str>,
+    /// The same in words; null if it was accepted.
+    #[schema(required = true)]
+    detail: Option<String>,
     /// The state of the invocation, if that is why the request changes nothing; else null.
     #[schema(required = true)]
     state: Option<NodeState>,
@@ -44,7 +48,7 @@ pub(crate) struct Controlled {
 /// A request that was made for a tree.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ControlEntry {
-    /// What was asked for: `cancel` or `kill`.
+    /// What was asked for: `cancel`, `kill`, `resume` or `retry`.
     #[schema(example = "cancel")]
     verb: &'static str,
     /// The invocation that it named.
@@ -63,13 +67,16 @@ pub(crate) struct ControlEntry {
 
 impl Controlled {
     pub(crate) fn of(tree: TreeId, request: &ControlRequest, effect: Effect) -> Self {
-        let (effect, why, state) = match effect {
-            Effect::Accepted => ("accepted", None, None),
-            Effect::None(NoEffect::Settled(state)) => ("none", Some("settled"), Some(state.into())),
-            Effect::None(NoEffect::Decided(state)) => ("none", Some("decided"), Some(state.into())),
-            Effect::None(NoEffect::Requested) => ("none", Some("requested"), None),
+        let (effect, why) = match effect {
+            Effect::Accepted => ("accepted", None),
+            Effect::None(why) => ("none", Some(why)),
         };
-        Self { tree, path: request.path.to_string(), verb: request.verb.name(), effect, why, state }
+        let state = why.and_then(|why| match why {
+            NoEffect::Settled(state) | NoEffect::Decided(state) => Some(state.into()),
+            NoEffect::Requested | NoEffect::NotParked => None,
+        });
+        let (code, detail) = (why.map(NoEffect::code), why.map(|why| why.to_string()));
+        Self { tree, path: request.path.to_string(), verb: request.verb.name(), effect, why: code, detail, state }
     }
 }
 

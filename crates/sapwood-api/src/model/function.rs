@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sapwood_core::retry::OnExhausted;
 use sapwood_engine::{Definition, Registry, Trigger};
 use serde::Serialize;
 use serde_json::Value;
@@ -38,6 +39,10 @@ pub(crate) struct Function {
     trigger: FunctionTrigger,
     /// How often it is attempted.
     retry: Retry,
+    /// What becomes of it when its attempts are over after a transient error: `reject` (it settles with the error) or `pause`
+    /// (it is parked until an operator retries it).
+    #[schema(example = "reject")]
+    on_exhausted: &'static str,
     /// JSON Schema (2020-12) of its input: an object of its parameters.
     input: Value,
     /// JSON Schema of its result.
@@ -113,6 +118,10 @@ impl Function {
                 attempts: definition.retry.attempts,
                 backoff_first_ms: millis(definition.retry.first),
                 backoff_most_ms: millis(definition.retry.most),
+            },
+            on_exhausted: match definition.on_exhausted {
+                OnExhausted::Reject => "reject",
+                OnExhausted::Pause => "pause",
             },
             input: inlined(definition.input_schema().to_value()),
             output: inlined(definition.output_schema().to_value()),

@@ -36,7 +36,7 @@ pub(crate) struct Pending {
     pub(crate) urls: Urls,
 }
 
-/// The outcome of a tree; it never changes.
+/// The outcome of a tree. It never changes, but for `closing`, if an operator has a compensation retried that failed.
 #[derive(Serialize, ToSchema)]
 #[schema(examples(
     json!({"tree": "01980000-0000-7000-8000-000000000001", "function": "place_order", "version": 1, "attempts": 1,
@@ -60,7 +60,8 @@ pub(crate) struct Outcome {
     attempts: u32,
     /// How it ended: `resolved`, `rejected`, `cancelled` or `timed_out`.
     state: TreeState,
-    /// How far its invocations have come in undoing what they did: `none`, `compensated` or `compensation_failed`.
+    /// How far its invocations have come in undoing what they did: `none`, `compensated` or `compensation_failed`;
+    /// `compensating` while a compensation that failed is retried.
     closing: Closing,
     /// The function's result, if it resolved.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,4 +1,4 @@
-//! Governing trees: cancelling one, or a part of it, and killing.
+//! Governing trees: cancelling one, or a part of it, killing, resuming and retrying.
 
 use axum::Json;
 use axum::body::Body;
@@ -23,7 +23,7 @@ pub(super) struct ControlBody {
     /// Who asks: a person or a system. It is recorded with the request.
     #[schema(example = "anna@example.com", min_length = 1, max_length = 200)]
     actor: String,
-    /// Why. It is recorded with the request, and is part of the outcome.
+    /// Why. It is recorded with the request, and is part of the outcome of what it cancels or kills.
     #[schema(example = "the customer withdrew the order", min_length = 1, max_length = 2000)]
     reason: String,
     /// The invocation that is reached, with all below it; without it, the whole tree.
@@ -105,6 +105,77 @@ pub(super) async fn kill(
     body: Body,
 ) -> Answer<Json<Controlled>> {
     govern(&context, id, ControlVerb::Kill, &headers, body).await
+}
+
+/// Resume what is parked of a tree
+///
+/// What is parked in what the request reaches runs again from its record, as after a deploy that mended it: with the attempts
+/// that it had left, and its timers fire again. A tree that was set aside is claimed again, if the request names its root.
+#[utoipa::path(
+    post,
+    path = "/v1/{context}/trees/{id}/resume",
+    operation_id = "tree_resume",
+    tag = "trees",
+    params(
+        ("context" = String, Path, description = "The context's name."),
+        ("id" = uuid::Uuid, Path, description = "The tree's id."),
+    ),
+    request_body(content = ControlBody, content_type = "application/json"),
+    responses(
+        (status = 200, description = "The request is recorded, or changes nothing.", body = Controlled),
+        (status = 400, description = "`malformed_json`, `malformed_request`, `invalid_id`"),
+        (status = 404, description = "`unknown_context`, `unknown_tree`, `unknown_node`"),
+        (status = 408, description = "`request_timeout`"),
+        (status = 413, description = "`payload_too_large`"),
+        (status = 415, description = "`unsupported_media_type`"),
+        (status = 422, description = "`invalid_request`"),
+        (status = 500, description = "`internal`, `unreadable_tree`"),
+        (status = 503, description = "`store_unavailable`, `worker_stopped`"),
+    )
+)]
+pub(super) async fn resume(
+    Within(context): Within,
+    TreeParam(id): TreeParam,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<Json<Controlled>> {
+    govern(&context, id, ControlVerb::Resume, &headers, body).await
+}
+
+/// Retry what is parked of a tree, and what failed to be undone
+///
+/// What is parked in what the request reaches begins a fresh budget of attempts: it runs again without the failures that ended
+/// it, and what succeeded stays. Compensations that failed, in what the request reaches or of it, are tried again, also in a
+/// tree that is settled. No outcome ever changes.
+#[utoipa::path(
+    post,
+    path = "/v1/{context}/trees/{id}/retry",
+    operation_id = "tree_retry",
+    tag = "trees",
+    params(
+        ("context" = String, Path, description = "The context's name."),
+        ("id" = uuid::Uuid, Path, description = "The tree's id."),
+    ),
+    request_body(content = ControlBody, content_type = "application/json"),
+    responses(
+        (status = 200, description = "The request is recorded, or changes nothing.", body = Controlled),
+        (status = 400, description = "`malformed_json`, `malformed_request`, `invalid_id`"),
+        (status = 404, description = "`unknown_context`, `unknown_tree`, `unknown_node`"),
+        (status = 408, description = "`request_timeout`"),
+        (status = 413, description = "`payload_too_large`"),
+        (status = 415, description = "`unsupported_media_type`"),
+        (status = 422, description = "`invalid_request`"),
+        (status = 500, description = "`internal`, `unreadable_tree`"),
+        (status = 503, description = "`store_unavailable`, `worker_stopped`"),
+    )
+)]
+pub(super) async fn retry(
+    Within(context): Within,
+    TreeParam(id): TreeParam,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<Json<Controlled>> {
+    govern(&context, id, ControlVerb::Retry, &headers, body).await
 }
 
 async fn govern(

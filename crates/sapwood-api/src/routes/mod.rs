@@ -58,6 +58,8 @@ fn described_routes() -> OpenApiRouter<Contexts> {
         .routes(routes!(trees::result))
         .routes(routes!(control::cancel))
         .routes(routes!(control::kill))
+        .routes(routes!(control::resume))
+        .routes(routes!(control::retry))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
         .routes(routes!(docs::problem))

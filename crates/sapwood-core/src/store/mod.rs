@@ -37,7 +37,7 @@ use async_trait::async_trait;
 use futures_core::stream::BoxStream;
 
 pub use error::{StoreError, StoreErrorKind};
-pub use governing::{Governed, Governing, NoEffect, Ruling, judge};
+pub use governing::{Governed, GovernedNode, Governing, NoEffect, Ruling, judge};
 pub use log::{EventLog, LogRecord, LoggedRecord};
 pub use membership::{Beat, Joined, Lease, Membership, Renewal};
 pub use offsets::{AssignedPartition, GroupOffsets, OffsetAdvance};

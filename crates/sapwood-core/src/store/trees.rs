@@ -19,7 +19,8 @@ pub trait Trees {
 
     /// Claims at most `limit` trees for `worker`: those without an owner that are due, and those whose owner is not
     /// alive; only if `needs` is null or among `versions`. Each claim moves the revision on by one, clears
-    /// `ready_at`, `needs` and `aside` and sets the state to running. Skips trees whose row is locked.
+    /// `ready_at`, `needs` and `aside` and sets the state to running, unless the tree is settled and only undoes something
+    /// again. Skips trees whose row is locked, and closed ones ([`TreeRow::is_closed`]).
     ///
     /// A tree that is taken over again without a commit of its own since it was taken over last is a suspect, and is only
     /// claimed as far as `suspects` allows, besides `limit`.
@@ -40,8 +41,8 @@ pub trait Trees {
     /// The revisions of those of these trees that are there, in any order.
     async fn tree_revisions(&self, trees: &[TreeId]) -> StoreResult<Vec<(TreeId, u64)>>;
 
-    /// Sets a tree aside that `worker` owns and that cannot be driven, for `reason`: it is parked then, has no owner and
-    /// is not claimed until an operator gives it a `ready_at`. Its invocations, journal and timers stay as they are.
+    /// Sets a tree aside that `worker` owns and that cannot be driven, for `reason`: it is parked then, unless it is settled,
+    /// has no owner and is not claimed until an operator resumes it. Its invocations, journal and timers stay as they are.
     /// Returns whether the worker owned it.
     async fn tree_set_aside(&self, worker: WorkerId, tree: TreeId, reason: &str) -> StoreResult<bool>;
 

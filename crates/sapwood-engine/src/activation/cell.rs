@@ -52,6 +52,7 @@ impl Cell {
         let state = State {
             script: Script::new(replay.record, replay.spent_entries),
             attempts: replay.step_attempts,
+            spent_attempts: replay.spent_attempts,
             calls: replay.calls,
             found: replay.found,
             function,
@@ -580,6 +581,7 @@ impl Cell {
             last_asked: state.last_asked,
             function: state.function,
             forgotten: state.script.forgettable(),
+            spent_attempts: state.spent_attempts,
             drew: report.fresh.iter().any(|fresh| matches!(fresh, Fresh::Value { .. })),
             ..RetryBasis::default()
         };

@@ -128,6 +128,8 @@ pub(crate) struct RetryBasis {
     pub(crate) forgotten: Vec<Position>,
     /// Whether the last poll drew a value: a retry draws another.
     pub(crate) drew: bool,
+    /// Attempts of the function that its policy no longer counts.
+    pub(crate) spent_attempts: u32,
     /// When the attempt ended, and a random fraction in `0.0..1.0`; only of an error that may be retried.
     pub(crate) ended_at: Timestamp,
     pub(crate) fraction: f64,

@@ -46,6 +46,8 @@ pub(super) struct State {
     pub(super) orders_in_flight: HashSet<Position>,
     /// How many attempts each step without a result has made.
     pub(super) attempts: HashMap<Position, u32>,
+    /// Attempts of the function that its policy no longer counts.
+    pub(super) spent_attempts: u32,
     /// Calls made so far, for the limit.
     pub(super) calls: usize,
     /// What was found, and about what: each is recorded once in an invocation.

@@ -52,9 +52,11 @@ impl<D: Dependencies> Cx<D> {
     }
 
     /// A key for the next operation that is the same over every retry and replay: give it to the outside, so that it
-    /// can recognize a repetition (R3). ASCII, at most 250 characters.
+    /// can recognize a repetition (R3). ASCII, at most 250 characters. An undo that an operator has retried has the keys of
+    /// the one that failed.
     #[must_use]
     pub fn idempotency_key(&self) -> String {
-        format!("{}:{}", self.cell.facts().tree, self.cell.path().child(self.cell.next_position()))
+        let place = self.cell.path().without_rounds().child(self.cell.next_position());
+        format!("{}:{place}", self.cell.facts().tree)
     }
 }

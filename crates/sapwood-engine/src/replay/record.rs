@@ -51,6 +51,8 @@ pub(crate) struct Replay {
     pub(crate) record: Record,
     /// The attempts that steps without a result have made so far.
     pub(crate) step_attempts: HashMap<Position, u32>,
+    /// Attempts of the function that its policy no longer counts, because an operator retried it since.
+    pub(crate) spent_attempts: u32,
     /// The `seq` of the next entry.
     pub(crate) next_seq: u32,
     /// Calls made so far, for the limit.
@@ -123,6 +125,9 @@ impl Replay {
             }
             EntryKind::Retried => {
                 let retried: payload::Retried = decode(&entry.payload).map_err(readable)?;
+                if retried.afresh {
+                    self.spent_attempts = entry.attempt;
+                }
                 for forgotten in retried.forgotten {
                     self.record.operations.remove(&forgotten);
                     self.step_attempts.remove(&forgotten);
@@ -133,6 +138,8 @@ impl Replay {
                 let found: payload::Found = decode(&entry.payload).map_err(readable)?;
                 self.found.extend(FindingCode::of_name(&entry.name).map(|code| (code, found.about)));
             }
+            // What is undone again concerns no body.
+            EntryKind::UndoRetried => {}
             EntryKind::Transaction
             | EntryKind::PromiseMade
             | EntryKind::PromiseSettled
@@ -236,7 +243,24 @@ mod tests {
         let replay = replay.expect("all of it is readable");
         assert_eq!(replay.record.operations.keys().copied().collect::<Vec<_>>(), [0]);
         assert_eq!(replay.step_attempts, HashMap::from([(2, 1)]));
-        assert_eq!(replay.next_seq, 4);
+        assert_eq!((replay.next_seq, replay.spent_attempts), (4, 0));
+    }
+
+    /// F8: an operator's retry gives a fresh budget of attempts.
+    #[test]
+    fn an_operator_s_retry_begins_a_budget() {
+        let retried = |seq, attempt, afresh: bool| {
+            let payload: &'static [u8] = if afresh {
+                br#"{"message":"m","forgotten":[],"afresh":true}"#
+            } else {
+                br#"{"message":"m","forgotten":[]}"#
+            };
+            Entry { attempt, ..entry(seq, EntryKind::Retried, Entry::NO_POSITION, None, payload) }
+        };
+        let spent = |entries| Replay::read(&image(entries)).expect("readable").spent_attempts;
+        assert_eq!(spent(vec![retried(0, 1, false), retried(1, 2, false)]), 0);
+        assert_eq!(spent(vec![retried(0, 1, false), retried(1, 2, true), retried(2, 3, false)]), 2);
+        assert_eq!(spent(vec![retried(0, 2, true), retried(1, 4, true)]), 4);
     }
 
     /// R9: what this build cannot read is named, with its position, and nothing is guessed.

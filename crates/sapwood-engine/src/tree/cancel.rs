@@ -5,9 +5,9 @@
 //! outcome that is decided already stands. Then the leaves close first, and each closes its parent once it was the last.
 
 use bytes::Bytes;
-use sapwood_core::Position;
-use sapwood_core::control::{ControlRecord, ControlVerb};
+use sapwood_core::control::{ControlRecord, ControlRequest, ControlVerb};
 use sapwood_core::tree::PromiseState;
+use sapwood_core::{Path, Position};
 
 use super::model::Tree;
 use super::node::{Move, Node, NodeId, Status};
@@ -16,7 +16,7 @@ use crate::payload::{Rejection, RejectionKind};
 impl Tree {
     /// Cancels an invocation and everything below it, with this outcome. Returns the nodes to be polled.
     pub(crate) fn cancel(&mut self, id: NodeId, outcome: &Bytes) -> Vec<NodeId> {
-        let reached = self.subtree(id, false);
+        let reached = self.subtree(id);
         let mut woken = reached.clone();
         woken.retain(|id| self.stop_forward(*id, PromiseState::Cancelling, Some(outcome)));
         for id in reached.into_iter().rev() {
@@ -25,17 +25,25 @@ impl Tree {
         woken
     }
 
-    /// Carries out the requests that were read with the tree, in the order in which they were made, and goes on closing what
-    /// was left half closed. Returns the nodes to be polled.
+    /// Carries out the requests that were read with the tree, and goes on closing what was left half closed. First those that
+    /// let something go on, then those that end something, each in the order in which they were made. Returns the nodes to be
+    /// polled.
     pub(crate) fn carry_out(&mut self) -> Vec<NodeId> {
-        let mut woken = Vec::new();
-        for ControlRecord { request, .. } in std::mem::take(&mut self.requests) {
-            // What it named may have closed in the turn that a crash or another request made void.
-            let Some(id) = self.nodes.at(&request.path) else { continue };
-            let by = format!("by {}: {}", request.actor, request.reason);
-            woken.extend(match request.verb {
-                ControlVerb::Cancel => self.cancel(id, &cancelled(&by)),
-                ControlVerb::Kill => self.kill(id, &by),
+        let (going_on, ending): (Vec<_>, Vec<_>) = std::mem::take(&mut self.requests)
+            .into_iter()
+            .map(|ControlRecord { request, .. }| request)
+            .partition(|request| matches!(request.verb, ControlVerb::Resume | ControlVerb::Retry));
+        let mut woken = self.let_go_on(&going_on);
+        for ControlRequest { path, verb, actor, reason } in ending {
+            let by = format!("by {actor}: {reason}");
+            woken.extend(match verb {
+                // What it named may have closed in the turn that a crash or another request made void.
+                ControlVerb::Cancel => match self.nodes.at(&path) {
+                    Some(id) => self.cancel(id, &cancelled(&by)),
+                    None => Vec::new(),
+                },
+                ControlVerb::Kill => self.kill(&path, &by),
+                ControlVerb::Resume | ControlVerb::Retry => Vec::new(),
             });
         }
         // The last first: what was called is closed before its caller.
@@ -53,9 +61,9 @@ impl Tree {
 
     /// Stops an invocation and everything below it as they are: nothing is undone, and a step in flight is not waited for
     /// (K7). Returns the nodes to be polled.
-    fn kill(&mut self, id: NodeId, by: &str) -> Vec<NodeId> {
+    fn kill(&mut self, path: &Path, by: &str) -> Vec<NodeId> {
         let outcome = Rejection::of(RejectionKind::Killed, format!("killed {by}")).to_bytes();
-        let reached = self.subtree(id, true);
+        let reached = self.at_or_below(path);
         for id in &reached {
             self.stop_forward(*id, PromiseState::Cancelling, Some(&outcome));
             self.undo_nothing_more(*id);
@@ -108,14 +116,22 @@ impl Tree {
         self.close(id)
     }
 
-    /// An invocation and everything below it that is open, parents before children. What undoes something goes on unless
-    /// `undos` are reached too.
-    fn subtree(&self, id: NodeId, undos: bool) -> Vec<NodeId> {
+    /// Everything that is open at a path and below it, what undoes something included; parents before children.
+    pub(super) fn at_or_below(&self, path: &Path) -> Vec<NodeId> {
+        let nodes = self.nodes.ids().filter_map(|id| Some((self.nodes.get(id)?, id)));
+        let reached = nodes.filter(|(node, _)| path.is_at_or_above(&node.path));
+        let mut reached: Vec<(usize, NodeId)> = reached.map(|(node, id)| (node.path.depth(), id)).collect();
+        reached.sort_unstable();
+        reached.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// An invocation and everything below it that is open, but for what undoes something; parents before children.
+    fn subtree(&self, id: NodeId) -> Vec<NodeId> {
         let mut found = vec![id];
         let mut next = 0;
         while let Some(node) = found.get(next).and_then(|id| self.nodes.get(*id)) {
             let paths = node.open_children.iter().map(|position| node.path.child(*position));
-            let paths = paths.filter(|path| undos || path.undoes().is_none());
+            let paths = paths.filter(|path| path.undoes().is_none());
             found.extend(paths.filter_map(|path| self.nodes.at(&path)));
             next += 1;
         }

@@ -2,12 +2,13 @@
 //! come with it (K1, K2, K7). Pure.
 
 use jiff::Timestamp;
+use sapwood_core::Path;
 use sapwood_core::clock::after;
 use sapwood_core::deadline::GRACE;
 use sapwood_core::tree::{Closing, Invocation, InvocationState, PromiseState};
 
 use super::model::Tree;
-use super::node::{Move, NodeId, Status};
+use super::node::{Move, Node, NodeId, Status};
 use super::undo::{Undo, Undos};
 use crate::payload::{Parked, ParkedCode};
 
@@ -44,28 +45,31 @@ impl Tree {
 
     /// The next thing to be done to close an invocation.
     pub(super) fn next_to_close(&mut self, id: NodeId) -> CloseStep {
-        let Some(node) = self.nodes.get_mut(id).filter(|node| node.is_closable()) else { return CloseStep::Waits };
+        let Some(node) = self.nodes.get(id).filter(|node| node.is_closable()) else { return CloseStep::Waits };
+        if self.compensates_again_below(&node.path) {
+            return CloseStep::Waits;
+        }
         let closing = node.state.closing;
         // A function that resolves drops its compensations.
         if node.state.promise == PromiseState::ReturnedOk || matches!(closing, Closing::None | Closing::Compensated) {
-            node.state.closing = Closing::None;
+            self.set_closing(id, Closing::None);
             return CloseStep::Closes;
         }
-        let Some(undos) = &mut node.undos else {
+        let Some(undos) = &node.undos else {
             self.nodes.on(id, Move::UndosNeeded);
             return CloseStep::Waits;
         };
-        let Some(undo) = undos.pending.front().cloned() else {
-            let has_any = undos.has_any;
-            node.state.closing = match closing {
-                Closing::CompensationFailed => closing,
-                _ if has_any => Closing::Compensated,
-                _ => Closing::None,
-            };
-            self.has_closed(closing, id);
-            return CloseStep::Closes;
+        if let Some(undo) = undos.pending.front().cloned() {
+            return self.begin_undo(id, undo);
+        }
+        let now = match closing {
+            Closing::CompensationFailed => closing,
+            _ if undos.has_failed => Closing::CompensationFailed,
+            _ if undos.has_any => Closing::Compensated,
+            _ => Closing::None,
         };
-        self.begin_undo(id, undo)
+        self.set_closing(id, now);
+        CloseStep::Closes
     }
 
     fn begin_undo(&mut self, id: NodeId, undo: Undo) -> CloseStep {
@@ -87,13 +91,12 @@ impl Tree {
         if let Some(undos) = &mut node.undos {
             undos.pending.pop_front();
         }
-        let path = node.path.undo(undo.position);
+        let path = undo.path;
         if let Some(position) = path.position() {
             node.open_children.insert(position);
         }
         if node.state.closing == Closing::Undoable {
-            node.state.closing = Closing::Compensating;
-            self.compensating += 1;
+            self.set_closing(id, Closing::Compensating);
         }
         self.save(id);
         let deadline = self.grace_of(id);
@@ -110,29 +113,35 @@ impl Tree {
         let node = self.nodes.get_mut(id)?;
         let grace = node.definition.as_ref().map_or(GRACE, |definition| definition.grace);
         let undos = node.undos.as_mut()?;
-        Some(*undos.until.get_or_insert_with(|| after(deadline.max(now), grace)))
+        // What an operator asks for again has a grace of its own.
+        let until = undos.until.filter(|until| !undos.is_again || now < *until);
+        let until = until.unwrap_or_else(|| after(deadline.max(now), grace));
+        undos.until = Some(until);
+        Some(until)
     }
 
-    /// An undo has closed without a result: that of its caller failed, and the others are tried all the same (K2).
+    /// An undo has closed without a result: that of its caller failed, and the others are tried all the same (K2). A caller
+    /// that is closed says so at the end, because only what compensates is loaded again after a crash.
     pub(super) fn undo_failed(&mut self, parent: NodeId) {
         let Some(node) = self.nodes.get_mut(parent) else { return };
-        let before = std::mem::replace(&mut node.state.closing, Closing::CompensationFailed);
-        if before != Closing::CompensationFailed {
-            self.has_closed(before, parent);
+        if let Some(undos) = &mut node.undos {
+            undos.has_failed = true;
         }
-        self.save(parent);
+        if !node.state.promise.is_closed() {
+            self.set_closing(parent, Closing::CompensationFailed);
+            self.save(parent);
+        }
     }
 
     /// Nothing more is undone: the invocation was killed (K7).
     pub(super) fn undo_nothing_more(&mut self, id: NodeId) {
         let Some(node) = self.nodes.get_mut(id) else { return };
         node.undos = Some(Undos::default());
-        let before = node.state.closing;
-        node.state.closing = match before {
+        let now = match node.state.closing {
             Closing::Compensating | Closing::CompensationFailed => Closing::CompensationFailed,
             Closing::None | Closing::Undoable | Closing::Compensated => Closing::None,
         };
-        self.has_closed(before, id);
+        self.set_closing(id, now);
         match self.status(id) {
             Some(Status::UndosWanted | Status::UndosLoading) => {
                 self.nodes.on(id, Move::UndosRead);
@@ -148,25 +157,32 @@ impl Tree {
         }
     }
 
-    /// Keeps what is known of the whole tree.
-    fn has_closed(&mut self, before: Closing, id: NodeId) {
-        let Some(now) = self.nodes.get(id).map(|node| node.state.closing) else { return };
-        if before == Closing::Compensating && now != Closing::Compensating {
-            self.compensating = self.compensating.saturating_sub(1);
-        }
-        self.closed = match (self.closed, now) {
-            (Closing::CompensationFailed, _) | (_, Closing::CompensationFailed) => Closing::CompensationFailed,
-            (_, Closing::Compensated) => Closing::Compensated,
-            (closed, _) => closed,
-        };
+    /// Keeps how far an invocation has come, and with it what is known of the whole tree.
+    pub(super) fn set_closing(&mut self, id: NodeId, now: Closing) {
+        let Some(node) = self.nodes.get_mut(id) else { return };
+        let before = std::mem::replace(&mut node.state.closing, now);
+        self.closings.leave(before);
+        self.closings.enter(now);
     }
 
-    /// How far what the invocations of the tree undo has come: failed if one has failed, else the least far.
+    /// An invocation that was closed before has undone again what it could: its outcome, and the number under which it was
+    /// told, stay. Returns what may close next, because it waited for this.
+    pub(super) fn closed_again(&mut self, id: NodeId) -> Option<NodeId> {
+        self.save(id);
+        let path = self.nodes.remove(id)?.path;
+        self.compensating_again.remove(&path);
+        let above = std::iter::successors(path.parent(), Path::parent);
+        let nearest = above.filter_map(|path| self.nodes.at(&path)).next()?;
+        self.nodes.get(nearest).is_some_and(Node::is_closable).then_some(nearest)
+    }
+
+    /// Whether an invocation below a path is closed and compensates again: what is above it closes after it (K5).
+    fn compensates_again_below(&self, path: &Path) -> bool {
+        self.compensating_again.iter().any(|again| again != path && path.is_at_or_above(again))
+    }
+
+    /// How far what the invocations of the tree undo has come.
     pub(super) const fn closing(&self) -> Closing {
-        match self.closed {
-            Closing::CompensationFailed => Closing::CompensationFailed,
-            _ if self.compensating > 0 => Closing::Compensating,
-            closed => closed,
-        }
+        self.closings.worst(self.is_settled())
     }
 }

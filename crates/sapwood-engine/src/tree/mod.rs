@@ -10,7 +10,9 @@
 //! | `settle` | what a return, a panic, a violation comes to; how promises settle up the tree |
 //! | `cancel` | whom a cancellation reaches, and what becomes of each |
 //! | `deadline` | until when an invocation goes forward, and what becomes of it then |
+//! | `resume` | what an operator lets go on: what is parked, and compensations that failed |
 //! | `undo`, `compensate` | what an invocation that does not resolve has to undo, and in which order; how it does it |
+//! | `closings` | how far all of them have come with that |
 //! | `draft` | what the next turn has |
 //! | `hold` | what waits for which commit |
 //! | `driver` | the loop around them: bodies, slots, alarms |
@@ -21,6 +23,7 @@
 
 mod cancel;
 mod carried;
+mod closings;
 mod compensate;
 mod deadline;
 mod draft;
@@ -32,6 +35,7 @@ mod model;
 mod node;
 mod nodes;
 mod record;
+mod resume;
 mod settle;
 #[cfg(test)]
 mod tests;

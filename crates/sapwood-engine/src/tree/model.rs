@@ -1,16 +1,18 @@
 //! A tree as its owner knows it: counters, nodes, timers, and what is recorded and not durable yet. Pure: time and
 //! chance come in as values; bodies and stores are elsewhere.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use sapwood_core::control::ControlRecord;
 use sapwood_core::store::{NewTree, Next, Ownership, TreeOutcome, Turn};
 use sapwood_core::tree::{
-    Closing, Invocation, InvocationState, PromiseState, Timer, TimerKind, TreeImage, TreeRow, TreeState,
+    Closing, Invocation, InvocationState, OpenInvocation, PromiseState, Timer, TimerKind, TreeImage, TreeRow, TreeState,
 };
 use sapwood_core::{FunctionVersion, Path, TreeId};
 
+use super::closings::Closings;
 use super::draft::{Draft, Known};
 use super::node::{Move, Node, NodeId, Status};
 use super::nodes::Nodes;
@@ -40,10 +42,14 @@ pub(crate) struct Tree {
     pub(super) put_down: Vec<NodeId>,
     /// Invocations that go on closing when the tree is driven again.
     pub(super) to_close: Vec<NodeId>,
-    /// How many of its invocations compensate now.
-    pub(super) compensating: usize,
-    /// The worst of what the compensations came to that are over.
-    pub(super) closed: Closing,
+    /// How far its invocations have come in undoing what they did.
+    pub(super) closings: Closings,
+    /// Invocations that are closed and whose compensation failed: an operator may have it retried.
+    pub(super) failed: BTreeMap<Path, OpenInvocation>,
+    /// Those of its open invocations that are closed for their callers, and compensate again.
+    pub(super) compensating_again: BTreeSet<Path>,
+    /// The state of a tree that was settled before: its outcome stands, whatever is undone again.
+    pub(super) settled: Option<TreeState>,
     /// All its invocations, closed ones included, for the limit.
     pub(super) count: usize,
     pub(super) timers: Timers,
@@ -92,11 +98,22 @@ impl Tree {
         tree.number = image.row.number;
         tree.timers = image.timers.into_iter().collect();
         tree.requests = image.requests;
+        tree.settled = Some(image.row.state).filter(|state| state.is_closed());
+        tree.closings
+            .enter(Some(image.row.closing).filter(|closing| *closing == Closing::Compensated).unwrap_or_default());
+        for failed in image.failed {
+            tree.closings.enter(failed.state.closing);
+            tree.failed.insert(failed.path.clone(), failed);
+        }
         for open in image.open {
-            tree.compensating += usize::from(open.state.closing == Closing::Compensating);
+            tree.closings.enter(open.state.closing);
             let is_backing_off = tree.timers.has(&open.path, TimerKind::FunctionRetry);
             let parent = open.path.parent().and_then(|path| tree.nodes.at(&path));
-            if let Some((parent, position)) = parent.and_then(|id| tree.nodes.get_mut(id)).zip(open.path.position()) {
+            if open.state.promise.is_closed() {
+                tree.compensating_again.insert(open.path.clone());
+            } else if let Some((parent, position)) =
+                parent.and_then(|id| tree.nodes.get_mut(id)).zip(open.path.position())
+            {
                 parent.open_children.insert(position);
             }
             let id = tree.add(Node::loaded(open, is_backing_off, registry));
@@ -110,7 +127,6 @@ impl Tree {
         {
             tree.announces(root);
         }
-        tree.closed = image.row.closing;
         tree.count = image.nodes;
         tree
     }
@@ -127,8 +143,10 @@ impl Tree {
             nodes: Nodes::default(),
             put_down: Vec::new(),
             to_close: Vec::new(),
-            compensating: 0,
-            closed: Closing::None,
+            closings: Closings::default(),
+            failed: BTreeMap::new(),
+            compensating_again: BTreeSet::new(),
+            settled: None,
             count: 0,
             timers: Timers::default(),
             requests: Vec::new(),
@@ -157,6 +175,11 @@ impl Tree {
         self.control
     }
 
+    /// Whether its next turn carries out a request.
+    pub(crate) fn has_requests(&self) -> bool {
+        !self.requests.is_empty()
+    }
+
     pub(crate) fn revision(&self) -> u64 {
         self.revision
     }
@@ -173,6 +196,16 @@ impl Tree {
 
     pub(crate) fn outcome(&self) -> Option<&TreeOutcome> {
         self.outcome.as_ref()
+    }
+
+    /// Whether it had its outcome before.
+    pub(crate) const fn is_settled(&self) -> bool {
+        self.settled.is_some()
+    }
+
+    /// Whether it had its outcome before, and nothing is undone again any longer.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_settled() && self.nodes.is_empty()
     }
 
     // ---- nodes ----------------------------------------------------------------------------------------------------
@@ -397,7 +430,7 @@ impl Tree {
 
     /// The turn that keeps the tree with its worker.
     pub(crate) fn keep(&mut self) -> Turn {
-        self.turn(TreeState::Running, Ownership::Keep)
+        self.turn(self.settled.unwrap_or(TreeState::Running), Ownership::Keep)
     }
 
     /// The turn that releases the tree, and when it is due again.
@@ -413,8 +446,11 @@ impl Tree {
         (self.turn(state, Ownership::Release { ready_at, needs }), ready_at)
     }
 
-    /// The state of a tree that no worker owns and that has no outcome.
+    /// The state of a tree that no worker owns.
     fn released_state(&self, could_run: bool) -> TreeState {
+        if let Some(settled) = self.settled {
+            return settled;
+        }
         if could_run {
             return TreeState::Running;
         }

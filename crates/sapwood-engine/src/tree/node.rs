@@ -35,7 +35,8 @@ pub(crate) type NodeId = u32;
 /// Runnable, Suspended ── VersionLacking ──► Runnable
 /// Runnable, AwaitingSlot, LoadWanted, Loading, Active ── PutDown ──► Runnable
 /// Runnable, AwaitingSlot, Active, Suspended ── LeftBehind ──► Finishing ── Finished ──► Runnable
-/// every status ── Parked ──► Parked
+/// every status ── Parked ──► Parked ─┬─ Resumed ───► Runnable
+///                                    └─ BackedOff ─► BackingOff
 /// every status before it ── Decided ──► Closing ── UndosNeeded ──► UndosWanted ── JournalAsked ──► UndosLoading
 /// UndosWanted, UndosLoading ── UndosRead, PutDown ──► Closing
 /// ```
@@ -104,6 +105,8 @@ pub(crate) enum Move {
     UndosRead,
     /// It cannot go on as it is.
     Parked,
+    /// An operator says that it can.
+    Resumed,
     /// Its tree is released while it could run: the next owner runs it.
     PutDown,
 }
@@ -128,7 +131,9 @@ impl Status {
             (Move::Begun, Runnable | Loading) => Active,
             (Move::Polled, Runnable | Suspended | Active) => Active,
             (Move::Suspended, Active) => Suspended,
-            (Move::BackedOff, Active) => BackingOff,
+            // One that was parked while it backed off goes on with that.
+            (Move::BackedOff, Active | Parked) => BackingOff,
+            (Move::Resumed, Parked) => Runnable,
             (Move::BackoffOver, BackingOff) => Runnable,
             (Move::LeftBehind, Runnable | AwaitingSlot | Active | Suspended) => Finishing,
             (Move::Finished, Finishing) => Runnable,
@@ -324,7 +329,7 @@ mod tests {
     fn each_move_finds_only_the_statuses_of_the_table() {
         use Status::*;
         let undecided = [Runnable, AwaitingSlot, LoadWanted, Loading, Active, Suspended, BackingOff, Finishing, Parked];
-        let table: [(Move, &[Status], Status); 20] = [
+        let table: [(Move, &[Status], Status); 21] = [
             (Move::SlotLacking, &[Runnable, Suspended, Active], AwaitingSlot),
             (Move::SlotGiven, &[AwaitingSlot], Runnable),
             (Move::VersionLacking, &[Runnable, Suspended], Runnable),
@@ -337,7 +342,8 @@ mod tests {
             (Move::Begun, &[Runnable, Loading], Active),
             (Move::Polled, &[Runnable, Suspended, Active], Active),
             (Move::Suspended, &[Active], Suspended),
-            (Move::BackedOff, &[Active], BackingOff),
+            (Move::BackedOff, &[Active, Parked], BackingOff),
+            (Move::Resumed, &[Parked], Runnable),
             (Move::BackoffOver, &[BackingOff], Runnable),
             (Move::Polled, &[Finishing], Finishing),
             (Move::LeftBehind, &[Runnable, AwaitingSlot, Active, Suspended], Finishing),
@@ -360,7 +366,7 @@ mod tests {
         for status in [Status::Suspended, Status::BackingOff, Status::Closing, Status::Parked] {
             assert!(!status.is_active(), "{status:?}");
         }
-        // R9: and nothing but a load brings a parked one back.
+        // R9: whatever it was doing, a violation parks it.
         for status in STATUSES.into_iter().filter(|status| *status != Status::Parked) {
             assert!(status.after(Move::Parked) == Some(Status::Parked));
         }

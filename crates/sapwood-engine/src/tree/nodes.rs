@@ -128,6 +128,14 @@ impl Nodes {
         !self.load_wanted.is_empty() || !self.wanting.is_empty()
     }
 
+    pub(super) fn parked_ids(&self) -> Vec<NodeId> {
+        self.parked.iter().copied().collect()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
     pub(super) fn has_parked(&self) -> bool {
         !self.parked.is_empty()
     }

@@ -13,7 +13,7 @@ use super::timers::Due;
 use crate::activation::{Fresh, Notice, StepEnd};
 use crate::facts::{Bound, is_near};
 use crate::findings::FindingCode;
-use crate::payload::{Found, Rejection, Retried, SleepBegun, StartOutcome, Started, StepRetried, encode};
+use crate::payload::{Found, Rejection, Retried, SleepBegun, StartOutcome, Started, StepRetried, UndoRetried, encode};
 use crate::replay::Completion;
 
 /// A call, as its body made it.
@@ -156,14 +156,21 @@ impl Tree {
         self.write_completion(id, line, Completion::Started(outcome));
     }
 
-    /// Records that an attempt of the function is over and another follows at `due_at`.
-    pub(super) fn retried(&mut self, id: NodeId, retried: &Retried, due_at: Timestamp) {
+    /// Records that an attempt of the function is over and another follows.
+    pub(super) fn retried(&mut self, id: NodeId, retried: &Retried) {
         let Some(node) = self.nodes.get_mut(id) else { return };
-        let attempt = node.state.attempt;
+        let (path, attempt) = (node.path.clone(), node.state.attempt);
         node.state.attempt += 1;
+        // A forgotten step may still have a timer.
+        retried.forgotten.iter().for_each(|position| self.clear_timer(&path, *position));
         let payload = encode(retried);
         self.write(id, Line { attempt, ..Line::of(EntryKind::Retried, Entry::NO_POSITION, "", payload) });
-        self.arm(id, Entry::NO_POSITION, TimerKind::FunctionRetry, due_at);
+    }
+
+    /// Records that an operator asked for failed undos of an invocation to be made again: of the operation at a position, or
+    /// of all.
+    pub(super) fn undo_retried(&mut self, id: NodeId, position: Position, retried: &UndoRetried) {
+        self.write(id, Line::of(EntryKind::UndoRetried, position, "", encode(retried)));
     }
 
     /// Fires what is due at `now`, at most so much; returns the nodes to be polled.
@@ -236,7 +243,7 @@ impl Tree {
         }
     }
 
-    fn arm(&mut self, id: NodeId, position: Position, kind: TimerKind, due_at: Timestamp) {
+    pub(super) fn arm(&mut self, id: NodeId, position: Position, kind: TimerKind, due_at: Timestamp) {
         if let Some(node) = self.nodes.get(id) {
             self.set_timer(Timer { path: node.path.clone(), position, kind, due_at });
         }

@@ -4,10 +4,12 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use sapwood_core::Position;
 use sapwood_core::clock::after;
+use sapwood_core::control::ControlVerb;
+use sapwood_core::journal::Entry;
 use sapwood_core::limits::LimitError;
-use sapwood_core::retry::RetryPolicy;
+use sapwood_core::retry::OnExhausted;
 use sapwood_core::store::TreeOutcome;
-use sapwood_core::tree::{PromiseState, TreeState};
+use sapwood_core::tree::{PromiseState, TimerKind, TreeState};
 
 use super::compensate::CloseStep;
 use super::model::Tree;
@@ -31,55 +33,65 @@ impl Tree {
     /// succeeded never runs again (F5, R3). Returns the nodes to be polled.
     pub(crate) fn finished(&mut self, id: NodeId, finish: Finish, report: Report) -> Vec<NodeId> {
         let Report { fresh, steps_ended } = report;
-        let retry = self.retry_of(id, &finish);
+        let after = self.after(id, finish);
         for end in steps_ended {
-            // Without another attempt of the function, none of a step follows either.
-            let retry_at = end.retry_at.filter(|_| retry.is_some());
+            // If the function has its outcome, no other attempt of a step follows either.
+            let retry_at = end.retry_at.filter(|_| matches!(after, After::Retries(_) | After::Parks(_)));
             self.step_ended(id, StepEnd { retry_at, ..end });
         }
-        if let Some(Retry { message, forgotten, due_at }) = retry {
-            self.retry(id, message, forgotten, due_at);
-            return Vec::new();
-        }
-        match finish {
-            Finish::Returned(result, _) => self.returned(id, result, fresh),
-            Finish::Panicked(message, retry) => {
-                let message = format!("panicked at the last attempt: {message}");
-                self.park(id, &Parked::new(ParkedCode::Panic, message, retry.position, retry.location()));
+        match after {
+            After::Retries(retry) => {
+                self.retry(id, retry);
                 Vec::new()
             }
-            Finish::Parked(parked) => {
+            After::Parks(parked) => {
                 self.park(id, &parked);
                 Vec::new()
             }
-            Finish::Limited(limit) => self.limited(id, &limit),
-            Finish::StepTimedOut(message) => {
+            After::Returns(result) => self.returned(id, result, fresh),
+            After::Limited(limit) => self.limited(id, &limit),
+            After::StepTimedOut(message) => {
                 let rejection = Rejection::of(RejectionKind::StepTimedOut, message);
                 self.decided(id, PromiseState::ReturnedErr, rejection.to_bytes())
             }
         }
     }
 
-    /// The next attempt of a function whose activation ended like this, if there is one.
+    /// What becomes of a function whose activation ended like this.
     ///
-    /// After an error only if the next attempt can end otherwise: if it runs a failed step again, or draws a value again
-    /// (F5). What else the last poll wrote is no reason, because a replay would write the same on its way to the same
-    /// error. A panic counts like a transient error, also with nothing to forget (F6).
-    fn retry_of(&self, id: NodeId, finish: &Finish) -> Option<Retry> {
-        let (message, basis) = match finish {
+    /// After an error another attempt follows only if it can end otherwise: if it runs a failed step again, or draws a value
+    /// again (F5). What else the last poll wrote is no reason, because a replay would write the same on its way to the same
+    /// error. A panic counts like a transient error, also with nothing to forget (F6). With no attempt left, a panic parks,
+    /// and so does an error if the function pauses (F8).
+    fn after(&self, id: NodeId, finish: Finish) -> After {
+        let (basis, code, message, error) = match finish {
             Finish::Returned(Err(error), basis) if error.transient && basis.can_end_otherwise() => {
-                (error.message.clone(), basis)
+                (basis, ParkedCode::Exhausted, error.message.clone(), Some(error))
             }
-            Finish::Panicked(message, basis) => (format!("panicked: {message}"), basis),
-            Finish::Returned(..) | Finish::Parked(_) | Finish::Limited(_) | Finish::StepTimedOut(_) => return None,
+            Finish::Panicked(message, basis) => (basis, ParkedCode::Panic, message, None),
+            Finish::Returned(result, _) => return After::Returns(result),
+            Finish::Parked(parked) => return After::Parks(parked),
+            Finish::Limited(limit) => return After::Limited(limit),
+            Finish::StepTimedOut(message) => return After::StepTimedOut(message),
         };
-        let (policy, attempt) = self.policy(id)?;
-        let due_at = after(basis.ended_at, policy.backoff(attempt, basis.fraction)?);
+        let node = self.nodes.get(id);
+        let attempt = node.map_or(1, |node| node.state.attempt);
+        let definition = node.and_then(|node| node.definition.as_ref());
+        let counted = attempt.saturating_sub(basis.spent_attempts);
+        let wait = definition.and_then(|definition| definition.retry.backoff(counted, basis.fraction));
         // No attempt begins past the deadline (F8).
-        if self.deadline_of(id).is_some_and(|deadline| deadline <= due_at) {
-            return None;
+        let due_at = wait.map(|wait| after(basis.ended_at, wait));
+        if let Some(due_at) = due_at.filter(|due_at| self.deadline_of(id).is_none_or(|deadline| *due_at < deadline)) {
+            let message = if error.is_some() { message } else { format!("panicked: {message}") };
+            return After::Retries(Retry { message, due_at, forgotten: basis.forgotten });
         }
-        Some(Retry { message, forgotten: basis.forgotten.clone(), due_at })
+        let pauses = definition.is_some_and(|definition| definition.on_exhausted == OnExhausted::Pause);
+        let message = match error {
+            Some(error) if !pauses => return After::Returns(Err(error)),
+            Some(_) => message,
+            None => format!("panicked at the last attempt: {message}"),
+        };
+        After::Parks(Parked::new(code, message, basis.position, basis.location()).after(attempt, &basis.forgotten))
     }
 
     fn returned(&mut self, id: NodeId, result: BodyResult, fresh: Vec<Fresh>) -> Vec<NodeId> {
@@ -124,17 +136,10 @@ impl Tree {
         self.decided(id, PromiseState::ReturnedErr, Rejection::of(RejectionKind::Input, message).to_bytes())
     }
 
-    fn policy(&self, id: NodeId) -> Option<(RetryPolicy, u32)> {
-        let node = self.nodes.get(id)?;
-        Some((node.definition.as_ref()?.retry, node.state.attempt))
-    }
-
-    fn retry(&mut self, id: NodeId, message: String, forgotten: Vec<Position>, due_at: Timestamp) {
+    fn retry(&mut self, id: NodeId, Retry { message, forgotten, due_at }: Retry) {
         tracing::info!(tree = %self.id(), error = message, "an attempt failed; another follows");
-        // A forgotten step may still have a timer.
-        let path = self.nodes.get(id).map(|node| node.path.clone()).unwrap_or_default();
-        forgotten.iter().for_each(|position| self.clear_timer(&path, *position));
-        self.retried(id, &Retried { message, forgotten }, due_at);
+        self.retried(id, &Retried { message, forgotten, afresh: false });
+        self.arm(id, Entry::NO_POSITION, TimerKind::FunctionRetry, due_at);
         self.put_down(id, Move::BackedOff);
         if let Some(node) = self.nodes.get_mut(id) {
             node.state.seen = Some(self.number);
@@ -153,8 +158,9 @@ impl Tree {
         self.save(id);
     }
 
-    /// Parks every invocation, for a reason that is the whole tree's.
+    /// Parks every invocation, for a reason that is the whole tree's. It is what has come of requests to go on.
     pub(crate) fn park_all(&mut self, code: ParkedCode, message: &str) {
+        self.requests.retain(|record| !matches!(record.request.verb, ControlVerb::Resume | ControlVerb::Retry));
         let nodes: Vec<NodeId> = self.nodes.ids().collect();
         for id in nodes {
             self.park(id, &Parked::new(code, message, 0, ""));
@@ -200,6 +206,9 @@ impl Tree {
     fn settle(&mut self, id: NodeId, woken: &mut Vec<NodeId>) -> Option<NodeId> {
         let number = self.number + 1;
         let node = self.nodes.get_mut(id)?;
+        if node.state.promise.is_closed() {
+            return self.closed_again(id);
+        }
         // What its deadline settled has its number, and its caller was told (D2).
         let is_told = node.state.promise == PromiseState::TimingOut;
         node.state.promise = match node.state.promise {
@@ -260,6 +269,20 @@ impl Tree {
         self.nodes.set_work(id, Work::default());
         self.nodes.on(id, by);
     }
+}
+
+/// What becomes of a function whose activation is over.
+enum After {
+    /// Another attempt follows.
+    Retries(Retry),
+    /// It waits for an operator.
+    Parks(Parked),
+    /// It has this result, or this error.
+    Returns(BodyResult),
+    /// It met a limit.
+    Limited(LimitError),
+    /// A step of it timed out, and its error type cannot say so.
+    StepTimedOut(String),
 }
 
 /// The next attempt of a function.

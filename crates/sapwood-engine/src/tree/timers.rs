@@ -91,6 +91,12 @@ impl Timers {
         }
     }
 
+    /// The timers of a path fire again.
+    pub(super) fn restore(&mut self, path: &Path) {
+        let keys: Vec<_> = self.of(path).map(due_key).collect();
+        self.due.extend(keys);
+    }
+
     /// Whether a timer fires some time: a deadline is none, because it lets nothing go on.
     pub(super) fn has_any_that_fires(&self) -> bool {
         !self.due.is_empty()
@@ -160,6 +166,9 @@ mod tests {
         timers.withhold(&root);
         assert_eq!(timers.next_due(), Some(at(3)), "nor is it a reason to be claimed");
         assert_eq!(timers.of(&root).count(), 2, "it is kept");
+        timers.restore(&root);
+        assert_eq!(timers.next_due(), Some(at(1)), "it fires again");
+        timers.withhold(&root);
         assert_eq!(timers.clear_all(&root).len(), 2);
         assert_eq!(timers.next_due(), Some(at(3)), "a child's are its own");
     }

@@ -92,10 +92,8 @@ impl IntakeTask {
         let (mut outage, mut refusal) = (pace::outage(), pace::refusal());
         while let Err(End::Rejoin(error)) = self.belong(&mut outage).await {
             let wait = match error.kind() {
-                BrokerErrorKind::Passing | BrokerErrorKind::Fatal => {
-                    outage.failed(self.engine.environment().fraction())
-                }
-                BrokerErrorKind::Refused => refusal.failed(self.engine.environment().fraction()),
+                BrokerErrorKind::Passing | BrokerErrorKind::Fatal => outage.failed(self.engine.environment().jitter()),
+                BrokerErrorKind::Refused => refusal.failed(self.engine.environment().jitter()),
             };
             self.broker_is(Some(&error));
             self.health.send_modify(|health| health.partitions = 0);
@@ -140,7 +138,7 @@ impl IntakeTask {
     }
 
     fn next_look(&self) -> Instant {
-        Instant::now() + jittered(self.period, self.engine.environment().fraction())
+        Instant::now() + jittered(self.period, self.engine.environment().jitter())
     }
 
     /// Compares what this member remembers with what the store has. A store that does not answer is asked again in the
@@ -409,7 +407,7 @@ impl IntakeTask {
     }
 
     async fn rest(&mut self, backoff: &mut Backoff) -> Flow {
-        if pace::rest(backoff.failed(self.engine.environment().fraction()), &mut self.stop).await {
+        if pace::rest(backoff.failed(self.engine.environment().jitter()), &mut self.stop).await {
             Ok(())
         } else {
             Err(End::Stopped)

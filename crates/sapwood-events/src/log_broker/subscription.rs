@@ -219,7 +219,7 @@ impl LogSubscription {
         let seats: Vec<_> = seats.collect();
         tokio::select! {
             (woken, ..) = select_all_or_pending(seats) => woken,
-            () = sleep(jittered(self.period, self.environment.fraction())) => Woken::Period,
+            () = sleep(jittered(self.period, self.environment.jitter())) => Woken::Period,
         }
     }
 

@@ -174,7 +174,7 @@ impl Run {
     fn period(&mut self) {
         let now = Instant::now();
         if self.next_period <= now {
-            self.next_period = now + jittered(self.relay.period, self.relay.environment.fraction());
+            self.next_period = now + jittered(self.relay.period, self.relay.environment.jitter());
             self.claim = true;
             self.lanes.look();
         }
@@ -334,7 +334,7 @@ impl Run {
         // A refusal is an answer, so the broker is up.
         let errors = results.iter().filter_map(|result| result.as_ref().err());
         self.broker_is(errors.into_iter().find(|error| error.kind() != BrokerErrorKind::Refused));
-        self.lanes.landed(manifest, results, now, self.relay.environment.fraction());
+        self.lanes.landed(manifest, results, now, self.relay.environment.jitter());
     }
 
     fn store_answers(&mut self) {
@@ -351,7 +351,7 @@ impl Run {
         self.lanes.store_failed();
         self.claim = true;
         if self.store_rests.is_none() {
-            let wait = self.store_backoff.failed(self.relay.environment.fraction());
+            let wait = self.store_backoff.failed(self.relay.environment.jitter());
             self.store_rests = Some(Instant::now() + wait);
             tracing::warn!(%error, ?wait, "the outbox cannot be read, or lanes not be written back; repeating");
         }

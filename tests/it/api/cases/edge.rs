@@ -13,9 +13,9 @@ pub(crate) async fn functions_are_listed_with_their_schemas(test: &TestStore) {
     let list = server.get("/v1/parcels/functions").await.expect(200);
     let functions = list["functions"].as_array().expect("functions");
     let names: Vec<_> = functions.iter().map(|function| function["name"].as_str().expect("a name")).collect();
-    assert_eq!(names, ["archive", "keep", "retry", "scan", "send", "store", "weigh"]);
+    assert_eq!(names, ["archive", "keep", "label", "mislabel", "retry", "scan", "send", "store", "unlabel", "weigh"]);
 
-    let send = &functions[4];
+    let send = &functions[6];
     assert_eq!(
         (&send["version"], &send["startable"], &send["trigger"]),
         (&json!(1), &json!(true), &json!({"kind": "call"}))
@@ -23,6 +23,7 @@ pub(crate) async fn functions_are_listed_with_their_schemas(test: &TestStore) {
     assert_eq!(send["url"], "/v1/parcels/functions/send");
     assert_eq!(send["description"], "Sends a parcel.\n\nIt is weighed before.");
     assert_eq!(send["retry"], json!({"attempts": 3, "backoff_first_ms": 100, "backoff_most_ms": 60_000}));
+    assert_eq!(send["on_exhausted"], "reject");
     assert_eq!((&send["input"]["type"], &send["input"]["required"]), (&json!("object"), &json!(["parcel"])));
     assert!(send["output"]["properties"]["grams"].is_object(), "{send}");
     assert!(send["error"]["oneOf"].is_array(), "{send}");

@@ -86,7 +86,12 @@ pub(crate) enum Ended {
     /// No worker owns the tree now; it may be kept as a cache of its bodies.
     Released { tree: Box<LiveTree>, ready_at: Option<Timestamp> },
     /// The tree has its outcome.
-    Settled { tree: TreeId, revision: u64, outcome: TreeOutcome },
+    Settled {
+        tree: TreeId,
+        revision: u64,
+        /// `None` if it had that before, and something of it was undone again.
+        outcome: Option<TreeOutcome>,
+    },
     /// Its turn was refused: the tree was taken over, or changed from outside. What is in memory is out of date.
     Refused {
         /// The last revision that is known to be durable.
@@ -187,9 +192,9 @@ impl Driver {
     }
 
     /// Fires the timer for which the tree was claimed. The database's clock found it due, and that clock decides, even
-    /// if what this worker knows of it is a moment behind.
+    /// if what this worker knows of it is a moment behind. A request made the tree due before its time.
     pub(crate) fn claimed_when_due(mut self: Box<Self>) -> Box<Self> {
-        self.judged = self.tree.next_due().filter(|_| self.ready.is_empty());
+        self.judged = self.tree.next_due().filter(|_| self.ready.is_empty() && !self.tree.has_requests());
         self.fire_due();
         self
     }
@@ -358,9 +363,10 @@ impl Driver {
     }
 
     fn released(&mut self, ready_at: Option<Timestamp>) -> Ended {
-        if let Some(outcome) = self.tree.outcome() {
+        let outcome = self.tree.outcome().cloned();
+        if outcome.is_some() || self.tree.is_over() {
             let (tree, revision) = (self.tree.id(), self.tree.revision());
-            return Ended::Settled { tree, revision, outcome: outcome.clone() };
+            return Ended::Settled { tree, revision, outcome };
         }
         for id in self.tree.put_down_active() {
             self.bodies.remove(&id);

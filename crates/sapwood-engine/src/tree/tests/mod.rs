@@ -2,6 +2,7 @@
 
 mod cancel;
 mod deadlines;
+mod resume;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -297,7 +298,7 @@ fn a_retry_records_what_it_forgets_and_waits_by_the_policy() {
     let (_, entry) = turn.entries.last().expect("an entry");
     assert_eq!((entry.kind, entry.position, entry.attempt), (EntryKind::Retried, Entry::NO_POSITION, 1));
     let retried: Retried = decode(&entry.payload).expect("a payload");
-    assert_eq!(retried, Retried { message: "no".to_owned(), forgotten: vec![0] });
+    assert_eq!(retried, Retried { message: "no".to_owned(), forgotten: vec![0], afresh: false });
     assert_eq!(turn.timers_cleared, [(Path::root(), 0)], "the step's next attempt");
     let timers: Vec<_> = turn.timers_set.iter().map(|timer| (timer.kind, timer.due_at)).collect();
     // Half of the longest wait, for a fraction of one half.

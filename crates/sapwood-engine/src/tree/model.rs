@@ -130,6 +130,11 @@ impl Tree {
         self.inbox = row.inbox;
     }
 
+    /// Whether it has requests to carry out.
+    pub(crate) fn has_requests(&self) -> bool {
+        !self.requests.is_empty()
+    }
+
     pub(crate) fn id(&self) -> TreeId {
         self.facts.tree
     }

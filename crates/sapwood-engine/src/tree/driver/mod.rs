@@ -181,9 +181,10 @@ impl Driver {
     }
 
     /// Fires the timer for which the tree was claimed. The database's clock found it due, and that clock decides, even
-    /// if what this worker knows of it is a moment behind.
+    /// if what this worker knows of it is a moment behind. If the tree was due for another reason, it did not judge the timer.
     pub(crate) fn claimed_when_due(mut self: Box<Self>) -> Box<Self> {
-        self.judged = self.tree.next_due().filter(|_| self.ready.is_empty());
+        let has_another = !self.ready.is_empty() || self.tree.has_requests();
+        self.judged = self.tree.next_due().filter(|_| !has_another);
         self.fire_due();
         self
     }

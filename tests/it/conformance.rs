@@ -12,7 +12,6 @@ const GOLDEN: &str = "SAPWOOD_TEST_GOLDEN";
 
 /// Sentences that no test shows yet, and why.
 const OPEN: &[(&str, &str)] = &[
-    ("P3", "external promises are not built"),
     ("P4", "deadlines are not built"),
     ("P7", "nothing is deleted yet, so identity never ends"),
     (

@@ -64,6 +64,7 @@ const VERBS: &[&str] = &[
     "suspect_find",
     "take_over",
     "thin",
+    "wake",
 ];
 
 /// Jobs that are one statement on PostgreSQL and several on SQLite, where a further statement costs no round trip.

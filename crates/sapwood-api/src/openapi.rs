@@ -317,10 +317,17 @@ mod tests {
                 "/problems/{name}",
                 "/v1/{context}/functions",
                 "/v1/{context}/functions/{name}",
+                "/v1/{context}/promises/{promise}",
+                "/v1/{context}/promises/{promise}/reject",
+                "/v1/{context}/promises/{promise}/resolve",
                 "/v1/{context}/trees",
                 "/v1/{context}/trees/{id}",
                 "/v1/{context}/trees/{id}/cancel",
                 "/v1/{context}/trees/{id}/kill",
+                "/v1/{context}/trees/{id}/promises",
+                "/v1/{context}/trees/{id}/promises/{name}",
+                "/v1/{context}/trees/{id}/promises/{name}/reject",
+                "/v1/{context}/trees/{id}/promises/{name}/resolve",
                 "/v1/{context}/trees/{id}/result",
             ]
         );

@@ -43,6 +43,8 @@ pub(crate) struct Trees {
     tasks: Arc<Tasks>,
     /// Callers here that are told when a tree settles.
     waiters: Arc<Waiters>,
+    /// Callers here that are told when a promise of a tree may have settled.
+    promises: Waiters,
     /// Told when a tree settles: callers in other processes may wait for it.
     hinter: Arc<Hinter>,
     /// Told when a released tree will be due.
@@ -65,6 +67,8 @@ struct Driven {
     parks: bool,
     /// The last request that was made for it, as far as it was told.
     governed: u32,
+    /// The last number of its inbox counter, as far as it was told.
+    inbox: u32,
     /// A claim of the tree that came before its driver heard of the release: a new driver follows this one.
     claimed_again: Option<Claimed>,
 }
@@ -83,6 +87,7 @@ impl Trees {
             services,
             tasks,
             waiters,
+            promises: Waiters::default(),
             hinter,
             due,
             driven: Mutex::default(),
@@ -145,6 +150,7 @@ impl Trees {
         match self.cache.take(id) {
             Some(mut live) if !taken_over && live.is_as(&row) => {
                 live.tree.refresh(&row);
+                place.told(row.inbox);
                 return place.drive(live, None, true);
             }
             stale => drop(stale),
@@ -215,13 +221,15 @@ impl Trees {
             Ended::Settled { tree, revision, outcome } => {
                 self.services.setbacks.left(tree, revision);
                 self.waiters.settled(tree, &outcome);
+                self.promises.look_again(|of| *of == tree);
                 self.hinter.settled();
             }
             Ended::Released { tree, ready_at } => {
                 self.services.setbacks.left(id, tree.tree.revision());
-                // A request that was made just after the release was told to the driver, which could not hear of it any longer.
-                let asked = self.driven.lock().get(&id).map_or(0, |driven| driven.governed);
-                if asked > tree.tree.control() {
+                // What came just after the release was told to the driver, which could not hear of it any longer.
+                let (asked, inbox) =
+                    self.driven.lock().get(&id).map_or((0, 0), |driven| (driven.governed, driven.inbox));
+                if asked > tree.tree.control() || inbox > tree.tree.inbox() {
                     self.due.raise();
                 }
                 self.cache.keep(id, tree);
@@ -313,10 +321,11 @@ impl Trees {
         let mut after = None;
         loop {
             let owned = self.services.store.tree_owned(self.services.worker, after, STRAYS_PAGE).await?;
-            for OwnedTree { id, revision, control } in &owned {
-                if *control > 0 && self.drives(id) {
-                    // The hint may have been lost.
+            for OwnedTree { id, revision, control, inbox } in &owned {
+                if (*control > 0 || *inbox > 0) && self.drives(id) {
+                    // The hints may have been lost.
                     self.governed(*id, *control);
+                    self.settled(*id, *inbox);
                 } else if *revision > 0
                     && let Some(place) = self.reserve(*id)
                 {
@@ -329,6 +338,11 @@ impl Trees {
                 _ => return Ok(()),
             }
         }
+    }
+
+    /// Callers here that wait for promises, by the tree of these.
+    pub(crate) const fn promises(&self) -> &Waiters {
+        &self.promises
     }
 
     pub(crate) fn drives(&self, tree: &TreeId) -> bool {
@@ -369,6 +383,7 @@ impl Trees {
         self.services.life.ends().await;
         self.tell_all(|| Signal::Kill);
         self.waiters.look_again(|_| true);
+        self.promises.look_again(|_| true);
     }
 }
 
@@ -377,6 +392,7 @@ impl HeedsTrees for Trees {
     fn look_again(&self) {
         let driven = self.driven.lock();
         self.waiters.look_again(|tree| !driven.contains_key(tree));
+        self.promises.look_again(|tree| !driven.contains_key(tree));
     }
 
     /// Tells the tree's driver, or claims the tree if no worker owns it.
@@ -385,6 +401,18 @@ impl HeedsTrees for Trees {
             Some(driven) => {
                 driven.governed = driven.governed.max(control);
                 driven.mailbox.send(Signal::Governed(control));
+            }
+            None => self.due.raise(),
+        }
+    }
+
+    /// Tells those who wait for promises of the tree, and its driver; claims the tree if no worker owns it.
+    fn settled(&self, tree: TreeId, inbox: u32) {
+        self.promises.look_again(|of| *of == tree);
+        match self.driven.lock().get_mut(&tree) {
+            Some(driven) => {
+                driven.inbox = driven.inbox.max(inbox);
+                driven.mailbox.send(Signal::Settled(inbox));
             }
             None => self.due.raise(),
         }
@@ -406,19 +434,28 @@ impl Place {
         }
     }
 
+    /// The tree's inbox counter is at this number.
+    fn told(&self, inbox: u32) {
+        if let Some(driven) = self.trees.driven.lock().get_mut(&self.id) {
+            driven.inbox = driven.inbox.max(inbox);
+        }
+    }
+
     fn drive(self, live: Box<LiveTree>, created: Option<Created>, is_due: bool) {
         let trees = Arc::clone(&self.trees);
+        let mut told = 0;
         if let Some(driven) = trees.driven.lock().get_mut(&self.id) {
             driven.mailbox = Arc::clone(&live.mailbox);
             // It may have been told between two drivers.
             driven.mailbox.send(Signal::Governed(driven.governed));
+            told = driven.inbox;
         }
         let services = Arc::clone(&trees.services);
         trees.tasks.spawn(async move {
             // A poll catches the panics of its body, and a body is dropped behind a guard. What is left is the engine's own.
             let drive = async move {
                 // In a box, because a task of its size would be moved from future to future.
-                let driver = Box::new(Driver::new(*live, services, created));
+                let driver = Box::new(Driver::new(*live, services, created)).told(told);
                 if is_due { driver.claimed_when_due().drive().await } else { driver.drive().await }
             };
             let ended = AssertUnwindSafe(drive).catch_unwind().await;

@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 
 use crate::fields::Fields;
 use crate::pool::Pool;
-use crate::{governing, reading, rows};
+use crate::{governing, promises, reading, rows};
 
 /// Reads what is needed to go on with a tree.
 pub(crate) async fn tree(pool: &Pool, tree: TreeId) -> StoreResult<Option<TreeImage>> {
@@ -16,7 +16,8 @@ pub(crate) async fn tree(pool: &Pool, tree: TreeId) -> StoreResult<Option<TreeIm
     let Some(row) = reading::tree_row(pool, tree).await? else { return Ok(None) };
     let load = sqlx::query(pool.sql(include_str!("../queries/tree_load.sql"))).bind(tree.uuid());
     let found = pool.run(doing, async |connection| load.fetch_all(connection).await).await?;
-    let mut image = TreeImage { row, open: Vec::new(), timers: Vec::new(), nodes: 0, requests: Vec::new() };
+    let mut image =
+        TreeImage { row, open: Vec::new(), timers: Vec::new(), nodes: 0, requests: Vec::new(), settled: Vec::new() };
     for row in &found {
         let row = Fields::of(row, doing);
         match row.plain::<i32>("part")? {
@@ -34,6 +35,9 @@ pub(crate) async fn tree(pool: &Pool, tree: TreeId) -> StoreResult<Option<TreeIm
         image.requests = requests
             .filter(|request| request.as_ref().map_or(true, |it| it.control <= control))
             .collect::<StoreResult<_>>()?;
+    }
+    if image.row.inbox > 0 {
+        image.settled = promises::unrecorded(pool, tree, image.row.inbox).await?;
     }
     Ok(Some(image))
 }

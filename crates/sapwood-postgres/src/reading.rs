@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::fields::{Fields, row_limit};
 use crate::governing;
 use crate::pool::Pool;
+use crate::promises;
 use crate::rows;
 use crate::store::PostgresStore;
 
@@ -28,18 +29,17 @@ impl Reading for PostgresStore {
             // One snapshot for all statements. It locks no row, so it holds up no commit.
             let mut snapshot = connection.begin_with("begin isolation level repeatable read, read only").await?;
             let row = row.fetch_optional(&mut *snapshot).await?;
-            let (rest, requests) = match row {
-                Some(_) => {
-                    let rest = rest.fetch_all(&mut *snapshot).await?;
-                    (rest, governing::list(&mut snapshot, &self.readers, tree, 0).await?)
-                }
-                None => (Vec::new(), Vec::new()),
-            };
+            let mut found = Found::default();
+            if row.is_some() {
+                found.rest = rest.fetch_all(&mut *snapshot).await?;
+                found.requests = governing::list(&mut snapshot, &self.readers, tree, 0).await?;
+                found.settled = promises::list(&mut snapshot, &self.readers, tree, 0).await?;
+            }
             snapshot.commit().await?;
-            Ok((row, rest, requests))
+            Ok((row, found))
         };
-        let (row, rest, requests) = self.readers.run(doing, reading).await?;
-        row.map(|row| record(rows::tree_row(&Fields::of(&row, doing))?, &rest, &requests, doing)).transpose()
+        let (row, found) = self.readers.run(doing, reading).await?;
+        row.map(|row| record(rows::tree_row(&Fields::of(&row, doing))?, &found, doing)).transpose()
     }
 
     async fn tree_list(&self, filter: &TreeFilter) -> StoreResult<Vec<ListedTree>> {
@@ -88,11 +88,20 @@ pub(crate) async fn tree_row(pool: &Pool, tree: TreeId) -> StoreResult<Option<Tr
     row.map(|row| rows::tree_row(&Fields::of(&row, doing))).transpose()
 }
 
-fn record(row: TreeRow, found: &[PgRow], requests: &[PgRow], doing: &'static str) -> StoreResult<TreeRecord> {
-    let requests = requests.iter().map(|row| governing::record(&Fields::of(row, doing)));
-    let requests = requests.collect::<StoreResult<_>>()?;
-    let mut record = TreeRecord { row, invocations: Vec::new(), entries: Vec::new(), timers: Vec::new(), requests };
-    for row in found {
+/// What is found of a tree besides its own row.
+#[derive(Default)]
+struct Found {
+    rest: Vec<PgRow>,
+    requests: Vec<PgRow>,
+    settled: Vec<PgRow>,
+}
+
+fn record(row: TreeRow, found: &Found, doing: &'static str) -> StoreResult<TreeRecord> {
+    let requests = found.requests.iter().map(|row| governing::record(&Fields::of(row, doing)));
+    let (requests, settled) = (requests.collect::<StoreResult<_>>()?, promises::settled(&found.settled, doing)?);
+    let mut record =
+        TreeRecord { row, invocations: Vec::new(), entries: Vec::new(), timers: Vec::new(), requests, settled };
+    for row in &found.rest {
         let row = Fields::of(row, doing);
         match row.plain::<i32>("part")? {
             0 => record.invocations.push(rows::invocation_row(&row)?),

@@ -10,6 +10,7 @@ use crate::args::Args;
 use crate::db::Db;
 use crate::fields::Fields;
 use crate::governing;
+use crate::promises;
 use crate::rows;
 use crate::store::SqliteStore;
 use crate::work::Work;
@@ -68,6 +69,7 @@ impl Work for ReadTree {
             entries: entries.iter().map(rows::entry_of_tree).collect::<StoreResult<_>>()?,
             timers: timers.iter().map(rows::timer).collect::<StoreResult<_>>()?,
             requests: governing::list(db, self.0, 0).await?,
+            settled: promises::list(db, self.0, 0).await?,
         }))
     }
 }

@@ -9,6 +9,7 @@ mod completions;
 mod concurrency;
 mod drains;
 mod endings;
+mod external;
 mod foreign;
 mod grants;
 mod guards;

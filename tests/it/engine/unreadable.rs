@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use sapwood::prelude::*;
-use sapwood_core::TreeId;
-use sapwood_core::store::{ListedTree, StoreErrorKind, TreeFilter};
-use sapwood_core::tree::TreeState;
+use sapwood_core::store::{ListedTree, Settling, StoreErrorKind, TreeFilter};
+use sapwood_core::tree::{PromiseState, Settlement, TreeState};
+use sapwood_core::{Path, TreeId};
 use sapwood_tests::damage::{self, Damage};
 use sapwood_tests::engine::{World, is_idle};
 use sapwood_tests::probe::Probe;
@@ -24,8 +24,10 @@ const BETWEEN: usize = 10;
 #[sapwood::function]
 async fn leaves_a_row_of_each_kind(cx: &mut Cx<Probe>) -> Result<(), Trouble> {
     cx.step("work", async || Ok::<_, Trouble>(())).await?;
+    let promise = cx.promise::<u32>("p");
     let child = cx.call(waits_too());
     cx.sleep(HOUR).await;
+    promise.await?;
     Ok(child.await?)
 }
 
@@ -41,6 +43,7 @@ fn row_of(test: &TestStore, table: &str, tree: TreeId) -> Option<String> {
     let root = if test.schema().is_some() { "'\\x00'" } else { "x'00'" };
     match table {
         "tree" => Some(format!("id = {id}")),
+        "promise" => Some(format!("tree_id = {id}")),
         "invocation" | "timer" => Some(format!("tree_id = {id} and path = {root}")),
         "journal" => Some(format!("tree_id = {id} and path = {root} and seq = 0")),
         _ => None,
@@ -69,6 +72,11 @@ pub(super) async fn a_damaged_value_of_any_column_concerns_its_own_tree_alone(te
     }
     is_idle(&first).await;
     first.drain().await.expect("a drain");
+    for tree in victims.iter().map(|(tree, _)| tree).chain(&healthy) {
+        let one = Settlement { state: PromiseState::Resolved, outcome: "{\"resolved\":1}".into() };
+        let settling = test.store().promise_settle(*tree, &Path::root(), "p", &one).await.expect("the store");
+        assert_eq!(settling, Some(Settling::Stored { inbox: 1 }));
+    }
     let mut damaged = Vec::new();
     for (tree, damage) in victims {
         let which = row_of(test, &damage.table, tree).expect("a table of trees");
@@ -141,6 +149,11 @@ pub(super) async fn a_tree_that_is_set_aside_names_its_reason_and_comes_back_onc
     assert_eq!(row.aside.as_ref(), Some(&reason));
     let error = second.tree(tree).await.expect_err("its timers cannot be read");
     assert_eq!(error.kind(), StoreErrorKind::Unreadable, "{error}");
+    // What settles meanwhile makes no worker claim it; it is heard when the tree comes back.
+    let handle = second.attach::<leaves_a_row_of_each_kind>(tree);
+    handle.promise("p").resolve(1_u32).await.expect("it is pending");
+    let row = second.store().tree_row(tree).await.expect("a row").expect("it is there");
+    assert_eq!((row.inbox, row.ready_at), (1, None));
 
     test.execute(&format!("update timer set due_at = (select min(due_at) from saved) where tree_id = {id}")).await;
     let view = second.tree(tree).await.expect("it can be read").expect("it is there");

@@ -83,6 +83,9 @@ impl Cell {
             let (operation, found) = (payload::excerpt(asked.title()), asked.name.len());
             self.stop_for_limit(state, operation, "bytes of the name", found, MAX_NAME_BYTES);
         }
+        if asked.kind == OpKind::Promise {
+            state = self.check_promise(state, asked);
+        }
         let entries = state.script.entries() + asked.kind.entries();
         state = self.check_entries(state, || asked.title(), entries);
         if let Some(input) = asked.input {
@@ -96,6 +99,18 @@ impl Cell {
             }
             Err(violation) => self.stop(state, Stop::Parked(violation)),
         }
+    }
+
+    /// Stops the body if it has made a promise of this name before: the name is its identity.
+    fn check_promise<'a>(&self, mut state: MutexGuard<'a, State>, asked: &Asked<'_>) -> MutexGuard<'a, State> {
+        let position = state.script.next_position();
+        let Some(first) = state.promises.insert(asked.name.to_owned(), position) else { return state };
+        let message = format!(
+            "there is a promise `{}` at position {first} already: each promise of a function needs a name of its own",
+            payload::excerpt(asked.name)
+        );
+        let parked = Parked::new(ParkedCode::DuplicatePromise, message, position, asked.location.to_string());
+        self.stop(state, Stop::Parked(parked))
     }
 
     fn check_entries<'a>(
@@ -178,6 +193,13 @@ impl Cell {
         state.report.fresh.push(Fresh::Compensate { position, name: name.to_owned(), undo });
     }
 
+    /// Adds a promise, which is recorded after the poll.
+    pub(crate) fn promise(&self, position: Position, name: &str, made: Bytes) {
+        let mut state = self.check_payload(self.state.lock(), OpKind::Promise, name, made.len());
+        state = self.write(state, || format!("promise {name}"), made.len());
+        state.report.fresh.push(Fresh::Promise { position, name: name.to_owned(), made });
+    }
+
     /// Adds an event, which is recorded after the poll.
     pub(crate) fn emit(&self, position: Position, event: Box<OutboxEvent>) {
         let bytes = event.bytes();
@@ -217,7 +239,7 @@ impl Cell {
         }
     }
 
-    /// Polls the handle of a call, a sleep or a start.
+    /// Polls the handle of a call, a sleep, a promise or a start.
     pub(crate) fn poll_handle(
         &self,
         position: Position,

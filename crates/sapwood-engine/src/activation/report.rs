@@ -24,6 +24,8 @@ pub(crate) enum Fresh {
     Value { position: Position, kind: &'static str, value: Bytes },
     /// A compensation was declared.
     Compensate { position: Position, name: String, undo: Bytes },
+    /// An external promise is made.
+    Promise { position: Position, name: String, made: Bytes },
     /// A handle was dropped.
     Drop { position: Position },
 }

@@ -45,6 +45,8 @@ pub(super) struct State {
     pub(super) orders_in_flight: HashSet<Position>,
     /// How many attempts each step without a result has made.
     pub(super) attempts: HashMap<Position, u32>,
+    /// The names of the promises asked for so far, each with its position.
+    pub(super) promises: HashMap<String, Position>,
     /// Calls made so far, for the limit.
     pub(super) calls: usize,
     /// Bytes that the poll under way has written so far.

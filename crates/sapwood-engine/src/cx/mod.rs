@@ -3,6 +3,7 @@
 mod call;
 mod compensate;
 mod emit;
+mod promise;
 mod sleep;
 mod start;
 mod step;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use sapwood_core::Dependencies;
 
 pub use call::CallHandle;
+pub use promise::PromiseHandle;
 pub use sleep::SleepHandle;
 pub use start::StartHandle;
 pub(crate) use start::start;

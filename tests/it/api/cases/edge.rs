@@ -13,9 +13,9 @@ pub(crate) async fn functions_are_listed_with_their_schemas(test: &TestStore) {
     let list = server.get("/v1/parcels/functions").await.expect(200);
     let functions = list["functions"].as_array().expect("functions");
     let names: Vec<_> = functions.iter().map(|function| function["name"].as_str().expect("a name")).collect();
-    assert_eq!(names, ["archive", "keep", "retry", "scan", "send", "store", "weigh"]);
+    assert_eq!(names, ["archive", "hand_over", "hand_over_two", "keep", "retry", "scan", "send", "store", "weigh"]);
 
-    let send = &functions[4];
+    let send = &functions[6];
     assert_eq!(
         (&send["version"], &send["startable"], &send["trigger"]),
         (&json!(1), &json!(true), &json!({"kind": "call"}))

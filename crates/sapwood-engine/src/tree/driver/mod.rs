@@ -50,7 +50,7 @@ use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use jiff::Timestamp;
 use sapwood_core::store::{StoreResult, TreeOutcome, Turn};
-use sapwood_core::tree::InvocationImage;
+use sapwood_core::tree::{InvocationImage, SettledPromise};
 use sapwood_core::{Position, TreeId};
 use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -104,6 +104,7 @@ enum Outside {
     Slot(NodeId, Option<OwnedSemaphorePermit>),
     Loaded(NodeId, Box<StoreResult<Option<InvocationImage>>>),
     Started { node: NodeId, position: Position, function: &'static str, input: Bytes, outcome: Option<StartOutcome> },
+    Heard(StoreResult<Vec<SettledPromise>>),
     LeaseLooksGood,
 }
 
@@ -137,6 +138,10 @@ pub(crate) struct Driver {
     is_draining: bool,
     /// A request was made for the tree that this worker has not read: it loads the tree again.
     is_outdated: bool,
+    /// The last number of the inbox counter that it was told of; what settled up to that is read, if it was not.
+    told: u32,
+    /// What has settled is being read.
+    is_hearing: bool,
     /// The lease was not good when a step wanted to start; it is checked again after a pause.
     awaits_lease: bool,
     /// The time for which the tree was claimed: the database judged that it has come.
@@ -174,16 +179,24 @@ impl Driver {
             created,
             is_draining: false,
             is_outdated: false,
+            told: 0,
+            is_hearing: false,
             awaits_lease: false,
             judged: None,
             polls: 0,
         }
     }
 
+    /// Something that the tree waits for has settled, up to this number of its inbox counter.
+    pub(crate) const fn told(mut self: Box<Self>, inbox: u32) -> Box<Self> {
+        self.told = inbox;
+        self
+    }
+
     /// Fires the timer for which the tree was claimed. The database's clock found it due, and that clock decides, even
     /// if what this worker knows of it is a moment behind. If the tree was due for another reason, it did not judge the timer.
     pub(crate) fn claimed_when_due(mut self: Box<Self>) -> Box<Self> {
-        let has_another = !self.ready.is_empty() || self.tree.has_requests();
+        let has_another = !self.ready.is_empty() || self.tree.has_requests() || self.has_news();
         self.judged = self.tree.next_due().filter(|_| !has_another);
         self.fire_due();
         self
@@ -205,6 +218,7 @@ impl Driver {
             let stage = self.stage();
             // Once the tree is being released, nothing more is recorded: no commit could carry it.
             if stage != Stage::Releasing {
+                self.look_into_inbox(stage);
                 let more_is_due = stage != Stage::Holding && self.fire_due();
                 let worked = self.work().await;
                 if worked == Worked::ForAWhile || worked == Worked::All && more_is_due {
@@ -262,6 +276,7 @@ impl Driver {
             Signal::Drain => self.is_draining = true,
             Signal::Kill => return Some(Ended::Stopped),
             Signal::Governed(control) => self.is_outdated |= control > self.tree.control(),
+            Signal::Settled(inbox) => self.told = self.told.max(inbox),
             Signal::Committed => return self.committed().await,
             Signal::Refused(turn) => {
                 tracing::info!(tree = %self.tree.id(), "the commit was refused; the tree is not as this worker knew it");
@@ -368,6 +383,17 @@ impl Driver {
                     }
                 }
             }
+            Outside::Heard(settled) => {
+                self.is_hearing = false;
+                match settled {
+                    Ok(settled) => self.tree.hears(settled),
+                    // It was repeated until the store answered: loading the tree meets the same row, and sets it aside.
+                    Err(error) => {
+                        tracing::error!(tree = %self.tree.id(), "what has settled cannot be read: {error}");
+                        self.is_outdated = true;
+                    }
+                }
+            }
             Outside::LeaseLooksGood => {
                 // The next round of the loop grants what waits.
                 self.awaits_lease = false;
@@ -422,6 +448,28 @@ impl Driver {
 
     fn queue_all(&mut self, nodes: Vec<NodeId>) {
         nodes.into_iter().for_each(|id| self.queue(id));
+    }
+
+    /// Whether something has settled from outside that is not recorded yet.
+    fn has_news(&self) -> bool {
+        self.is_hearing || self.tree.has_settled() || self.told > self.tree.inbox()
+    }
+
+    /// Reads what has settled from outside, if this worker was told that something has, and records what was read, unless
+    /// nothing may be recorded now.
+    fn look_into_inbox(&mut self, stage: Stage) {
+        if stage != Stage::Holding {
+            let woken = self.tree.take_settled();
+            self.queue_all(woken);
+        }
+        if self.is_hearing || self.told <= self.tree.inbox() {
+            return;
+        }
+        // A hint may be wrong: what is not there is asked for once.
+        self.told = 0;
+        self.is_hearing = true;
+        let (services, tree, after) = (Arc::clone(&self.services), self.tree.id(), self.tree.inbox());
+        self.outside.push(Box::pin(async move { Outside::Heard(services.promise_inbox(tree, after).await) }));
     }
 
     // ---- running --------------------------------------------------------------------------------------------------
@@ -609,7 +657,7 @@ impl Driver {
         }
         let has_events = self.tree.drafts_events();
         // What is still in the queue has something to do, though it may have no more than a completion to be told of.
-        let is_idle = self.ready.is_empty() && !self.tree.is_active(self.is_draining);
+        let is_idle = self.ready.is_empty() && !self.has_news() && !self.tree.is_active(self.is_draining);
         if self.tree.outcome().is_some() || is_idle {
             let (turn, ready_at) = self.tree.release(self.services.clock.now());
             self.hold.sent(Sent { releases: Some(ready_at), has_events });

@@ -1,6 +1,7 @@
 //! The rules of one tree, without a store, a clock or a body: what F, N and S demand of each decision.
 
 mod cancel;
+mod promises;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU16;

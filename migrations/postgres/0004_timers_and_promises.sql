@@ -11,17 +11,19 @@ create table timer (
     primary key (tree_id, path, position)
 );
 
--- Reserved: external promises, which are settled from outside, under the lock of the tree's row.
+-- External promises that were settled from outside, under the lock of the tree's row: append only. The journal of the tree's
+-- owner has them once the owner has heard of them.
 create table promise (
     tree_id uuid not null,
-    created_at timestamptz not null,
-    settled_at timestamptz,
+    settled_at timestamptz not null,
+    -- Reserved: until when it could have been settled.
     deadline timestamptz,
     path bytea not null,
     position integer not null,
-    number integer,
+    -- The number that it gave the tree's inbox counter.
+    inbox integer not null,
     state smallint not null,
     name text not null,
-    outcome bytea,
+    outcome bytea not null,
     primary key (tree_id, path, position)
 );

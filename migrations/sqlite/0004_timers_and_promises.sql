@@ -11,17 +11,19 @@ create table timer (
     primary key (tree_id, path, position)
 ) strict, without rowid;
 
--- Reserved: external promises, which are settled from outside.
+-- External promises that were settled from outside: append only. The journal of the tree's owner has them once the owner has
+-- heard of them.
 create table promise (
     tree_id blob not null,
-    created_at integer not null,
-    settled_at integer,
+    settled_at integer not null,
+    -- Reserved: until when it could have been settled.
     deadline integer,
     path blob not null,
     position integer not null,
-    number integer,
+    -- The number that it gave the tree's inbox counter.
+    inbox integer not null,
     state integer not null,
     name text not null,
-    outcome blob,
+    outcome blob not null,
     primary key (tree_id, path, position)
 ) strict, without rowid;

@@ -12,8 +12,7 @@ const GOLDEN: &str = "SAPWOOD_TEST_GOLDEN";
 
 /// Sentences that no test shows yet, and why.
 const OPEN: &[(&str, &str)] = &[
-    ("P3", "external promises are not built"),
-    ("P4", "a promise that is settled from outside is not built"),
+    ("P4", "a promise of its own with a deadline is not built"),
     ("P7", "nothing is deleted yet, so identity never ends"),
     ("F9", "forks are not built"),
     ("H5", "a consumer's own calls and events are ordinary ones; no test names it yet"),

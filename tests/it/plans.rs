@@ -14,7 +14,7 @@ use sapwood_tests::postgres::TestSchema;
 use sapwood_tests::store::TestStore;
 
 /// Tables that grow with the work done. The others have a row a worker, a lane, a partition.
-const GROWING: &[&str] = &["tree", "invocation", "journal", "timer", "start_key", "outbox", "log_record"];
+const GROWING: &[&str] = &["tree", "invocation", "journal", "timer", "promise", "start_key", "outbox", "log_record"];
 
 /// Rows of each table, in a small schema and in a large one.
 const SIZES: [u32; 2] = [1_000, 200_000];
@@ -137,7 +137,7 @@ fn assert_indexed(reads: &BTreeMap<String, Vec<Read>>, size: &str) {
 async fn fill(schema: &TestSchema, rows: u32) {
     let id = "('0190' || lpad(to_hex(n), 28, '0'))::uuid";
     let sql = format!(
-        "truncate tree, invocation, journal, timer, start_key, outbox, log_record;
+        "truncate tree, invocation, journal, timer, promise, start_key, outbox, log_record;
          insert into tree (id, revision, owner, created_at, ready_at, version, number, state, function, correlation)
              select {id}, 1, case when n % 4 = 0 then 1 end, sapwood_now(),
                  case when n % 4 = 1 then sapwood_now() + n * interval '1 second' end, 1, 0, n % 4, 'f' || n % 9, n
@@ -151,6 +151,9 @@ async fn fill(schema: &TestSchema, rows: u32) {
          insert into timer (tree_id, due_at, path, position, kind)
              select {id}, sapwood_now(), '\\x00', 0, 1
              from generate_series(1, {rows}) n;
+         insert into promise (tree_id, settled_at, path, position, inbox, state, name, outcome)
+             select {id}, sapwood_now(), '\\x00', 0, 1, 5, 'approval', '{{}}'
+             from generate_series(1, {rows}) n;
          insert into start_key (scope, key, tree_id, digest, created_at)
              select 'caller', n, {id}, '\\x00', sapwood_now()
              from generate_series(1, {rows}) n;
@@ -161,7 +164,7 @@ async fn fill(schema: &TestSchema, rows: u32) {
          insert into log_record (log_offset, time, topic, key, headers, content)
              select n, sapwood_now(), 'orders.events', n % 999, '[]', '{{}}'
              from generate_series(1, {rows}) n;
-         analyze tree, invocation, journal, timer, start_key, outbox, log_record"
+         analyze tree, invocation, journal, timer, promise, start_key, outbox, log_record"
     );
     schema.connect().await.execute(AssertSqlSafe(sql)).await.expect("the schema is filled");
 }

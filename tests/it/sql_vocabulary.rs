@@ -67,6 +67,7 @@ const VERBS: &[&str] = &[
     "take_over",
     "thin",
     "time_out",
+    "wake",
 ];
 
 /// Jobs that are one statement on PostgreSQL and several on SQLite, where a further statement costs no round trip.

@@ -10,10 +10,10 @@ use sapwood_core::control::ControlRequest;
 use sapwood_core::store::{
     AssignedPartition, Beat, Claims, Committer, EventLog, Governing, GroupOffsets, Hint, Intake, Joined, KeyScope,
     LaneAdvance, LaneLease, Lease, ListedTree, LogRecord, LoggedRecord, Membership, OrderedRows, Outbox, OutboxRow,
-    OwnedTree, Reading, Recovered, Ruling, Start, Started, Starter, Store, StoreError, StoreErrorKind, StoreInfo,
-    StoreResult, Suspects, TreeFilter, TreeOutcome, Trees, Turn, Verdict,
+    OwnedTree, Promises, Reading, Recovered, Ruling, Settling, Start, Started, Starter, Store, StoreError,
+    StoreErrorKind, StoreInfo, StoreResult, Suspects, TreeFilter, TreeOutcome, Trees, Turn, Verdict,
 };
-use sapwood_core::tree::{InvocationImage, TreeImage, TreeRecord, TreeRow};
+use sapwood_core::tree::{InvocationImage, PromiseRow, SettledPromise, Settlement, TreeImage, TreeRecord, TreeRow};
 use sapwood_core::{FunctionVersion, Path, ProcessId, TreeId, WorkerId};
 
 use crate::changes::Changes;
@@ -238,6 +238,33 @@ impl Governing for Front {
     async fn tree_govern(&self, tree: TreeId, request: &ControlRequest) -> StoreResult<Option<Ruling>> {
         let _tell = self.changes.tell_at_the_end();
         self.store.tree_govern(tree, request).await
+    }
+}
+
+#[async_trait]
+impl Promises for Front {
+    async fn promise_find(
+        &self,
+        tree: TreeId,
+        path: Option<&Path>,
+        name: Option<&str>,
+    ) -> StoreResult<Option<Vec<PromiseRow>>> {
+        self.store.promise_find(tree, path, name).await
+    }
+
+    async fn promise_settle(
+        &self,
+        tree: TreeId,
+        path: &Path,
+        name: &str,
+        settlement: &Settlement,
+    ) -> StoreResult<Option<Settling>> {
+        let _tell = self.changes.tell_at_the_end();
+        self.store.promise_settle(tree, path, name, settlement).await
+    }
+
+    async fn promise_inbox(&self, tree: TreeId, after: u32) -> StoreResult<Vec<SettledPromise>> {
+        self.store.promise_inbox(tree, after).await
     }
 }
 

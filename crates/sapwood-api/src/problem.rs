@@ -38,18 +38,28 @@ pub enum Code {
     UnknownTree,
     /// The tree has no such invocation.
     UnknownNode,
+    /// The tree has no such promise.
+    UnknownPromise,
     /// The path does not take this method.
     MethodNotAllowed,
     /// The body did not arrive in time.
     RequestTimeout,
     /// The id belongs to a tree of another function or input.
     IdConflict,
+    /// Several promises of the tree have the name.
+    AmbiguousPromise,
+    /// The promise was settled before, in another way.
+    PromiseSettled,
+    /// Nobody awaits the promise any longer.
+    PromiseClosed,
     /// The body, or a value in it, is larger than the limit.
     PayloadTooLarge,
     /// The body's content type is not JSON.
     UnsupportedMediaType,
     /// The input is not what the function takes.
     InvalidInput,
+    /// The value is not what the promise takes.
+    InvalidPromiseValue,
     /// The body is not what the route takes.
     InvalidRequest,
     /// The function is started by an event, not by a request.
@@ -80,7 +90,7 @@ struct Meaning {
 
 impl Code {
     /// All codes, by status.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 31] = [
         Self::MalformedJson,
         Self::MalformedRequest,
         Self::InvalidQuery,
@@ -92,12 +102,17 @@ impl Code {
         Self::UnknownFunction,
         Self::UnknownTree,
         Self::UnknownNode,
+        Self::UnknownPromise,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
         Self::IdConflict,
+        Self::AmbiguousPromise,
+        Self::PromiseSettled,
+        Self::PromiseClosed,
         Self::PayloadTooLarge,
         Self::UnsupportedMediaType,
         Self::InvalidInput,
+        Self::InvalidPromiseValue,
         Self::InvalidRequest,
         Self::NotStartable,
         Self::Internal,
@@ -183,7 +198,7 @@ impl Code {
                 StatusCode::BAD_REQUEST,
                 "The id is not valid",
                 "A caller's id (`Idempotency-Key`) is 1 to 200 visible ASCII characters without spaces, sent once. \
-                 A tree's id is a UUID.",
+                 A tree's id is a UUID. A promise's id is what its function gave out: tree, path and name between `~`.",
             ),
             Self::InvalidDeadline => row(
                 "invalid_deadline",
@@ -225,6 +240,13 @@ impl Code {
                 "The tree is there, but no invocation of it has this path, or none that is durable yet. The paths are in the \
                  whole tree: `GET /v1/{context}/trees/{id}`.",
             ),
+            Self::UnknownPromise => row(
+                "unknown_promise",
+                StatusCode::NOT_FOUND,
+                "No such promise",
+                "The tree is there, but has made no promise of this name, or none that is durable yet. Those it has made are in \
+                 `GET /v1/{context}/trees/{id}/promises`.",
+            ),
             Self::MethodNotAllowed => row(
                 "method_not_allowed",
                 StatusCode::METHOD_NOT_ALLOWED,
@@ -244,11 +266,32 @@ impl Code {
                 "The same `Idempotency-Key` was used before with another function or another input; the member `tree` \
                  is the tree that has it. Nothing was started. Use another id for another piece of work.",
             ),
+            Self::AmbiguousPromise => row(
+                "ambiguous_promise",
+                StatusCode::CONFLICT,
+                "Several promises have the name",
+                "Several nodes of the tree have made a promise of this name; the members `paths` and `promises` have the nodes \
+                 and the ids. Nothing was settled. Ask for one by its id: `/v1/{context}/promises/{promise}`.",
+            ),
+            Self::PromiseSettled => row(
+                "promise_settled",
+                StatusCode::CONFLICT,
+                "The promise was settled before",
+                "An earlier settle brought another outcome, and that stands: the member `promise` has the outcome. What this \
+                 request brought is not stored.",
+            ),
+            Self::PromiseClosed => row(
+                "promise_closed",
+                StatusCode::CONFLICT,
+                "Nobody awaits the promise any longer",
+                "The function that made the promise has ended, is cancelled, or went on without it. What this request brought \
+                 is not stored.",
+            ),
             Self::PayloadTooLarge => row(
                 "payload_too_large",
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "The body is too large",
-                "The input exceeds the context's limit of payload bytes (1 MiB unless set). Store large data \
+                "The input, or the value, exceeds the context's limit of payload bytes (1 MiB unless set). Store large data \
                  elsewhere and send a reference to it.",
             ),
             Self::UnsupportedMediaType => row(
@@ -263,6 +306,13 @@ impl Code {
                 "The input is not what the function takes",
                 "The body is JSON, but not an object of the function's parameters; the detail names the place and what \
                  was expected there. The function's schema is in `GET /v1/{context}/functions`.",
+            ),
+            Self::InvalidPromiseValue => row(
+                "invalid_promise_value",
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "The value is not what the promise takes",
+                "The body is JSON, but does not fit the promise's schema; the detail names the places, and the member `schema` \
+                 has the schema. Nothing was settled.",
             ),
             Self::InvalidRequest => row(
                 "invalid_request",

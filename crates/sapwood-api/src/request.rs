@@ -10,7 +10,8 @@ use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 use sapwood_core::id::CallerIdError;
-use sapwood_core::{CallerId, Deadline, TreeId};
+use sapwood_core::{CallerId, Deadline, PromiseId, TreeId};
+use sapwood_engine::Engine;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
@@ -24,6 +25,8 @@ pub(crate) const WAIT_MOST: Duration = Duration::from_secs(60);
 const BODY_WITHIN: Duration = Duration::from_secs(30);
 /// A store that takes longer counts as unreachable. It is less than the minute after which proxies end a request.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// How often a waiting request checks whether its process drains. It can be often, because the flag is in memory.
+const DRAIN_SEEN_WITHIN: Duration = Duration::from_millis(200);
 /// The header with the caller's id.
 pub(crate) const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
@@ -67,6 +70,18 @@ impl<S: Send + Sync> FromRequestParts<S> for TreeParam {
                 format!("`{text}` is not the id of a tree, which is a UUID; by your own id: trees?id=…"),
             )
         })
+    }
+}
+
+/// The id of a promise in the path.
+pub(crate) struct PromiseParam(pub(crate) PromiseId);
+
+impl<S: Send + Sync> FromRequestParts<S> for PromiseParam {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Answer<Self> {
+        let text = path_param(parts, "promise").await?;
+        text.parse().map(Self).map_err(|error| Problem::new(Code::InvalidId, format!("`{text}` is {error}")))
     }
 }
 
@@ -142,6 +157,18 @@ pub(crate) async fn answered<T>(work: impl Future<Output = T>) -> Answer<T> {
     answered_within(ANSWER_WITHIN, work).await
 }
 
+/// As [`answered`], for work that may wait so long besides.
+pub(crate) async fn answered_after<T>(wait: Duration, work: impl Future<Output = T>) -> Answer<T> {
+    answered_within(wait + ANSWER_WITHIN, work).await
+}
+
+/// Waits until the process is about to end.
+pub(crate) async fn draining(engine: &Engine) {
+    while !engine.health().is_draining {
+        tokio::time::sleep(DRAIN_SEEN_WITHIN).await;
+    }
+}
+
 async fn answered_within<T>(within: Duration, work: impl Future<Output = T>) -> Answer<T> {
     tokio::time::timeout(within, work).await.map_err(|_| {
         let detail = format!("the store has not answered for {} s; see /health/ready", within.as_secs());
@@ -168,7 +195,7 @@ async fn json_body_within(within: Duration, headers: &HeaderMap, body: Body, mos
     if bytes.is_empty() {
         return Err(Problem::new(
             Code::MalformedJson,
-            "the body is empty; send an object of the parameters, at least {}",
+            "the body is empty; send JSON, such as an object of the parameters, at least {}",
         ));
     }
     // Only the syntax is checked here, at any depth. The function's type reads the text, with numbers as written.

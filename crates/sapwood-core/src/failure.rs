@@ -70,6 +70,11 @@ pub enum CallFailureKind {
         /// What is in conflict, in words.
         message: String,
     },
+    /// What was awaited is an external promise, and it was rejected.
+    Rejected {
+        /// Why, in the words of who did.
+        message: String,
+    },
     /// A step of it timed out at its last attempt, and its error type cannot say so.
     StepTimedOut {
         /// Which step, and after how long, in words.
@@ -88,6 +93,7 @@ impl fmt::Display for CallFailureKind {
             Self::TimedOut => f.write_str("timed out"),
             Self::Cancelled => f.write_str("was cancelled"),
             Self::Limit { message } => write!(f, "met a limit: {message}"),
+            Self::Rejected { message } => write!(f, "was rejected: {message}"),
             Self::StepTimedOut { message } => f.write_str(message),
             Self::Conflict { message } => write!(f, "was not started: {message}"),
             Self::Unreadable { message } => write!(f, "failed with an error this build cannot read: {message}"),
@@ -164,6 +170,56 @@ impl<E> CallError<E> {
             Self::Failed { error, .. } | Self::Exhausted { error, .. } => Some(error),
             Self::Ended(_) => None,
         }
+    }
+}
+
+/// Why an external promise gave no value: it says which promise, and how it ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, thiserror::Error)]
+#[error("promise {name} of {path} {kind}")]
+pub struct PromiseError {
+    /// The promise's name.
+    pub name: String,
+    /// The path of the invocation that made it.
+    pub path: String,
+    /// How it ended.
+    pub kind: PromiseErrorKind,
+}
+
+/// How an external promise ended without a value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum PromiseErrorKind {
+    /// Who was to settle it has rejected it.
+    #[error("was rejected: {message}")]
+    Rejected {
+        /// Why, in the words of who did.
+        message: String,
+    },
+    /// Its deadline passed.
+    #[error("timed out")]
+    TimedOut,
+    /// Nobody awaits it any longer: its function has ended, or has dropped the handle. Only who looks from outside sees it.
+    #[error("was cancelled")]
+    Cancelled,
+}
+
+impl Failure for PromiseError {
+    /// A promise that has settled never settles again.
+    fn is_transient(&self) -> bool {
+        false
+    }
+}
+
+impl From<PromiseError> for CallFailure {
+    fn from(error: PromiseError) -> Self {
+        let PromiseError { name, path, kind } = error;
+        let kind = match kind {
+            PromiseErrorKind::Rejected { message } => CallFailureKind::Rejected { message },
+            PromiseErrorKind::TimedOut => CallFailureKind::TimedOut,
+            PromiseErrorKind::Cancelled => CallFailureKind::Cancelled,
+        };
+        Self { function: format!("promise {name}"), path, attempts: 1, kind }
     }
 }
 
@@ -262,6 +318,7 @@ impl FailureType {
 
 inventory::collect!(FailureType);
 inventory::submit! { FailureType { id: TypeId::of::<CallFailure>, transient: |_| false } }
+inventory::submit! { FailureType { id: TypeId::of::<PromiseError>, transient: |_| false } }
 inventory::submit! { FailureType::of_call::<Error>() }
 
 impl From<LimitError> for CallFailureKind {

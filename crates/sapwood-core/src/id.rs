@@ -1,4 +1,4 @@
-//! Identities: of trees, of invocations within a tree, of functions, of workers, of events.
+//! Identities: of trees, of invocations within a tree, of functions, of workers, of external promises, of events.
 
 use std::fmt;
 use std::str::FromStr;
@@ -278,6 +278,12 @@ impl Path {
         other.0.starts_with(&self.0)
     }
 
+    /// Whether it undoes something that was done at `above` or below it, or stands below such an invocation.
+    #[must_use]
+    pub fn undoes_below(&self, above: &Self) -> bool {
+        self.0.get(above.0.len()..).is_some_and(|below| below.iter().any(|position| *position >= UNDO))
+    }
+
     /// Levels below the root; 0 for the root.
     #[must_use]
     pub fn depth(&self) -> usize {
@@ -315,6 +321,12 @@ impl Path {
     #[must_use]
     pub fn children_range(&self) -> (Vec<u8>, Vec<u8>) {
         (self.child(0).to_bytes(), self.child(Position::MAX).to_bytes())
+    }
+
+    /// The first and the last stored form that an invocation can have; both inclusive.
+    #[must_use]
+    pub fn every_range() -> (Vec<u8>, Vec<u8>) {
+        (Self::root().to_bytes(), vec![u8::MAX; 1 + 4 * usize::from(u8::MAX)])
     }
 }
 
@@ -369,6 +381,88 @@ impl From<Vec<Position>> for Path {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not the path of an invocation")]
 pub struct PathError;
+
+/// A promise's identity, as a text that a link or a message can have: tree, path and name, such as
+/// `01980a4e-…~.3.0~approval`. It has letters, digits and `-._~` alone, which nothing has to escape.
+///
+/// # Examples
+/// ```
+/// use sapwood_core::{Path, PromiseId, TreeId};
+///
+/// let tree: TreeId = "01980000-0000-7000-8000-000000000001".parse()?;
+/// let id = PromiseId { tree, path: Path::root().child(3), name: "approval of Anna".to_owned() };
+/// assert_eq!(id.to_string(), "01980000-0000-7000-8000-000000000001~.3~approval.20of.20Anna");
+/// assert_eq!(id.to_string().parse(), Ok(id));
+/// # Ok::<(), uuid::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct PromiseId {
+    /// The tree.
+    pub tree: TreeId,
+    /// The invocation that made it.
+    pub path: Path,
+    /// The name that the function gave it, unique among those of the invocation.
+    pub name: String,
+}
+
+impl fmt::Display for PromiseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.to_string().replace('.', "r").replace('/', ".").replace('~', "u");
+        write!(f, "{}~{path}~", self.tree)?;
+        self.name.bytes().try_for_each(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => write!(f, "{}", char::from(byte)),
+            _ => write!(f, ".{byte:02X}"),
+        })
+    }
+}
+
+impl FromStr for PromiseId {
+    type Err = PromiseIdError;
+
+    fn from_str(text: &str) -> Result<Self, PromiseIdError> {
+        let mut parts = text.splitn(3, '~');
+        let mut part = || parts.next().ok_or(PromiseIdError);
+        let (tree, path, name) = (part()?, part()?, part()?);
+        let tree = tree.parse().map_err(|_| PromiseIdError)?;
+        let path = path.replace('.', "/").replace('u', "~").replace('r', ".").parse().map_err(|_| PromiseIdError)?;
+        let id = Self { tree, path, name: name_of(name).ok_or(PromiseIdError)? };
+        // Only the text that is written here: there is no second text of the same promise.
+        if id.to_string() == text { Ok(id) } else { Err(PromiseIdError) }
+    }
+}
+
+fn name_of(text: &str) -> Option<String> {
+    let mut name = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        let byte = match byte {
+            b'.' => u8::from_str_radix(std::str::from_utf8(&[bytes.next()?, bytes.next()?]).ok()?, 16).ok()?,
+            byte => byte,
+        };
+        name.push(byte);
+    }
+    String::from_utf8(name).ok()
+}
+
+impl From<PromiseId> for String {
+    fn from(id: PromiseId) -> Self {
+        id.to_string()
+    }
+}
+
+impl TryFrom<String> for PromiseId {
+    type Error = PromiseIdError;
+
+    fn try_from(text: String) -> Result<Self, PromiseIdError> {
+        text.parse()
+    }
+}
+
+/// A text is not the id of a promise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not the id of a promise, such as `01980000-0000-7000-8000-000000000001~.3.0~approval`")]
+pub struct PromiseIdError;
 
 /// A domain event's identity: unique within its source and the same on every re-execution (SEMANTICS E3).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -494,5 +588,38 @@ mod tests {
         assert!(!inside(&parent));
         assert!(!inside(&parent.child(9).child(0)), "a grandchild");
         assert!(!inside(&Path::root().child(3).child(9)), "a cousin");
+    }
+
+    fn promise(path: &str, name: &str) -> PromiseId {
+        let tree = "01980000-0000-7000-8000-000000000001".parse().expect("a tree");
+        PromiseId { tree, path: path.parse().expect("a path"), name: name.to_owned() }
+    }
+
+    #[test]
+    fn an_id_survives_its_text_which_nothing_has_to_escape() {
+        for path in ["/", "/3/0", "/3/~7", "/3/~7.2/1", "/~16777215.128"] {
+            for name in ["approval", "", "a b", "~.~", "é/u\u{10ffff}", "%41", "a.20"] {
+                let text = promise(path, name).to_string();
+                assert!(text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)), "{text}");
+                assert_eq!(text.parse(), Ok(promise(path, name)), "{text}");
+                assert_eq!(text.matches('~').count(), 2, "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_promise_has_one_text_only() {
+        let good = promise("/3", "a b").to_string();
+        assert_eq!(good, "01980000-0000-7000-8000-000000000001~.3~a.20b");
+        let wrong = ["", "~", "~~", "~.~a", "x~.3~a", &good[..36], &good[..38], &good[..good.len() - 2]];
+        for text in wrong {
+            assert_eq!(text.parse::<PromiseId>(), Err(PromiseIdError), "{text}");
+        }
+        for (from, to) in
+            [("a.20b", "a b"), ("a.20b", ".61.20b"), (".3~", "/3~"), (".3~", "~3~"), (".3~", ".03~"), ("~a", "~.ff")]
+        {
+            let text = good.replace(from, to);
+            assert_eq!(text.parse::<PromiseId>(), Err(PromiseIdError), "{text}");
+        }
     }
 }

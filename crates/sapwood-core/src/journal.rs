@@ -22,7 +22,7 @@ pub struct Entry {
     pub number: Option<u32>,
     /// The attempt that this entry is about, counted from 1; 0 if it is not about an attempt.
     pub attempt: u32,
-    /// A step's name, a value's kind, an event's type, a started function; else empty.
+    /// A step's name, a value's kind, an event's type, a started function, a promise's name; else empty.
     pub name: String,
     /// The payload in its stored form; the engine's module `payload` defines one for each kind.
     pub payload: Bytes,
@@ -60,9 +60,9 @@ pub enum EntryKind {
     Retried = 10,
     /// Reserved: a transactional step.
     Transaction = 11,
-    /// Reserved: an external promise was made.
+    /// An external promise was made: the JSON Schema of its value.
     PromiseMade = 12,
-    /// Reserved: an external promise settled.
+    /// An external promise settled: its value, or why there is none. A completion.
     PromiseSettled = 13,
     /// A compensation was declared: the call that undoes what comes next.
     UndoDeclared = 14,

@@ -8,7 +8,7 @@
 //! | [`context`], [`event`], [`failure`] | what authors declare: bounded contexts, domain events, typed errors |
 //! | [`id`], [`retry`], [`limits`] | identities, policies, bounds |
 //! | [`json`] | values as JSON that can be read back, and their comparison |
-//! | [`tree`], [`journal`], [`control`] | the records of a tree and of its invocations; what is asked of them from outside |
+//! | [`tree`], [`journal`], [`control`] | the records of a tree, of its invocations and of its promises; what is asked of them from outside |
 //! | [`store`], [`broker`] | the two ports |
 //! | [`clock`] | where time comes from |
 //! | [`nearest`] | the name that was probably meant, for errors |
@@ -33,8 +33,8 @@ pub mod tree;
 pub use context::{BoundedContext, Dependencies};
 pub use deadline::Deadline;
 pub use event::{EmittableFrom, Event};
-pub use failure::{CallError, CallFailure, Error, Failure};
-pub use id::{CallerId, EventId, FunctionVersion, Path, Position, ProcessId, TreeId, WorkerId};
+pub use failure::{CallError, CallFailure, Error, Failure, PromiseError};
+pub use id::{CallerId, EventId, FunctionVersion, Path, Position, ProcessId, PromiseId, TreeId, WorkerId};
 
 #[cfg(feature = "macros")]
 pub use sapwood_macros::{BoundedContext, Event, Failure};

@@ -327,6 +327,65 @@ pub enum TimerKind {
 
 stored_codes!(TimerKind { Sleep: "sleep", StepRetry: "step_retry", FunctionRetry: "function_retry" });
 
+/// An external promise, as its store has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PromiseRow {
+    /// The invocation that made it.
+    pub path: Path,
+    /// Its position there.
+    pub position: Position,
+    /// Its name.
+    pub name: String,
+    /// The payload of the entry that made it.
+    pub made: Bytes,
+    /// When that was recorded.
+    pub made_at: Timestamp,
+    /// Whether its function goes forward and has not dropped the handle.
+    pub is_awaited: bool,
+    /// How it was settled.
+    pub settled: Option<SettledPromise>,
+}
+
+impl PromiseRow {
+    /// Its state. One that nobody awaits any longer is cancelled: nothing can settle it.
+    #[must_use]
+    pub fn state(&self) -> PromiseState {
+        match &self.settled {
+            Some(settled) => settled.state,
+            None if self.is_awaited => PromiseState::Pending,
+            None => PromiseState::Cancelled,
+        }
+    }
+}
+
+/// How something outside settles a promise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settlement {
+    /// Resolved or rejected.
+    pub state: PromiseState,
+    /// The payload of the entry that will record it.
+    pub outcome: Bytes,
+}
+
+/// A promise that was settled from outside; the row of the table `promise`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettledPromise {
+    /// The invocation that made it.
+    pub path: Path,
+    /// Its position there.
+    pub position: Position,
+    /// Its name.
+    pub name: String,
+    /// Its state.
+    pub state: PromiseState,
+    /// The payload of the entry that records it.
+    pub outcome: Bytes,
+    /// When it was settled.
+    pub settled_at: Timestamp,
+    /// The number that it gave the tree's inbox counter.
+    pub inbox: u32,
+}
+
 /// What a worker reads of a tree that it has claimed and does not have in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TreeImage {
@@ -342,13 +401,23 @@ pub struct TreeImage {
     pub nodes: usize,
     /// The requests that are still to be carried out, in order.
     pub requests: Vec<ControlRecord>,
+    /// What has settled from outside and is not recorded yet, in the order of the inbox counter.
+    pub settled: Vec<SettledPromise>,
 }
 
 impl TreeImage {
     /// Of a tree of which no more than the row is known.
     #[must_use]
     pub const fn of(row: TreeRow) -> Self {
-        Self { row, open: Vec::new(), failed: Vec::new(), timers: Vec::new(), nodes: 0, requests: Vec::new() }
+        Self {
+            row,
+            open: Vec::new(),
+            failed: Vec::new(),
+            timers: Vec::new(),
+            nodes: 0,
+            requests: Vec::new(),
+            settled: Vec::new(),
+        }
     }
 
     /// Adds an invocation that is not closed, or whose compensation failed.
@@ -403,4 +472,6 @@ pub struct TreeRecord {
     pub timers: Vec<Timer>,
     /// Every request that was made for it, in order.
     pub requests: Vec<ControlRecord>,
+    /// Every promise of it that was settled from outside, in the order of the inbox counter.
+    pub settled: Vec<SettledPromise>,
 }

@@ -243,6 +243,11 @@ impl Engine {
         self.services.worker
     }
 
+    /// How long to wait for a hint before the store is read again.
+    pub(crate) const fn poll(&self) -> Duration {
+        self.poll
+    }
+
     pub(crate) fn trees(&self) -> &Trees {
         &self.trees
     }

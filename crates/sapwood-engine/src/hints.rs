@@ -85,6 +85,9 @@ pub(crate) trait HeedsTrees {
 
     /// What was told of any tree may have been missed.
     fn missed(&self);
+
+    /// Something outside settled what a tree waits for, with this number of its inbox counter.
+    fn settled(&self, tree: TreeId, inbox: u32);
 }
 
 /// Receives hints until the store closes.
@@ -103,6 +106,7 @@ pub(crate) async fn receive(store: Arc<dyn Store>, due: Arc<Due>, outbox: Arc<No
             Hint::Outbox => outbox.notify_one(),
             Hint::Settled => trees.look_again(),
             Hint::Governed(tree, control) => trees.governed(tree, control),
+            Hint::Inbox(tree, inbox) => trees.settled(tree, inbox),
             // The log broker has a listener of its own.
             Hint::Log(_) => {}
         }

@@ -1,10 +1,11 @@
-//! A child's outcome, as its caller reads it.
+//! Outcomes, as those read them who awaited them: of a child its caller, of an external promise its function.
 
-use sapwood_core::failure::CallFailureKind;
+use sapwood_core::failure::{CallFailureKind, PromiseErrorKind};
 use sapwood_core::tree::PromiseState;
-use sapwood_core::{CallError, CallFailure, Failure};
+use sapwood_core::{CallError, CallFailure, Failure, PromiseError, PromiseId};
+use serde::de::DeserializeOwned;
 
-use crate::payload::{PayloadError, Rejection, RejectionKind};
+use crate::payload::{PayloadError, PromiseOutcome, Rejection, RejectionKind, decode};
 
 /// The error that the caller of a child which did not resolve receives. `child` names the child; the kind is decided
 /// here.
@@ -47,4 +48,23 @@ pub(crate) fn call_error<E: Failure>(
             }
         }
     }
+}
+
+/// What an external promise settled with.
+///
+/// # Errors
+/// [`PayloadError`] if its value is not that of a `T`.
+pub(crate) fn promise_outcome<T: DeserializeOwned>(
+    id: &PromiseId,
+    outcome: PromiseOutcome,
+) -> Result<Result<T, PromiseError>, PayloadError> {
+    Ok(match outcome {
+        PromiseOutcome::Resolved(value) => Ok(decode(value.get().as_bytes())?),
+        PromiseOutcome::Rejected { message } => Err(promise_error(id, PromiseErrorKind::Rejected { message })),
+    })
+}
+
+/// The error of an external promise that ended without a value.
+pub(crate) fn promise_error(id: &PromiseId, kind: PromiseErrorKind) -> PromiseError {
+    PromiseError { name: id.name.clone(), path: id.path.to_string(), kind }
 }

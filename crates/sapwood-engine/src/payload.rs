@@ -199,6 +199,37 @@ pub(crate) struct UndoDeclared {
     pub(crate) input: Box<RawValue>,
 }
 
+/// The payload of [`PromiseMade`](sapwood_core::journal::EntryKind::PromiseMade).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct PromiseMade {
+    /// The JSON Schema of its value, by which any process of the context judges a settle.
+    pub(crate) schema: Box<RawValue>,
+}
+
+/// The payload of [`PromiseSettled`](sapwood_core::journal::EntryKind::PromiseSettled), and the outcome in the table
+/// `promise`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum PromiseOutcome {
+    /// Its value.
+    Resolved(Box<RawValue>),
+    /// Why it was rejected, in words.
+    Rejected {
+        /// The words.
+        message: String,
+    },
+}
+
+impl PromiseOutcome {
+    /// Reads the stored form.
+    ///
+    /// # Errors
+    /// [`PayloadError`] if it is not a stored outcome.
+    pub(crate) fn read(stored: &[u8]) -> Result<Self, PayloadError> {
+        decode(stored)
+    }
+}
+
 /// A rejection: the outcome of a rejected invocation, and the payload of
 /// [`StepRejected`](sapwood_core::journal::EntryKind::StepRejected).
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -326,6 +357,8 @@ pub(crate) enum ParkedCode {
     ForeignAwait,
     /// `cx` or one of its handles was used outside of its body.
     Misuse,
+    /// The body makes two external promises of one name.
+    DuplicatePromise,
     /// The body panicked at its last attempt.
     Panic,
     /// The body ended with a transient error at its last attempt, and pauses then.
@@ -475,7 +508,8 @@ mod tests {
             golden(&Rejection { kind, message: message.to_owned(), error: error.map(raw) })
         };
         let started = |outcome| golden(&Started { input: raw(&json!({"label": "L1"})), outcome });
-        let expected: [(&str, Vec<String>); 8] = [
+        let approval = json!({"type": "object", "properties": {"by": {"type": "string"}}, "required": ["by"]});
+        let expected: [(&str, Vec<String>); 10] = [
             (
                 EntryKind::StepRejected.name(),
                 vec![
@@ -493,6 +527,14 @@ mod tests {
                 vec![
                     started(StartOutcome::Tree(tree())),
                     started(StartOutcome::Refused { message: format!("the id belongs to tree {}", tree()) }),
+                ],
+            ),
+            (EntryKind::PromiseMade.name(), vec![golden(&PromiseMade { schema: raw(&approval) })]),
+            (
+                EntryKind::PromiseSettled.name(),
+                vec![
+                    golden(&PromiseOutcome::Resolved(raw(&json!({"by": "anna"})))),
+                    golden(&PromiseOutcome::Rejected { message: "the customer left".into() }),
                 ],
             ),
             (EntryKind::Retried.name(), {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sapwood_core::limits::Limits;
 use sapwood_core::store::{Store, StoreResult, TreeOutcome};
-use sapwood_core::tree::{Cause, InvocationImage, TreeImage};
+use sapwood_core::tree::{Cause, InvocationImage, SettledPromise, TreeImage};
 use sapwood_core::{Path, TreeId, WorkerId};
 use tokio::sync::Semaphore;
 
@@ -102,5 +102,10 @@ impl Services {
     /// [`Trees::invocation_load`](sapwood_core::store::Trees::invocation_load), repeated until the store answers.
     pub(crate) async fn invocation_load(&self, tree: TreeId, path: &Path) -> StoreResult<Option<InvocationImage>> {
         self.outage.of(User::Loads).outlast(|| self.store.invocation_load(tree, path)).await
+    }
+
+    /// [`Promises::promise_inbox`](sapwood_core::store::Promises::promise_inbox), repeated until the store answers.
+    pub(crate) async fn promise_inbox(&self, tree: TreeId, after: u32) -> StoreResult<Vec<SettledPromise>> {
+        self.outage.of(User::Loads).outlast(|| self.store.promise_inbox(tree, after)).await
     }
 }

@@ -28,6 +28,7 @@ use crate::services::Services;
 use crate::starting::{StartReply, new_tree};
 use crate::tasks::Tasks;
 use crate::tree::{Carried, Created, Driver, Ended, LiveTree, Mailbox, Signal, Tree};
+use crate::waiters::Waiters;
 
 /// Trees per read in the search for strays: a page of this size takes little memory.
 const STRAYS_PAGE: usize = 1_000;
@@ -41,6 +42,8 @@ pub(crate) struct Trees {
     services: Arc<Services>,
     /// Runs the drivers.
     tasks: Arc<Tasks>,
+    /// Callers here that are told when a promise of a tree may have settled.
+    promises: Waiters,
     /// Told when a released tree will be due.
     due: Arc<Due>,
     /// The trees driven here: from the moment a driver begins until its end has been handled.
@@ -63,6 +66,8 @@ struct Driven {
     parks: bool,
     /// The last request that was made for it, as far as it was told.
     governed: u32,
+    /// The last number of its inbox counter, as far as it was told.
+    inbox: u32,
     /// A claim of the tree that came before its driver heard of the release: a new driver follows this one.
     claimed_again: Option<Claimed>,
 }
@@ -70,7 +75,16 @@ struct Driven {
 impl Trees {
     pub(crate) fn new(services: Arc<Services>, tasks: Arc<Tasks>, due: Arc<Due>, cache: CachePolicy) -> Self {
         let cache = Cache::new(cache);
-        Self { services, tasks, due, driven: Mutex::default(), left: Notify::new(), cache, set_aside: Mutex::default() }
+        Self {
+            services,
+            tasks,
+            promises: Waiters::default(),
+            due,
+            driven: Mutex::default(),
+            left: Notify::new(),
+            cache,
+            set_aside: Mutex::default(),
+        }
     }
 
     /// Starts a tree that no other start contests: its first turn creates it. Returns once that turn is durable.
@@ -127,6 +141,7 @@ impl Trees {
         match self.cache.take(id) {
             Some(mut live) if !taken_over && live.is_as(&row) => {
                 live.tree.refresh(&row);
+                place.told(row.inbox);
                 return place.drive(live, None, true);
             }
             stale => drop(stale),
@@ -199,12 +214,14 @@ impl Trees {
                 if let Some(outcome) = outcome {
                     self.services.announce(tree, &outcome);
                 }
+                self.promises.look_again(|of| *of == tree);
             }
             Ended::Released { tree, ready_at } => {
                 self.services.setbacks.left(id, tree.tree.revision());
-                // A request that was made just after the release was told to the driver, which could not hear of it any longer.
-                let asked = self.driven.lock().get(&id).map_or(0, |driven| driven.governed);
-                if asked > tree.tree.control() {
+                // What came just after the release was told to the driver, which could not hear of it any longer.
+                let (asked, inbox) =
+                    self.driven.lock().get(&id).map_or((0, 0), |driven| (driven.governed, driven.inbox));
+                if asked > tree.tree.control() || inbox > tree.tree.inbox() {
                     self.due.raise();
                 }
                 self.cache.keep(id, tree);
@@ -304,10 +321,11 @@ impl Trees {
         let mut after = None;
         loop {
             let owned = self.services.store.tree_owned(self.services.worker, after, STRAYS_PAGE).await?;
-            for OwnedTree { id, revision, control } in &owned {
-                if *control > 0 && self.drives(id) {
-                    // The hint may have been lost.
+            for OwnedTree { id, revision, control, inbox } in &owned {
+                if (*control > 0 || *inbox > 0) && self.drives(id) {
+                    // The hints may have been lost.
                     self.governed(*id, *control);
+                    self.settled(*id, *inbox);
                 } else if *revision > 0
                     && let Some(place) = self.reserve(*id)
                 {
@@ -322,7 +340,12 @@ impl Trees {
         }
     }
 
-    fn drives(&self, tree: &TreeId) -> bool {
+    /// Callers here that wait for promises, by the tree of these.
+    pub(crate) const fn promises(&self) -> &Waiters {
+        &self.promises
+    }
+
+    pub(crate) fn drives(&self, tree: &TreeId) -> bool {
         self.driven.lock().contains_key(tree)
     }
 
@@ -365,6 +388,7 @@ impl Trees {
         self.services.life.ends().await;
         self.tell_all(|| Signal::Kill);
         self.services.waiters.look_again(|_| true);
+        self.promises.look_again(|_| true);
     }
 }
 
@@ -373,6 +397,7 @@ impl HeedsTrees for Trees {
     fn look_again(&self) {
         let driven = self.driven.lock();
         self.services.waiters.look_again(|tree| !driven.contains_key(tree));
+        self.promises.look_again(|tree| !driven.contains_key(tree));
     }
 
     /// Tells the tree's driver, or claims the tree if no worker owns it.
@@ -391,6 +416,18 @@ impl HeedsTrees for Trees {
         self.look_again();
         self.services.outage.look_for_strays();
     }
+
+    /// Tells those who wait for promises of the tree, and its driver; claims the tree if no worker owns it.
+    fn settled(&self, tree: TreeId, inbox: u32) {
+        self.promises.look_again(|of| *of == tree);
+        match self.driven.lock().get_mut(&tree) {
+            Some(driven) => {
+                driven.inbox = driven.inbox.max(inbox);
+                driven.mailbox.send(Signal::Settled(inbox));
+            }
+            None => self.due.raise(),
+        }
+    }
 }
 
 /// The place of a tree among those driven here. Dropped, the tree is not driven here any longer; a claim that came
@@ -408,14 +445,23 @@ impl Place {
         }
     }
 
+    /// The tree's inbox counter is at this number.
+    fn told(&self, inbox: u32) {
+        if let Some(driven) = self.trees.driven.lock().get_mut(&self.id) {
+            driven.inbox = driven.inbox.max(inbox);
+        }
+    }
+
     fn drive(self, live: Box<LiveTree>, created: Option<Created>, is_due: bool) {
         let trees = Arc::clone(&self.trees);
         let is_settled = live.tree.is_settled();
+        let mut told = 0;
         if let Some(driven) = trees.driven.lock().get_mut(&self.id) {
             driven.is_settled = is_settled;
             driven.mailbox = Arc::clone(&live.mailbox);
             // It may have been told between two drivers.
             driven.mailbox.send(Signal::Governed(driven.governed));
+            told = driven.inbox;
         }
         if is_settled {
             // Who came while it was loaded reads the outcome.
@@ -426,7 +472,7 @@ impl Place {
             // A poll catches the panics of its body, and a body is dropped behind a guard. What is left is the engine's own.
             let drive = async move {
                 // In a box, because a task of its size would be moved from future to future.
-                let driver = Box::new(Driver::new(*live, services, created));
+                let driver = Box::new(Driver::new(*live, services, created)).told(told);
                 if is_due { driver.claimed_when_due().drive().await } else { driver.drive().await }
             };
             let ended = AssertUnwindSafe(drive).catch_unwind().await;

@@ -6,10 +6,12 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use sapwood_core::control::ControlRecord;
 use sapwood_core::journal::{Entry, EntryKind};
-use sapwood_core::tree::{Closing, InvocationRow, PromiseState, Timer, TimerKind, TreeRecord, TreeRow};
-use sapwood_core::{EventId, FunctionVersion, Path, Position, TreeId, WorkerId};
+use sapwood_core::tree::{
+    Closing, InvocationRow, PromiseRow, PromiseState, SettledPromise, Timer, TimerKind, TreeRecord, TreeRow,
+};
+use sapwood_core::{EventId, FunctionVersion, Path, Position, PromiseId, TreeId, WorkerId};
 
-use crate::payload::{Found, Retried, StepRetried, decode};
+use crate::payload::{Found, PromiseMade, Retried, StepRetried, decode};
 
 /// A whole tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +57,8 @@ pub struct NodeView {
     pub settled_at: Option<Timestamp>,
     /// What it waits on; empty once it is closed, and never before.
     pub waits_on: Vec<WaitsOn>,
+    /// The external promises that it made.
+    pub promises: Vec<PromiseView>,
     /// The events it emitted.
     pub events: Vec<EmittedView>,
     /// What its author should know, found while it ran.
@@ -85,6 +89,44 @@ pub struct FindingView {
     pub found_at: Timestamp,
 }
 
+/// An external promise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PromiseView {
+    /// Its identity.
+    pub id: PromiseId,
+    /// Its position in program order.
+    pub position: Position,
+    /// Its state: pending, resolved, rejected, cancelled once nobody awaits it any longer, or timed out.
+    pub state: PromiseState,
+    /// The JSON Schema of its value.
+    pub schema: Bytes,
+    /// When it was made.
+    pub made_at: Timestamp,
+    /// When it was settled.
+    pub settled_at: Option<Timestamp>,
+    /// What settled it: JSON, `{"resolved":…}` or `{"rejected":{"message":…}}`.
+    pub outcome: Option<Bytes>,
+}
+
+impl PromiseView {
+    /// The view of a promise of a tree.
+    pub(crate) fn of(tree: TreeId, row: PromiseRow) -> Self {
+        let state = row.state();
+        let (settled_at, outcome) = row.settled.map(|settled| (settled.settled_at, settled.outcome)).unzip();
+        let schema = decode::<PromiseMade>(&row.made).map(|made| Bytes::copy_from_slice(made.schema.get().as_bytes()));
+        Self {
+            id: PromiseId { tree, path: row.path, name: row.name },
+            position: row.position,
+            state,
+            // By a schema that this build cannot read, nothing fits.
+            schema: schema.unwrap_or_else(|_| Bytes::from_static(b"false")),
+            made_at: row.made_at,
+            settled_at,
+            outcome,
+        }
+    }
+}
+
 /// What an invocation waits on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WaitsOn {
@@ -103,6 +145,13 @@ pub enum WaitsOn {
         position: Position,
         /// Its end.
         until: Timestamp,
+    },
+    /// An external promise.
+    Promise {
+        /// Its position in program order.
+        position: Position,
+        /// Its identity.
+        id: PromiseId,
     },
     /// The next attempt of a step.
     StepRetry {
@@ -156,7 +205,7 @@ pub enum WaitsOn {
 impl TreeView {
     /// The view of a tree's rows.
     pub(crate) fn of(record: TreeRecord) -> Self {
-        let TreeRecord { row, invocations, entries, timers, requests } = record;
+        let TreeRecord { row, invocations, entries, timers, requests, settled } = record;
         let mut timelines: BTreeMap<Path, Vec<(Timestamp, Entry)>> = BTreeMap::new();
         for (path, at, entry) in entries {
             timelines.entry(path).or_default().push((at, entry));
@@ -185,6 +234,10 @@ impl TreeView {
         for timer in timers {
             due.entry(timer.path.clone()).or_default().push(timer);
         }
+        let mut settled_of: HashMap<Path, HashMap<Position, SettledPromise>> = HashMap::new();
+        for settled in settled {
+            settled_of.entry(settled.path.clone()).or_default().insert(settled.position, settled);
+        }
         let mut deadlines: HashMap<Path, Timestamp> = HashMap::new();
         let nodes = invocations
             .into_iter()
@@ -197,7 +250,8 @@ impl TreeView {
                 deadlines.extend(deadline.map(|deadline| (path.clone(), deadline)));
                 let timeline = timelines.remove(path).unwrap_or_default();
                 let (open, due) = (open.remove(path).unwrap_or_default(), due.remove(path).unwrap_or_default());
-                NodeView { deadline, ..node_view(&row, node, timeline, open, &due) }
+                let promises = promises(row.id, &node, &timeline, settled_of.remove(path).unwrap_or_default());
+                NodeView { deadline, ..node_view(&row, node, timeline, (open, promises), &due) }
             })
             .collect();
         Self { row, nodes, requests }
@@ -208,12 +262,13 @@ fn node_view(
     tree: &TreeRow,
     node: InvocationRow,
     timeline: Vec<(Timestamp, Entry)>,
-    open: Vec<WaitsOn>,
+    (open, promises): (Vec<WaitsOn>, Vec<PromiseView>),
     timers: &[Timer],
 ) -> NodeView {
-    let waits_on = waits_on(tree, &node, &timeline, open, timers);
+    let waits_on = waits_on(tree, &node, &timeline, (open, &promises), timers);
     let InvocationRow { invocation, created_at, settled_at } = node;
     NodeView {
+        promises,
         events: events(tree.id, &invocation.path, &timeline),
         findings: findings(&timeline),
         undoes: invocation.path.undoes(),
@@ -258,11 +313,33 @@ fn findings(timeline: &[(Timestamp, Entry)]) -> Vec<FindingView> {
         .collect()
 }
 
+/// The external promises that an invocation made.
+fn promises(
+    tree: TreeId,
+    node: &InvocationRow,
+    timeline: &[(Timestamp, Entry)],
+    mut settled: HashMap<Position, SettledPromise>,
+) -> Vec<PromiseView> {
+    let of_kind = |kind| timeline.iter().filter(move |(_, entry)| entry.kind == kind);
+    let dropped: HashSet<Position> = of_kind(EntryKind::Dropped).map(|(_, entry)| entry.position).collect();
+    let is_pending = node.invocation.state.promise == PromiseState::Pending;
+    let made = of_kind(EntryKind::PromiseMade).map(|(made_at, entry)| PromiseRow {
+        path: node.invocation.path.clone(),
+        position: entry.position,
+        name: entry.name.clone(),
+        made: entry.payload.clone(),
+        made_at: *made_at,
+        is_awaited: is_pending && !dropped.contains(&entry.position),
+        settled: settled.remove(&entry.position),
+    });
+    made.map(|row| PromiseView::of(tree, row)).collect()
+}
+
 fn waits_on(
     tree: &TreeRow,
     node: &InvocationRow,
     timeline: &[(Timestamp, Entry)],
-    open: Vec<WaitsOn>,
+    (open, promises): (Vec<WaitsOn>, &[PromiseView]),
     timers: &[Timer],
 ) -> Vec<WaitsOn> {
     let state = &node.invocation.state;
@@ -283,7 +360,9 @@ fn waits_on(
     }
     let errors = last_errors(timers, timeline);
     let timers = timers.iter().map(|timer| timer_view(timer, state.attempt, errors.get(&timer.position).copied()));
-    let mut waits: Vec<WaitsOn> = open.into_iter().chain(timers).collect();
+    let pending = promises.iter().filter(|promise| promise.state == PromiseState::Pending);
+    let pending = pending.map(|promise| WaitsOn::Promise { position: promise.position, id: promise.id.clone() });
+    let mut waits: Vec<WaitsOn> = open.into_iter().chain(timers).chain(pending).collect();
     // The worker that claimed the tree lacked this version: the node waits for it, whatever else is due.
     let is_needed = tree
         .needs

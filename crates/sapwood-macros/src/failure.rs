@@ -72,7 +72,13 @@ fn of_enum<'a>(input: &DeriveInput, data: &'a DataEnum, core: &TokenStream) -> s
             }
         });
     }
-    let conversions = call.map(|variant| call_conversions(&input.ident, variant, core)).unwrap_or_default();
+    let conversions = call.map(|variant| {
+        let of_call = call_conversions(&input.ident, variant, core);
+        // An enum may tell promises from calls, by a variant of its own.
+        let of_promise = (!takes_promises(data)).then(|| promise_conversion(&input.ident, variant, core));
+        quote!(#of_call #of_promise)
+    });
+    let conversions = conversions.unwrap_or_default();
     if arms.is_empty() {
         return Ok((quote!(match *self {}), conversions, call));
     }
@@ -108,8 +114,7 @@ impl<'a> Class<'a> {
         else {
             return Ok(Self::Terminal);
         };
-        if matches!(&field.ty, Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == "CallFailure"))
-        {
+        if is_type(&field.ty, "CallFailure") {
             let message = "mark the variant `#[failure(call)]` instead: it then takes every way in which a call can end \
                            without a result";
             return Err(syn::Error::new_spanned(from_attribute(field), message));
@@ -174,6 +179,27 @@ fn is_call(variant: &Variant) -> syn::Result<bool> {
 
 fn misshapen_call(span: Span) -> syn::Error {
     syn::Error::new(span, "`#[failure(call)]` marks a variant that contains what happened: `Call(CallFailure)`")
+}
+
+/// Whether a variant is made of the error of a promise.
+fn takes_promises(data: &DataEnum) -> bool {
+    let mut fields = data.variants.iter().flat_map(|variant| &variant.fields);
+    fields.any(|field| from_attribute(field).is_some() && is_type(&field.ty, "PromiseError"))
+}
+
+fn is_type(ty: &Type, name: &str) -> bool {
+    matches!(ty, Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == name))
+}
+
+fn promise_conversion(ident: &Ident, variant: &Ident, core: &TokenStream) -> TokenStream {
+    quote! {
+        #[automatically_derived]
+        impl ::core::convert::From<#core::failure::PromiseError> for #ident {
+            fn from(error: #core::failure::PromiseError) -> Self {
+                Self::#variant(::core::convert::Into::into(error))
+            }
+        }
+    }
 }
 
 fn call_conversions(ident: &Ident, variant: &Ident, core: &TokenStream) -> TokenStream {

@@ -103,7 +103,7 @@ pub(crate) fn revisions(forest: &Forest, trees: &[TreeId]) -> Vec<(TreeId, u64)>
 /// The open trees of a worker, by id.
 pub(crate) fn owned(forest: &Forest, worker: WorkerId, after: Option<TreeId>, limit: usize) -> Vec<OwnedTree> {
     let owned = forest.owned_by(worker, after).take(limit).map(|tree| &tree.row);
-    owned.map(|row| OwnedTree { id: row.id, revision: row.revision, control: row.control }).collect()
+    owned.map(|row| OwnedTree { id: row.id, revision: row.revision, control: row.control, inbox: row.inbox }).collect()
 }
 
 /// Sets a tree aside that its owner cannot drive. Returns whether the worker owned it.

@@ -25,7 +25,7 @@
 //! | `committer` | commits of turns |
 //! | `starter` | starts with keys, and the intake of events |
 //! | `trees`, `claims`, `loading` | the role of workers: claiming trees, and what a worker reads of them |
-//! | `governing` | requests for trees from outside |
+//! | `governing`, `promises` | requests for trees, and settles of external promises, from outside |
 //! | `reading` | what readers ask |
 //! | `outbox` | lanes, and the rows that wait in them to be published |
 //! | `offsets`, `log` | the offsets of groups; the store's own log |
@@ -45,6 +45,7 @@ mod log;
 mod membership;
 mod offsets;
 mod outbox;
+mod promises;
 mod reading;
 mod starter;
 mod state;

@@ -3,6 +3,7 @@
 use sapwood_core::Path;
 use sapwood_core::tree::{Closing, InvocationImage, InvocationRow, InvocationState, OpenInvocation, TreeImage};
 
+use crate::promises::unrecorded;
 use crate::tree::Tree;
 
 /// What is needed to go on with a tree.
@@ -11,6 +12,7 @@ pub(crate) fn tree_image(tree: &Tree) -> TreeImage {
         timers: tree.timers.values().cloned().collect(),
         nodes: tree.invocations.len(),
         requests: tree.requests_after(tree.row.applied).to_vec(),
+        settled: unrecorded(tree),
         ..TreeImage::of(tree.row.clone())
     };
     let is_wanted = |state: &InvocationState| !state.is_closed() || state.closing == Closing::CompensationFailed;

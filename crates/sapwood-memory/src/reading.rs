@@ -68,6 +68,7 @@ fn record(tree: &Tree) -> TreeRecord {
         entries: entries.collect(),
         timers: tree.timers.values().cloned().collect(),
         requests: tree.requests.clone(),
+        settled: tree.settled.clone(),
     }
 }
 

@@ -8,7 +8,7 @@ use sapwood_core::control::ControlRecord;
 use sapwood_core::journal::Entry;
 use sapwood_core::store::NewTree;
 use sapwood_core::tree::{
-    Closing, Invocation, InvocationRow, InvocationState, PromiseState, Timer, TreeRow, TreeState,
+    Closing, Invocation, InvocationRow, InvocationState, PromiseState, SettledPromise, Timer, TreeRow, TreeState,
 };
 use sapwood_core::{Path, Position, WorkerId};
 
@@ -27,6 +27,8 @@ pub(crate) struct Tree {
     pub(crate) timers: BTreeMap<(ByDepth, Position), Timer>,
     /// What was asked of it, in order.
     pub(crate) requests: Vec<ControlRecord>,
+    /// Its promises that were settled from outside, in order.
+    pub(crate) settled: Vec<SettledPromise>,
 }
 
 /// A path in the order of its stored form, which is by depth first: parents come before children, and the direct
@@ -77,6 +79,7 @@ impl Tree {
             journal: BTreeMap::new(),
             timers: BTreeMap::new(),
             requests: Vec::new(),
+            settled: Vec::new(),
         }
     }
 
@@ -110,6 +113,17 @@ impl Tree {
     pub(crate) fn requests_after(&self, control: u32) -> &[ControlRecord] {
         let first = self.requests.partition_point(|request| request.control <= control);
         &self.requests[first..]
+    }
+
+    /// The promises that were settled after this number of the inbox counter.
+    pub(crate) fn settled_after(&self, inbox: u32) -> &[SettledPromise] {
+        let first = self.settled.partition_point(|settled| settled.inbox <= inbox);
+        &self.settled[first..]
+    }
+
+    /// How the promise that was made there was settled.
+    pub(crate) fn settled_at_place(&self, path: &Path, position: Position) -> Option<&SettledPromise> {
+        self.settled.iter().find(|settled| settled.path == *path && settled.position == position)
     }
 
     pub(crate) fn has_entry(&self, path: &Path, seq: u32) -> bool {

@@ -67,7 +67,12 @@ pub(crate) async fn owned(
     let owned = found.iter().map(|row| {
         let row = Fields::of(row, doing);
         let revision = row.plain::<i64>("revision")?.cast_unsigned();
-        Ok(OwnedTree { id: row.tree("id")?, revision, control: row.unsigned("control")? })
+        Ok(OwnedTree {
+            id: row.tree("id")?,
+            revision,
+            control: row.unsigned("control")?,
+            inbox: row.unsigned("inbox")?,
+        })
     });
     owned.collect()
 }

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_core::stream::BoxStream;
+use sapwood_core::TreeId;
 use sapwood_core::store::{Hint, StoreResult};
 use sqlx::PgPool;
 use sqlx::postgres::PgListener;
@@ -211,6 +212,7 @@ fn payload(hint: &Hint) -> String {
         Hint::Missed => "missed".to_owned(),
         Hint::Log(topic) => format!("log:{topic}"),
         Hint::Governed(tree, control) => format!("governed:{tree}:{control}"),
+        Hint::Inbox(tree, inbox) => format!("inbox:{tree}:{inbox}"),
     }
 }
 
@@ -222,13 +224,17 @@ fn hint(payload: &str) -> Option<Hint> {
         "missed" => Some(Hint::Missed),
         _ => match payload.split_once(':')? {
             ("log", topic) => Some(Hint::Log(topic.to_owned())),
-            ("governed", request) => {
-                let (tree, control) = request.split_once(':')?;
-                Some(Hint::Governed(tree.parse().ok()?, control.parse().ok()?))
-            }
+            ("governed", request) => counter(request).map(|(tree, control)| Hint::Governed(tree, control)),
+            ("inbox", settle) => counter(settle).map(|(tree, inbox)| Hint::Inbox(tree, inbox)),
             _ => None,
         },
     }
+}
+
+/// A tree, and where a counter of it stands.
+fn counter(payload: &str) -> Option<(TreeId, u32)> {
+    let (tree, counter) = payload.split_once(':')?;
+    Some((tree.parse().ok()?, counter.parse().ok()?))
 }
 
 /// Nothing that holds these locks can panic half way, so what a poisoned lock guards is whole.
@@ -238,15 +244,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use sapwood_core::TreeId;
-
     use super::*;
 
     #[test]
     fn a_hint_survives_its_payload() {
-        let governed = Hint::Governed(TreeId::fresh(), 7);
         let log = Hint::Log("orders.events".to_owned());
-        for each in [Hint::Ready, Hint::Outbox, Hint::Settled, Hint::Missed, log, governed] {
+        let counters = [Hint::Governed(TreeId::fresh(), 7), Hint::Inbox(TreeId::fresh(), u32::MAX)];
+        for each in [Hint::Ready, Hint::Outbox, Hint::Settled, Hint::Missed, log].into_iter().chain(counters) {
             assert_eq!(hint(&payload(&each)), Some(each));
         }
         assert_eq!((hint("something newer"), hint("newer:still"), hint("governed:7")), (None, None, None));

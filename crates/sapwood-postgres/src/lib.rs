@@ -16,6 +16,7 @@
 //! | `committer` | the committing statement, and what became of a commit whose outcome is unknown |
 //! | `starter` | starts with keys, and the intake of events |
 //! | `trees`, `claims`, `loading` | the role of workers: claiming trees, and what a worker reads of them |
+//! | `governing`, `promises` | requests for trees, and settles of external promises |
 //! | `reading` | what readers ask |
 //! | `outbox` | lanes, and the rows that wait in them to be published |
 //! | `offsets`, `log` | the offsets of groups; the store's own log |
@@ -54,6 +55,7 @@ mod offsets;
 mod options;
 mod outbox;
 mod pool;
+mod promises;
 mod reading;
 mod rows;
 mod schema;

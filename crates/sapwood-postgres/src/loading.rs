@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 
 use crate::fields::Fields;
 use crate::pool::Pool;
-use crate::{governing, reading, rows};
+use crate::{governing, promises, reading, rows};
 
 /// Reads what is needed to go on with a tree.
 pub(crate) async fn tree(pool: &Pool, tree: TreeId) -> StoreResult<Option<TreeImage>> {
@@ -34,6 +34,9 @@ pub(crate) async fn tree(pool: &Pool, tree: TreeId) -> StoreResult<Option<TreeIm
         image.requests = requests
             .filter(|request| request.as_ref().map_or(true, |it| it.control <= control))
             .collect::<StoreResult<_>>()?;
+    }
+    if image.row.inbox > 0 {
+        image.settled = promises::unrecorded(pool, tree, image.row.inbox).await?;
     }
     Ok(Some(image))
 }

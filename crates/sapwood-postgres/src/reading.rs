@@ -13,6 +13,7 @@ use crate::deadlines::{Timely, is_late};
 use crate::fields::{Fields, row_limit};
 use crate::governing;
 use crate::pool::Pool;
+use crate::promises;
 use crate::rows;
 use crate::store::PostgresStore;
 
@@ -79,20 +80,19 @@ async fn whole_tree(pool: &Pool, tree: TreeId) -> StoreResult<Timely<Option<Tree
         // One snapshot for all statements. It locks no row, so it holds up no commit.
         let mut snapshot = connection.begin_with("begin isolation level repeatable read, read only").await?;
         let row = row.fetch_optional(&mut *snapshot).await?;
-        let (rest, requests) = match row {
-            Some(_) => {
-                let rest = rest.fetch_all(&mut *snapshot).await?;
-                (rest, governing::list(&mut snapshot, pool, tree, 0).await?)
-            }
-            None => (Vec::new(), Vec::new()),
-        };
+        let mut found = Found::default();
+        if row.is_some() {
+            found.rest = rest.fetch_all(&mut *snapshot).await?;
+            found.requests = governing::list(&mut snapshot, pool, tree, 0).await?;
+            found.settled = promises::list(&mut snapshot, pool, tree, 0).await?;
+        }
         snapshot.commit().await?;
-        Ok((row, rest, requests))
+        Ok((row, found))
     };
-    let (row, rest, requests) = pool.run(doing, reading).await?;
+    let (row, found) = pool.run(doing, reading).await?;
     let Some(row) = row else { return Ok((None, Vec::new())) };
     let (row, now) = row_now(&Fields::of(&row, doing))?;
-    let record = record(row, &rest, &requests, doing)?;
+    let record = record(row, &found, doing)?;
     let late = record.invocations.iter().any(|row| is_late(row, now)).then_some(tree);
     Ok((Some(record), late.into_iter().collect()))
 }
@@ -132,11 +132,20 @@ async fn outcome(pool: &Pool, tree: TreeId) -> StoreResult<Timely<Option<TreeOut
     Ok((Some(rows::tree_outcome(&row)?), late.into_iter().collect()))
 }
 
-fn record(row: TreeRow, found: &[PgRow], requests: &[PgRow], doing: &'static str) -> StoreResult<TreeRecord> {
-    let requests = requests.iter().map(|row| governing::record(&Fields::of(row, doing)));
-    let requests = requests.collect::<StoreResult<_>>()?;
-    let mut record = TreeRecord { row, invocations: Vec::new(), entries: Vec::new(), timers: Vec::new(), requests };
-    for row in found {
+/// What is found of a tree besides its own row.
+#[derive(Default)]
+struct Found {
+    rest: Vec<PgRow>,
+    requests: Vec<PgRow>,
+    settled: Vec<PgRow>,
+}
+
+fn record(row: TreeRow, found: &Found, doing: &'static str) -> StoreResult<TreeRecord> {
+    let requests = found.requests.iter().map(|row| governing::record(&Fields::of(row, doing)));
+    let (requests, settled) = (requests.collect::<StoreResult<_>>()?, promises::settled(&found.settled, doing)?);
+    let mut record =
+        TreeRecord { row, invocations: Vec::new(), entries: Vec::new(), timers: Vec::new(), requests, settled };
+    for row in &found.rest {
         let row = Fields::of(row, doing);
         match row.plain::<i32>("part")? {
             0 => record.invocations.push(rows::invocation_row(&row)?),

@@ -8,8 +8,8 @@ use sapwood_core::store::{
     UnreadableTree,
 };
 use sapwood_core::tree::{
-    Cause, Closing, Invocation, InvocationRow, InvocationState, OpenInvocation, PromiseState, Timer, TimerKind,
-    TreeRow, TreeState,
+    Cause, Closing, Invocation, InvocationRow, InvocationState, OpenInvocation, PromiseRow, PromiseState,
+    SettledPromise, Timer, TimerKind, TreeRow, TreeState,
 };
 use sapwood_core::{EventId, Path};
 use sqlx::postgres::PgRow;
@@ -59,6 +59,34 @@ pub(crate) fn tree_outcome(row: &Fields<'_>) -> StoreResult<TreeOutcome> {
         version: row.unsigned("version")?,
         attempts: row.unsigned("attempt")?,
         outcome: row.opt_bytes("outcome")?,
+    })
+}
+
+/// An external promise: the entry that made it, and how it was settled.
+pub(crate) fn promise(row: &Fields<'_>) -> StoreResult<PromiseRow> {
+    Ok(PromiseRow {
+        path: row.path("path")?,
+        position: row.unsigned("position")?,
+        name: row.plain("name")?,
+        made: row.bytes("payload")?,
+        made_at: row.time("recorded_at")?,
+        is_awaited: row.plain("awaited")?,
+        settled: match row.opt_time("settled_at")? {
+            Some(_) => Some(settled_promise(row)?),
+            None => None,
+        },
+    })
+}
+
+pub(crate) fn settled_promise(row: &Fields<'_>) -> StoreResult<SettledPromise> {
+    Ok(SettledPromise {
+        path: row.path("path")?,
+        position: row.unsigned("position")?,
+        name: row.plain("name")?,
+        state: row.code("state", PromiseState::from_code)?,
+        outcome: row.bytes("outcome")?,
+        settled_at: row.time("settled_at")?,
+        inbox: row.unsigned("inbox")?,
     })
 }
 

@@ -1,4 +1,4 @@
 -- The one writer locks nothing else.
-select control, applied, aside is not null and owner is null and ready_at is null
+select control, applied, inbox, aside is not null and owner is null and ready_at is null
 from tree
 where id = ?1

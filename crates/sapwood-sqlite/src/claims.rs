@@ -185,7 +185,8 @@ impl Work for ListOwned {
         let found = db.all(include_str!("../queries/tree_list_owned.sql"), args).await?;
         let owned = found.iter().map(|row| {
             let mut fields = Fields::of(row);
-            Ok(OwnedTree { id: fields.tree()?, revision: fields.int()?.cast_unsigned(), control: fields.number()? })
+            let (id, revision) = (fields.tree()?, fields.int()?.cast_unsigned());
+            Ok(OwnedTree { id, revision, control: fields.number()?, inbox: fields.number()? })
         });
         owned.collect()
     }

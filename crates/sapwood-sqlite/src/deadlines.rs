@@ -6,7 +6,6 @@ use jiff::Timestamp;
 use sapwood_core::store::{Hint, Store, StoreResult};
 use sapwood_core::tree::{InvocationRow, PromiseState};
 use sapwood_core::{Path, TreeId};
-use sqlx::sqlite::SqliteRow;
 
 use crate::args::Args;
 use crate::db::Db;
@@ -47,31 +46,31 @@ impl Work for TimeOut {
     type Answer = Vec<(TreeId, u32)>;
 
     async fn run(&self, db: &mut Db<'_>) -> StoreResult<Self::Answer> {
-        let (mut settled, now) = (Vec::new(), db.now);
+        let mut settled = Vec::new();
         for tree in &self.0 {
-            let args = Args::of(2).tree(*tree).time(now);
-            let late = db.all(include_str!("../queries/invocation_late_find.sql"), args).await?;
-            let late = late.iter().map(|row| Fields::of(row).path()).collect::<StoreResult<Vec<Path>>>()?;
-            for path in &late {
-                let of_path = || Args::of(3).tree(*tree).path(path).time(now);
-                db.run(include_str!("../queries/invocation_time_out.sql"), of_path()).await?;
-                db.run(include_str!("../queries/timer_clear_all.sql"), Args::of(2).tree(*tree).path(path)).await?;
-                db.run(include_str!("../queries/tree_time_out.sql"), of_path()).await?;
-            }
-            if !late.is_empty() {
-                // As a request does, so that no commit goes before the owner has read what was settled.
-                db.run(include_str!("../queries/tree_govern.sql"), Args::of(2).tree(*tree).time(now)).await?;
-                let row = db.one(include_str!("../queries/tree_lock.sql"), Args::of(1).tree(*tree)).await?;
-                settled.extend(row.map(|row| control(*tree, &row)).transpose()?);
-            }
+            settled.extend(time_out(db, *tree).await?.map(|control| (*tree, control)));
         }
         Ok(settled)
     }
 }
 
-fn control(tree: TreeId, row: &SqliteRow) -> StoreResult<(TreeId, u32)> {
-    let mut fields = Fields::of(row);
-    // The state comes before it.
-    fields.int()?;
-    Ok((tree, fields.number()?))
+/// Settles what is late in a tree; tells its control counter if anything was.
+pub(crate) async fn time_out(db: &mut Db<'_>, tree: TreeId) -> StoreResult<Option<u32>> {
+    let now = db.now;
+    let args = Args::of(2).tree(tree).time(now);
+    let late = db.all(include_str!("../queries/invocation_late_find.sql"), args).await?;
+    let late = late.iter().map(|row| Fields::of(row).path()).collect::<StoreResult<Vec<Path>>>()?;
+    if late.is_empty() {
+        return Ok(None);
+    }
+    for path in &late {
+        let of_path = || Args::of(3).tree(tree).path(path).time(now);
+        db.run(include_str!("../queries/invocation_time_out.sql"), of_path()).await?;
+        db.run(include_str!("../queries/timer_clear_all.sql"), Args::of(2).tree(tree).path(path)).await?;
+        db.run(include_str!("../queries/tree_time_out.sql"), of_path()).await?;
+    }
+    // As a request does, so that no commit goes before the owner has read what was settled.
+    db.run(include_str!("../queries/tree_govern.sql"), Args::of(2).tree(tree).time(now)).await?;
+    let row = db.one(include_str!("../queries/tree_lock.sql"), Args::of(1).tree(tree)).await?;
+    row.map(|row| Fields::of(&row).number()).transpose()
 }

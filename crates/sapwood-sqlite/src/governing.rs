@@ -34,7 +34,8 @@ impl Work for Govern {
         let row = db.one(include_str!("../queries/tree_lock.sql"), Args::of(1).tree(*tree)).await?;
         let Some(row) = row else { return Ok(None) };
         let mut fields = Fields::of(&row);
-        let (control, applied, is_aside) = (fields.number()?, fields.number()?, fields.int()? != 0);
+        let (control, applied) = (fields.number()?, fields.number()?);
+        let (_inbox, is_aside) = (fields.int()?, fields.int()? != 0);
         let next = request.path.undo_again().map(|next| next.to_bytes());
         let args = Args::of(3).tree(*tree).path(&request.path).opt_blob(next.as_deref());
         let nodes = db.all(include_str!("../queries/invocation_find.sql"), args).await?;

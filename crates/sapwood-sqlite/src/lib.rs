@@ -23,6 +23,7 @@
 //! | `committer`, `creating` | commits of turns; new trees and new invocations |
 //! | `starter` | starts with keys, and the intake of events |
 //! | `trees`, `claims`, `loading` | the role of workers: claiming trees, and what a worker reads of them |
+//! | `governing`, `promises` | requests for trees, and settles of external promises |
 //! | `reading` | what readers ask |
 //! | `outbox` | lanes, and the rows that wait in them to be published |
 //! | `offsets`, `log` | the offsets of groups; the store's own log |
@@ -51,6 +52,7 @@ mod membership;
 mod offsets;
 mod options;
 mod outbox;
+mod promises;
 mod readers;
 mod reading;
 mod reads;

@@ -9,6 +9,7 @@ use crate::args::Args;
 use crate::db::Db;
 use crate::fields::Fields;
 use crate::governing;
+use crate::promises;
 use crate::rows;
 use crate::work::Work;
 
@@ -27,10 +28,12 @@ impl Work for LoadTree {
         let nodes = db.one(include_str!("../queries/invocation_count.sql"), of_tree()).await?;
         let row = rows::tree_row(&row)?;
         let requests = governing::list(db, self.0, row.applied).await?;
+        let settled = if row.inbox > 0 { promises::unrecorded(db, self.0).await? } else { Vec::new() };
         let mut image = TreeImage {
             timers: timers.iter().map(rows::timer).collect::<StoreResult<_>>()?,
             nodes: nodes.map_or(Ok(0), |row| Fields::of(&row).number())?,
             requests,
+            settled,
             ..TreeImage::of(row)
         };
         for invocation in &open {

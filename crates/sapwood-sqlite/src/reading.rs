@@ -11,6 +11,7 @@ use crate::db::Db;
 use crate::deadlines::{Timely, is_late};
 use crate::fields::Fields;
 use crate::governing;
+use crate::promises;
 use crate::rows;
 use crate::store::SqliteStore;
 use crate::work::Work;
@@ -76,6 +77,7 @@ impl Work for ReadTree {
             entries: entries.iter().map(rows::entry_of_tree).collect::<StoreResult<_>>()?,
             timers: timers.iter().map(rows::timer).collect::<StoreResult<_>>()?,
             requests: governing::list(db, self.0, 0).await?,
+            settled: promises::list(db, self.0, 0).await?,
         };
         Ok((Some(record), is_late.then_some(self.0).into_iter().collect()))
     }

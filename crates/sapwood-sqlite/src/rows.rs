@@ -8,8 +8,8 @@ use sapwood_core::store::{
     Beat, LogRecord, LoggedRecord, OrderedRows, OutboxEvent, OutboxRow, StoreResult, TreeOutcome, UnreadableTree,
 };
 use sapwood_core::tree::{
-    Cause, Closing, Invocation, InvocationRow, InvocationState, OpenInvocation, PromiseState, Timer, TimerKind,
-    TreeRow, TreeState,
+    Cause, Closing, Invocation, InvocationRow, InvocationState, OpenInvocation, PromiseRow, PromiseState,
+    SettledPromise, Timer, TimerKind, TreeRow, TreeState,
 };
 use sapwood_core::{EventId, Path, WorkerId};
 use sqlx::sqlite::SqliteRow;
@@ -47,6 +47,38 @@ pub(crate) fn tree_row_or_id(row: &SqliteRow) -> StoreResult<Result<TreeRow, Unr
         Ok(row) => Ok(Ok(row)),
         Err(error) => Ok(Err(UnreadableTree { id: Fields::of(row).tree()?, reason: error.to_string() })),
     }
+}
+
+/// An external promise: the entry that made it, and how it was settled.
+pub(crate) fn promise(row: &SqliteRow) -> StoreResult<PromiseRow> {
+    let mut fields = Fields::of(row);
+    let (path, position, name) = (fields.path()?, fields.number()?, fields.text()?);
+    let (made, made_at, is_awaited) = (fields.blob()?, fields.time()?, fields.int()? != 0);
+    let state = fields.opt_int()?;
+    let settled = match state {
+        Some(code) => {
+            let state = i16::try_from(code).ok().and_then(PromiseState::from_code);
+            let state = state.ok_or_else(|| fields.wrong(format_args!("unknown code {code}")))?;
+            let (path, name) = (path.clone(), name.clone());
+            let (outcome, settled_at, inbox) = (fields.blob()?, fields.time()?, fields.number()?);
+            Some(SettledPromise { path, position, name, state, outcome, settled_at, inbox })
+        }
+        None => None,
+    };
+    Ok(PromiseRow { path, position, name, made, made_at, is_awaited, settled })
+}
+
+pub(crate) fn settled_promise(row: &SqliteRow) -> StoreResult<SettledPromise> {
+    let mut fields = Fields::of(row);
+    Ok(SettledPromise {
+        path: fields.path()?,
+        position: fields.number()?,
+        name: fields.text()?,
+        state: fields.code(PromiseState::from_code)?,
+        outcome: fields.blob()?,
+        settled_at: fields.time()?,
+        inbox: fields.number()?,
+    })
 }
 
 /// An outcome, and whether it is late.

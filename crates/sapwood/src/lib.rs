@@ -45,16 +45,17 @@ pub use config::{BrokerUrl, Config, StoreUrl};
 pub use error::{Result, StartupError};
 pub use sapwood_core::context::{BoundedContext, Dependencies};
 pub use sapwood_core::event::{EmittableFrom, Event};
-pub use sapwood_core::failure::{CallError, CallFailure, Error, Failure};
+pub use sapwood_core::failure::{CallError, CallFailure, Error, Failure, PromiseError, PromiseErrorKind};
 pub use sapwood_core::limits::{LimitError, Limits};
 pub use sapwood_core::retry::RetryPolicy;
 pub use sapwood_core::store::{TreeFilter, TreeOutcome};
 pub use sapwood_core::tree::{Closing, TreeState};
-pub use sapwood_core::{CallerId, Deadline, EventId, FunctionVersion, Path, TreeId};
+pub use sapwood_core::{CallerId, Deadline, EventId, FunctionVersion, Path, PromiseId, TreeId};
 pub use sapwood_engine::{
     CachePolicy, Call, CallHandle, CallableFrom, Consumer, ConsumerCx, Cx, Definition, Delivered, Engine,
-    EngineOptions, Environment, Function, ReadError, Registry, ResultError, SleepHandle, StartError, StartHandle,
-    StartOptions, StartReply, StepHandle, Stopped, SystemEnvironment, TreeHandle, TreeView,
+    EngineOptions, Environment, ExternalPromise, Function, OutcomeError, PromiseHandle, PromiseName, PromiseReadError,
+    ReadError, Registry, ResultError, Settle, SettleError, SleepHandle, StartError, StartHandle, StartOptions,
+    StartReply, StepHandle, Stopped, SystemEnvironment, TreeHandle, TreeView,
 };
 pub use sapwood_macros::{
     AppBoundedContext as BoundedContext, AppEvent as Event, AppFailure as Failure, Dependencies, consumer, function,
@@ -67,7 +68,7 @@ pub mod prelude {
 
     pub use crate::{
         App, BoundedContext, Call, CallError, CallFailure, ConsumerCx, Cx, Delivered, Dependencies, Engine, Event,
-        Failure, RetryPolicy, TreeId,
+        Failure, PromiseError, RetryPolicy, TreeId,
     };
 }
 

@@ -140,6 +140,29 @@ pub(crate) async fn unlabel(cx: &mut Cx<ParcelsApp>, parcel: String) -> Result<(
     .await
 }
 
+/// Who took a parcel over.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct Handover {
+    /// The courier.
+    pub(crate) courier: String,
+    /// How many parcels the courier has now.
+    pub(crate) load: u8,
+}
+
+/// Waits for a courier to take a parcel over.
+#[sapwood::function]
+pub(crate) async fn hand_over(cx: &mut Cx<ParcelsApp>) -> Result<Handover, ParcelError> {
+    Ok(cx.promise("hand over").await?)
+}
+
+/// Hands two parcels over.
+#[sapwood::function]
+pub(crate) async fn hand_over_two(cx: &mut Cx<ParcelsApp>) -> Result<(), ParcelError> {
+    let (one, other) = (cx.call(hand_over()), cx.call(hand_over()));
+    tokio::try_join!(one, other)?;
+    Ok(())
+}
+
 /// Remembers what was sent.
 #[sapwood::consumer(group = "archive")]
 pub(crate) async fn archive(

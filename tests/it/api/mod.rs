@@ -59,6 +59,18 @@ mod control {
     });
 }
 
+mod promises {
+    sapwood_tests::on_both_stores!(crate::api::cases::promises {
+        a_promise_is_resolved_by_its_id_and_its_tree_goes_on,
+        a_promise_is_rejected_by_its_name_with_a_message,
+        the_loser_is_told_the_outcome_that_stands,
+        who_waits_is_told_when_the_promise_settles,
+        a_bad_settle_is_refused_and_settles_nothing,
+        a_name_of_two_promises_is_ambiguous,
+        a_promise_that_nobody_awaits_is_closed,
+    });
+}
+
 mod edge {
     sapwood_tests::on_both_stores!(crate::api::cases::edge {
         functions_are_listed_with_their_schemas,

@@ -27,6 +27,7 @@ sapwood_tests::on_every_engine!(crate::engine::cancellation {
     a_result_that_was_committed_before_the_request_stands,
     any_process_may_ask_and_asking_again_changes_nothing,
     a_request_outlives_every_process,
+    a_request_ends_no_sleep_of_another,
     a_kill_waits_for_nothing,
     the_loser_of_a_race_is_cancelled,
     a_final_return_cancels_what_is_pending,
@@ -311,6 +312,28 @@ async fn any_process_may_ask_and_asking_again_changes_nothing(world: &World) {
     app.open("gate 1", 1);
     let view = settles(world, &engine, tree).await;
     assert_eq!((view.row.state, view.requests.len()), (TreeState::Cancelled, 1));
+}
+
+/// Calls two that doze, and says who slept to the end.
+#[sapwood::function]
+async fn calls_two_sleepers(cx: &mut Cx<Probe>) -> Result<[bool; 2], Trouble> {
+    let (first, second) = (cx.call(dozes("first".to_owned(), 1)), cx.call(dozes("second".to_owned(), 2)));
+    let (first, second) = tokio::join!(first, second);
+    Ok([first.is_ok(), second.is_ok()])
+}
+
+/// K3, S6: the tree is due because of the request, and not because of its next timer.
+async fn a_request_ends_no_sleep_of_another(world: &World) {
+    let app = Probe::new();
+    let engine = world.launch(&app).await;
+    let tree = engine.start(calls_two_sleepers()).await.expect("a tree");
+    world.tree_suspended(&engine, tree.id()).await;
+    assert_eq!(cancels(&engine, tree.id(), "/1").await, Effect::Accepted);
+    let cancelled = |view: &TreeView| promise(view, "/1") == Some(PromiseState::Cancelled) && view.row.owner.is_none();
+    let view = world.tree_until(&engine, tree.id(), cancelled).await;
+    assert_eq!((promise(&view, "/0"), app.count("first wakes")), (Some(PromiseState::Pending), 0));
+    world.advance(HOUR).await;
+    assert_eq!(tree.result().await.expect("a result"), [true, false]);
 }
 
 /// K3: the request is durable, and whoever claims the tree next carries it out.

@@ -11,6 +11,7 @@ mod concurrency;
 mod deadlines;
 mod drains;
 mod endings;
+mod external;
 mod foreign;
 mod grants;
 mod guards;

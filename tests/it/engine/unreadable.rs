@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sapwood::prelude::*;
-use sapwood_core::TreeId;
-use sapwood_core::store::{ListedTree, StoreErrorKind, TreeFilter};
-use sapwood_core::tree::TreeState;
+use sapwood_core::store::{ListedTree, Settling, StoreErrorKind, TreeFilter};
+use sapwood_core::tree::{PromiseState, Settlement, TreeState};
+use sapwood_core::{Path, TreeId};
 use sapwood_engine::Effect;
 use sapwood_tests::damage::{self, Damage};
 use sapwood_tests::engine::{World, is_idle};
@@ -26,8 +26,10 @@ const BETWEEN: usize = 10;
 #[sapwood::function]
 async fn leaves_a_row_of_each_kind(cx: &mut Cx<Probe>) -> Result<(), Trouble> {
     cx.step("work", async || Ok::<_, Trouble>(())).await?;
+    let promise = cx.promise::<u32>("p");
     let child = cx.call(waits_too());
     cx.sleep(HOUR).await;
+    promise.await?;
     Ok(child.await?)
 }
 
@@ -43,6 +45,7 @@ fn row_of(test: &TestStore, table: &str, tree: TreeId) -> Option<String> {
     let root = if test.schema().is_some() { "'\\x00'" } else { "x'00'" };
     match table {
         "tree" => Some(format!("id = {id}")),
+        "promise" => Some(format!("tree_id = {id}")),
         "invocation" | "timer" => Some(format!("tree_id = {id} and path = {root}")),
         "journal" => Some(format!("tree_id = {id} and path = {root} and seq = 0")),
         _ => None,
@@ -71,6 +74,9 @@ pub(super) async fn a_damaged_value_of_any_column_concerns_its_own_tree_alone(te
     }
     is_idle(&first).await;
     first.drain().await.expect("a drain");
+    for tree in victims.iter().map(|(tree, _)| tree).chain(&healthy) {
+        settles(test, *tree).await;
+    }
     let mut damaged = Vec::new();
     for (tree, damage) in victims {
         let which = row_of(test, &damage.table, tree).expect("a table of trees");
@@ -102,6 +108,13 @@ pub(super) async fn a_damaged_value_of_any_column_concerns_its_own_tree_alone(te
         }
     }
     world.end().await;
+}
+
+/// Settles the promise that a tree waits for.
+async fn settles(test: &TestStore, tree: TreeId) {
+    let one = Settlement { state: PromiseState::Resolved, outcome: "{\"resolved\":1}".into() };
+    let settling = test.store().promise_settle(tree, &Path::root(), "p", &one).await.expect("the store");
+    assert_eq!(settling, Some(Settling::Stored { inbox: 1 }));
 }
 
 /// Every tree, page by page.
@@ -165,6 +178,7 @@ pub(super) async fn a_tree_that_was_set_aside_is_resumed_once_it_is_mended(test:
     test.execute(&format!("update tree set function = 'leaves_a_row_of_each_kind' where id = {}", of(by_row))).await;
     for tree in trees {
         assert_eq!(resumes(tree).await.expect("the request is taken"), Effect::Accepted);
+        settles(test, tree).await;
         let view = world.tree_until(&second, tree, |view| view.row.state == TreeState::Resolved).await;
         assert_eq!(view.row.aside, None);
     }
@@ -197,6 +211,11 @@ pub(super) async fn a_tree_that_is_set_aside_names_its_reason_and_comes_back_onc
     assert_eq!(row.aside.as_ref(), Some(&reason));
     let error = second.tree(tree).await.expect_err("its timers cannot be read");
     assert_eq!(error.kind(), StoreErrorKind::Unreadable, "{error}");
+    // What settles meanwhile makes no worker claim it; it is heard when the tree comes back.
+    let handle = second.attach::<leaves_a_row_of_each_kind>(tree);
+    handle.promise("p").resolve(1_u32).await.expect("it is pending");
+    let row = second.store().tree_row(tree).await.expect("a row").expect("it is there");
+    assert_eq!((row.inbox, row.ready_at), (1, None));
 
     test.execute(&format!("update timer set due_at = (select min(due_at) from saved) where tree_id = {id}")).await;
     let view = second.tree(tree).await.expect("it can be read").expect("it is there");

@@ -73,6 +73,24 @@ pub struct StockError {
     sku: String,
 }
 
+/// A failure may tell promises from calls.
+#[derive(Debug, thiserror::Error, Serialize, Deserialize, JsonSchema, Failure)]
+pub enum ApprovalError {
+    /// It was not approved.
+    #[error(transparent)]
+    Promise(#[from] PromiseError),
+    /// How else a child ends.
+    #[error(transparent)]
+    #[failure(call)]
+    Call(CallFailure),
+}
+
+/// What is decided outside.
+#[derive(Serialize, Deserialize, JsonSchema)]
+pub struct Approval {
+    by: String,
+}
+
 /// An alias of `Result`.
 pub type Outcome<T> = Result<T, OrderError>;
 
@@ -108,6 +126,37 @@ pub async fn place_order(
     cx.emit(OrderCompleted { order: OrderId(picked) });
     cx.emit(OrderMoved::Here(OrderId(known)));
     Ok(picked)
+}
+
+/// Waits for what is decided outside, and lifts its error.
+///
+/// # Errors
+/// Where it is rejected.
+#[sapwood::function]
+pub async fn is_approved(cx: &mut Cx<OrdersDependencies>, levels: u32) -> Outcome<Vec<String>> {
+    let mut first = cx.promise::<Approval>("first");
+    tokio::select! {
+        approval = &mut first => return Ok(vec![approval?.by]),
+        () = cx.sleep(Duration::from_secs(1)) => {}
+    }
+    let levels = (0..levels).map(|level| cx.promise::<Approval>(&format!("level-{level}")));
+    let approved = futures::future::try_join_all(levels).await?;
+    Ok(approved.into_iter().map(|approval| approval.by).collect())
+}
+
+/// Tells why it was not approved.
+#[sapwood::function]
+async fn is_told(cx: &mut Cx<OrdersDependencies>) -> Result<String, ApprovalError> {
+    let approval = cx.promise::<Approval>("approval");
+    let link = format!("https://desk.example/{}", approval.id());
+    cx.step("mail", || async { Ok::<_, ApprovalError>(link.len()) }).await?;
+    Ok(approval.await?.by)
+}
+
+/// Lifts it into any error.
+#[sapwood::function]
+async fn is_lifted(cx: &mut Cx<OrdersDependencies>) -> Result<String, sapwood::Error> {
+    Ok(cx.promise::<String>("text").await?)
 }
 
 #[sapwood::function(name = "reserve_stock")]

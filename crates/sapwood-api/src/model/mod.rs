@@ -8,6 +8,7 @@ pub(crate) mod function;
 pub(crate) mod health;
 pub(crate) mod outcome;
 pub(crate) mod problem;
+pub(crate) mod promise;
 pub(crate) mod schema;
 pub(crate) mod state;
 pub(crate) mod tree;

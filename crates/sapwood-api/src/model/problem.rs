@@ -35,6 +35,18 @@ pub(crate) struct Problem {
     /// With `id_conflict`: the path of that tree.
     #[schema(format = "uri-reference", nullable = false)]
     url: Option<String>,
+    /// With `promise_settled`: the promise, with the outcome that stands.
+    #[schema(nullable = false)]
+    promise: Option<super::promise::Promise>,
+    /// With `ambiguous_promise`: the nodes that made a promise of this name.
+    #[schema(nullable = false)]
+    paths: Option<Vec<String>>,
+    /// With `ambiguous_promise`: the ids of these promises.
+    #[schema(nullable = false)]
+    promises: Option<Vec<String>>,
+    /// With `invalid_promise_value`: the JSON Schema of the value.
+    #[schema(value_type = Option<serde_json::Value>, nullable = false)]
+    schema: Option<String>,
     /// With `not_ready`: each part of each context.
     #[schema(nullable = false)]
     parts: Option<Vec<super::health::Part>>,

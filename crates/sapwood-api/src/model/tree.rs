@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 
 use super::control::ControlEntry;
 use super::outcome::Rejection;
+use super::promise::Promise;
 use super::raw;
 use super::state::{Closing, NodeState, TreeState, Urls};
 
@@ -144,6 +145,8 @@ pub(crate) struct Node {
     settled_at: Option<Timestamp>,
     /// What it waits on; never empty before it is closed, and empty afterwards.
     waits_on: Vec<NodeWait>,
+    /// The external promises that it made.
+    promises: Vec<Promise>,
     /// The domain events it emitted.
     events: Vec<NodeEvent>,
     /// What its author should know, found while it ran.
@@ -174,6 +177,15 @@ pub(crate) enum NodeWait {
         /// When it ends.
         #[schema(value_type = String, format = DateTime)]
         until: Timestamp,
+    },
+    /// An external promise: a person or a program outside settles it.
+    Promise {
+        /// The operation's position in the function.
+        position: u32,
+        /// The promise's name.
+        name: String,
+        /// Its id.
+        id: String,
     },
     /// The next attempt of a step.
     StepRetry {
@@ -273,7 +285,7 @@ pub(crate) struct TimelineEntry {
     /// The attempt that it is about; null if it is about none.
     #[schema(required = true)]
     attempt: Option<u32>,
-    /// A step's name, an event's type, a started function; null if the kind has no name.
+    /// A step's name, an event's type, a started function, a promise's name; null if the kind has no name.
     #[schema(required = true)]
     name: Option<String>,
     /// Its content, in the shape of its kind.
@@ -348,6 +360,7 @@ impl Node {
             created_at: view.created_at,
             settled_at: view.settled_at,
             waits_on: view.waits_on.into_iter().map(NodeWait::from).collect(),
+            promises: view.promises.into_iter().map(Promise::from).collect(),
             events: view.events.into_iter().map(NodeEvent::from).collect(),
             findings: view.findings.into_iter().map(NodeFinding::from).collect(),
             timeline: timeline.then(|| view.timeline.into_iter().map(TimelineEntry::from).collect()),
@@ -360,6 +373,7 @@ impl From<WaitsOn> for NodeWait {
         match waits_on {
             WaitsOn::Call { path, function, version } => Self::Call { path: path.to_string(), function, version },
             WaitsOn::Sleep { position, until } => Self::Sleep { position, until },
+            WaitsOn::Promise { position, id } => Self::Promise { position, id: id.to_string(), name: id.name },
             WaitsOn::StepRetry { position, name, until, attempt, error } => {
                 Self::StepRetry { position, name, until, attempt, error }
             }

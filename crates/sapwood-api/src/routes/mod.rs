@@ -4,6 +4,7 @@ mod control;
 mod docs;
 mod functions;
 mod health;
+mod promises;
 mod trees;
 
 use std::sync::Arc;
@@ -60,6 +61,13 @@ fn described_routes() -> OpenApiRouter<Contexts> {
         .routes(routes!(control::kill))
         .routes(routes!(control::resume))
         .routes(routes!(control::retry))
+        .routes(routes!(promises::list))
+        .routes(routes!(promises::show))
+        .routes(routes!(promises::resolve))
+        .routes(routes!(promises::reject))
+        .routes(routes!(promises::named))
+        .routes(routes!(promises::named_resolve))
+        .routes(routes!(promises::named_reject))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
         .routes(routes!(docs::problem))
@@ -71,7 +79,7 @@ fn described_routes() -> OpenApiRouter<Contexts> {
     info(
         title = "Sapwood",
         version = "1",
-        description = "Starts durable function trees, attaches to them, shows their state, and governs them. Errors are \
+        description = "Starts durable function trees, attaches to them, shows their state, governs them, and settles what they wait for. Errors are \
                        `application/problem+json` (RFC 9457) with a stable `code`. Times are RFC 3339 in UTC.",
          license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
@@ -79,6 +87,7 @@ fn described_routes() -> OpenApiRouter<Contexts> {
     tags(
         (name = "functions", description = "The functions of a context, and starting them."),
         (name = "trees", description = "Trees that were started: lists, whole trees, outcomes, cancelling."),
+        (name = "promises", description = "External promises of trees: lists, outcomes, settling."),
         (name = "health", description = "For probes."),
         (name = "docs", description = "The description of the API itself."),
     )

@@ -1,7 +1,5 @@
 //! Trees: lists, whole trees, outcomes.
 
-use std::time::Duration;
-
 use axum::Json;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -20,9 +18,6 @@ use crate::nearest::did_you_mean;
 use crate::page::{LIMIT_DEFAULT, LIMIT_MOST, List};
 use crate::problem::{Answer, Code, Problem};
 use crate::request::{self, Params, TreeParam, Within};
-
-/// How often a waiting request checks whether its process drains. It can be often, because the flag is in memory.
-const DRAIN_SEEN_WITHIN: Duration = Duration::from_millis(200);
 
 /// Which trees to list.
 #[derive(Deserialize, IntoParams)]
@@ -186,7 +181,7 @@ pub(super) async fn result(
     let outcome = tokio::select! {
         outcome = engine.outcome(id, wait) => outcome.map_err(|error| Problem::of_read(context.name(), id, error))?,
         // A waiting client must not delay the end of the process; it can ask the next one.
-        () = draining(&engine), if !wait.is_zero() => None,
+        () = request::draining(&engine), if !wait.is_zero() => None,
     };
     match outcome {
         Some(outcome) => Ok(Json(Outcome::of(id, outcome)).into_response()),
@@ -203,12 +198,6 @@ async fn pending(context: &ContextApi, id: TreeId) -> Answer<Response> {
     }
     let body = Pending { tree: id, state: read.state.into(), urls: Urls::of(context.name(), id) };
     Ok((StatusCode::ACCEPTED, [(header::RETRY_AFTER, "1")], Json(body)).into_response())
-}
-
-async fn draining(engine: &Engine) {
-    while !engine.health().is_draining {
-        tokio::time::sleep(DRAIN_SEEN_WITHIN).await;
-    }
 }
 
 /// The tree that has a caller's id, if it passes the other filters.

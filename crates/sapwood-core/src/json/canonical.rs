@@ -20,14 +20,19 @@ const MAX_DEPTH: usize = 127;
 /// digest of its bytes.
 #[must_use]
 pub fn digest(json: &[u8]) -> [u8; 32] {
-    match Json::read(json) {
-        Some(value) => {
-            let mut canonical = String::with_capacity(json.len());
-            value.write(&mut canonical);
-            Sha256::digest(canonical.as_bytes()).into()
-        }
+    match canonical(json) {
+        Some(canonical) => Sha256::digest(canonical.as_bytes()).into(),
         None => Sha256::digest(json).into(),
     }
+}
+
+/// The canonical JSON of a text: keys sorted, no white space, strings in their shortest form, numbers as written. Of a key
+/// that stands in an object twice, the last one counts. `None` if the text is not JSON, or is too deep to be read.
+#[must_use]
+pub fn canonical(json: &[u8]) -> Option<String> {
+    let mut canonical = String::with_capacity(json.len());
+    Json::read(json)?.write(&mut canonical);
+    Some(canonical)
 }
 
 /// Whether `now` says the same as `recorded` in every field that was recorded.

@@ -11,6 +11,7 @@
 //! | `turn` | [`Committer`] | commits what trees recorded |
 //! | `starting` | [`Starter`] | starts trees whose existence others may contest, and takes events in |
 //! | `governing` | [`Governing`] | requests for trees from outside |
+//! | `promises` | [`Promises`] | external promises, and settling them from outside |
 //! | `reading` | [`Reading`] | the queries of readers |
 //! | `outbox` | [`Outbox`] | events that wait to be published, and their publishers |
 //! | `offsets` | [`GroupOffsets`] | how far each group has read |
@@ -27,6 +28,7 @@ mod membership;
 mod offsets;
 mod ordered;
 mod outbox;
+mod promises;
 mod reading;
 mod schema;
 mod starting;
@@ -43,6 +45,7 @@ pub use membership::{Beat, Joined, Lease, Membership, Renewal};
 pub use offsets::{AssignedPartition, GroupOffsets, OffsetAdvance};
 pub use ordered::{OrderedRows, UnreadableRow};
 pub use outbox::{LaneAdvance, LaneLease, Outbox, OutboxEvent, OutboxRow, lane_of};
+pub use promises::{Promises, Settling, settle};
 pub use reading::{ListedTree, Reading, TreeFilter, TreeOutcome};
 pub use schema::{AppliedMigration, SchemaFit};
 pub use starting::{Intake, KeyScope, NewTree, Start, StartKey, Started, Starter};
@@ -57,7 +60,7 @@ pub type StoreResult<T> = Result<T, StoreError>;
 /// Everything a context asks of its store.
 #[async_trait]
 pub trait Store:
-    Membership + Trees + Governing + Reading + Outbox + GroupOffsets + EventLog + Send + Sync + 'static
+    Membership + Trees + Governing + Promises + Reading + Outbox + GroupOffsets + EventLog + Send + Sync + 'static
 {
     /// What and where the store is, without secrets.
     fn info(&self) -> StoreInfo;
@@ -122,6 +125,8 @@ pub enum Hint {
     Settled,
     /// A request was made for a tree; with the number that it gave the tree's control counter.
     Governed(TreeId, u32),
+    /// Something outside settled what a tree waits for; with the number that it gave the tree's inbox counter.
+    Inbox(TreeId, u32),
     /// Any of these may have been missed: the store began to listen, or listens again.
     Missed,
 }

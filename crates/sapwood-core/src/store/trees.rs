@@ -62,6 +62,8 @@ pub struct OwnedTree {
     pub revision: u64,
     /// The last request that was made for it.
     pub control: u32,
+    /// Its inbox counter.
+    pub inbox: u32,
 }
 
 /// What a claim took, and when the next claim may find something.

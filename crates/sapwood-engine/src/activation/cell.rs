@@ -22,15 +22,15 @@ use super::report::{Fresh, Notice, Report, RetryBasis, Stand, StartOrder, StepEn
 use super::state::{State, StepPoll};
 use super::steps::{StepState, Steps};
 use super::waker::wake_expected;
-use crate::facts::{Bound, Facts, is_near};
+use crate::facts::{Bound, Facts};
 use crate::findings::FindingCode;
-use crate::payload::{self, BodyResult, Found, Parked, ParkedCode};
+use crate::payload::{self, BodyResult, Parked, ParkedCode};
 use crate::replay::{Asked, Completion, OpKind, RecordedOperation, Replay, Script};
 
 /// What one body and its driver share.
 pub(crate) struct Cell {
-    facts: Arc<Facts>,
-    path: Path,
+    pub(super) facts: Arc<Facts>,
+    pub(super) path: Path,
     /// When its invocation settles at the latest.
     deadline: Option<Timestamp>,
     /// Behind a lock because a body may move between threads, not because body and driver work at once.
@@ -95,6 +95,9 @@ impl Cell {
             let (operation, found) = (payload::excerpt(asked.title()), asked.name.len());
             self.stop_for_limit(state, operation, "bytes of the name", found, MAX_NAME_BYTES);
         }
+        if asked.kind == OpKind::Promise {
+            state = self.check_promise(state, asked);
+        }
         let entries = state.script.entries() + asked.kind.entries();
         state = self.check_entries(state, || asked.title(), entries);
         if let Some(input) = asked.input {
@@ -108,73 +111,6 @@ impl Cell {
             }
             Err(violation) => self.stop(state, Stop::Parked(violation)),
         }
-    }
-
-    fn check_entries<'a>(
-        &self,
-        mut state: MutexGuard<'a, State>,
-        operation: impl FnOnce() -> String,
-        entries: usize,
-    ) -> MutexGuard<'a, State> {
-        let limit = self.facts.limits.entries;
-        if entries > limit {
-            self.stop_for_limit(state, operation(), Bound::Entries.name(), entries, limit);
-        }
-        self.near(&mut state, Bound::Entries, entries, limit);
-        state
-    }
-
-    fn check_payload<'a>(
-        &self,
-        mut state: MutexGuard<'a, State>,
-        kind: OpKind,
-        name: &str,
-        bytes: usize,
-    ) -> MutexGuard<'a, State> {
-        let (bound, limit) = match kind {
-            OpKind::Emit => (Bound::EventBytes, self.facts.limits.event_bytes),
-            _ => (Bound::PayloadBytes, self.facts.limits.payload_bytes),
-        };
-        if bytes > limit {
-            self.stop_for_limit(state, format!("{} {name}", kind.name()), bound.name(), bytes, limit);
-        }
-        self.near(&mut state, bound, bytes, limit);
-        state
-    }
-
-    /// Finds that a bound is near.
-    fn near(&self, state: &mut State, bound: Bound, found: usize, limit: usize) {
-        if is_near(found, limit) {
-            let message = format!("near the limit of a tree: {found} of {limit} {}", bound.name());
-            self.finds(state, FindingCode::NearLimit, bound.name().to_owned(), message);
-        }
-    }
-
-    /// Something was found that the function's author should know; it is recorded once in an invocation.
-    fn finds(&self, state: &mut State, code: FindingCode, about: String, message: String) {
-        if !state.found.insert((code, about.clone())) {
-            return;
-        }
-        self.facts.findings.log(self.facts.tree, &self.path, state.function, code, &about, &message);
-        let position = state.script.next_position();
-        state.report.fresh.push(Fresh::Found { position, code, found: Found { about, message } });
-    }
-
-    /// Counts what a poll writes; all of it goes into one turn, whatever the operations are. Stops the body at the
-    /// limit.
-    fn write<'a>(
-        &self,
-        mut state: MutexGuard<'a, State>,
-        operation: impl FnOnce() -> String,
-        bytes: usize,
-    ) -> MutexGuard<'a, State> {
-        state.poll_bytes += bytes;
-        let (found, limit) = (state.poll_bytes, self.facts.limits.poll_bytes);
-        if found > limit {
-            self.stop_for_limit(state, operation(), Bound::PollBytes.name(), found, limit);
-        }
-        self.near(&mut state, Bound::PollBytes, found, limit);
-        state
     }
 
     /// Adds a call, which is recorded after the poll. Stops the body at a limit.
@@ -225,6 +161,13 @@ impl Cell {
         state.report.fresh.push(Fresh::Compensate { position, name: name.to_owned(), undo });
     }
 
+    /// Adds a promise, which is recorded after the poll.
+    pub(crate) fn promise(&self, position: Position, name: &str, made: Bytes) {
+        let mut state = self.check_payload(self.state.lock(), OpKind::Promise, name, made.len());
+        state = self.write(state, || format!("promise {name}"), made.len());
+        state.report.fresh.push(Fresh::Promise { position, name: name.to_owned(), made });
+    }
+
     /// Adds an event, which is recorded after the poll.
     pub(crate) fn emit(&self, position: Position, event: Box<OutboxEvent>) {
         let bytes = event.bytes();
@@ -264,7 +207,7 @@ impl Cell {
         }
     }
 
-    /// Polls the handle of a call, a sleep or a start.
+    /// Polls the handle of a call, a sleep, a promise or a start.
     pub(crate) fn poll_handle(
         &self,
         position: Position,
@@ -474,7 +417,7 @@ impl Cell {
         self.stop(state, Stop::Parked(parked))
     }
 
-    fn stop_for_limit(
+    pub(super) fn stop_for_limit(
         &self,
         state: MutexGuard<'_, State>,
         operation: String,
@@ -485,7 +428,7 @@ impl Cell {
         self.stop(state, Stop::Limit(LimitError { operation, what: what.to_owned(), found, limit }))
     }
 
-    fn stop(&self, mut state: MutexGuard<'_, State>, stop: Stop) -> ! {
+    pub(super) fn stop(&self, mut state: MutexGuard<'_, State>, stop: Stop) -> ! {
         state.stop.get_or_insert(stop);
         state.ending = true;
         // Outside of the body's own poll nobody else would look at it.

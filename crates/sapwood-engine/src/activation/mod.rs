@@ -5,6 +5,7 @@
 //! never contended, because body and driver take it one after the other.
 
 mod cell;
+mod checks;
 mod poll;
 mod report;
 mod state;

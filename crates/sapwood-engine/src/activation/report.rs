@@ -32,6 +32,8 @@ pub(crate) enum Fresh {
     Value { position: Position, kind: &'static str, value: Bytes },
     /// A compensation was declared.
     Compensate { position: Position, name: String, undo: Bytes },
+    /// An external promise is made.
+    Promise { position: Position, name: String, made: Bytes },
     /// Something was found that the author should know.
     Found { position: Position, code: FindingCode, found: Found },
     /// A handle was dropped.

@@ -48,6 +48,8 @@ pub(super) struct State {
     pub(super) attempts: HashMap<Position, u32>,
     /// Attempts of the function that its policy no longer counts.
     pub(super) spent_attempts: u32,
+    /// The names of the promises asked for so far, each with its position.
+    pub(super) promises: HashMap<String, Position>,
     /// Calls made so far, for the limit.
     pub(super) calls: usize,
     /// What was found, and about what: each is recorded once in an invocation.

@@ -3,6 +3,7 @@
 mod call;
 mod compensate;
 mod emit;
+mod promise;
 mod sleep;
 mod start;
 mod step;
@@ -14,6 +15,7 @@ use jiff::Timestamp;
 use sapwood_core::Dependencies;
 
 pub use call::CallHandle;
+pub use promise::PromiseHandle;
 pub use sleep::SleepHandle;
 pub use start::StartHandle;
 pub(crate) use start::start;

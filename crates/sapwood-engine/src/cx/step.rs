@@ -175,7 +175,7 @@ impl<T: Recordable, E: Failure> StepHandle<'_, T, E> {
                 Err(error) => self.unreadable::<T>(&error),
             },
             Completion::StepErr(rejection) => Err(self.read_error(&rejection)),
-            Completion::Call { .. } | Completion::SleepEnded | Completion::Started(_) => {
+            Completion::Call { .. } | Completion::SleepEnded | Completion::Started(_) | Completion::Promise(_) => {
                 self.unreadable::<T>(&"the completion of another kind of operation")
             }
         }

@@ -17,6 +17,7 @@ pub(crate) enum OpKind {
     Value,
     Start,
     Compensate,
+    Promise,
 }
 
 impl OpKind {
@@ -30,6 +31,7 @@ impl OpKind {
             Self::Value => "value",
             Self::Start => "start",
             Self::Compensate => "compensate",
+            Self::Promise => "promise",
         }
     }
 
@@ -37,7 +39,7 @@ impl OpKind {
     /// only when they complete.
     pub(super) const fn is_recorded_when_written(self) -> bool {
         match self {
-            Self::Call | Self::Sleep | Self::Emit | Self::Value | Self::Compensate => true,
+            Self::Call | Self::Sleep | Self::Emit | Self::Value | Self::Compensate | Self::Promise => true,
             Self::Step | Self::Start => false,
         }
     }
@@ -47,7 +49,7 @@ impl OpKind {
         match self {
             Self::Call => 0,
             Self::Step | Self::Emit | Self::Value | Self::Start | Self::Compensate => 1,
-            Self::Sleep => 2,
+            Self::Sleep | Self::Promise => 2,
         }
     }
 
@@ -55,14 +57,14 @@ impl OpKind {
     pub(super) const fn entries_of_end(self) -> usize {
         match self {
             Self::Call | Self::Emit | Self::Value | Self::Compensate => 0,
-            Self::Step | Self::Start | Self::Sleep => 1,
+            Self::Step | Self::Start | Self::Sleep | Self::Promise => 1,
         }
     }
 
     /// Whether it has a handle to await.
     pub(super) const fn has_handle(self) -> bool {
         match self {
-            Self::Step | Self::Call | Self::Sleep | Self::Start => true,
+            Self::Step | Self::Call | Self::Sleep | Self::Start | Self::Promise => true,
             Self::Emit | Self::Value | Self::Compensate => false,
         }
     }
@@ -81,6 +83,8 @@ pub(crate) enum Completion {
     SleepEnded,
     /// A root was started, or could not be.
     Started(StartOutcome),
+    /// An external promise settled.
+    Promise(Bytes),
 }
 
 /// An operation as the body asks for it.
@@ -95,7 +99,7 @@ impl Completion {
     /// Its size in bytes.
     pub(crate) fn len(&self) -> usize {
         match self {
-            Self::StepOk(value) | Self::StepErr(value) => value.len(),
+            Self::StepOk(value) | Self::StepErr(value) | Self::Promise(value) => value.len(),
             Self::Call { outcome, .. } => outcome.len(),
             Self::SleepEnded | Self::Started(_) => 0,
         }

@@ -24,7 +24,7 @@ pub(crate) struct Record {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RecordedOperation {
     pub(crate) kind: OpKind,
-    /// A step's name, a call's or start's function, an event's type, a value's kind; empty for a sleep.
+    /// A step's or promise's name, a call's or start's function, an event's type, a value's kind; empty for a sleep.
     pub(crate) name: String,
     /// The recorded input, if the kind has one.
     pub(crate) input: Option<Bytes>,
@@ -38,7 +38,7 @@ impl RecordedOperation {
     /// The entries that the journal has of it.
     fn entries(&self) -> usize {
         match self.kind {
-            OpKind::Sleep => 1 + usize::from(self.completion.is_some()),
+            OpKind::Sleep | OpKind::Promise => 1 + usize::from(self.completion.is_some()),
             kind => kind.entries(),
         }
     }
@@ -108,10 +108,8 @@ impl Replay {
             EntryKind::SleepBegun => self.insert(entry, OpKind::Sleep, Some(payload()?), None, None),
             EntryKind::SleepEnded => {
                 let number = number()?;
-                let sleep = self.record.operations.get_mut(&position);
-                let sleep =
-                    sleep.ok_or_else(|| UnreadableEntry::new(position, "the end of a sleep that never began"))?;
-                sleep.completion = Some((number, Completion::SleepEnded));
+                let why = "the end of a sleep that never began";
+                self.ended(position, why)?.completion = Some((number, Completion::SleepEnded));
             }
             EntryKind::Emitted => self.insert(entry, OpKind::Emit, Some(payload()?), None, None),
             EntryKind::Valued => self.insert(entry, OpKind::Value, None, Some(payload()?), None),
@@ -133,6 +131,12 @@ impl Replay {
                     self.step_attempts.remove(&forgotten);
                 }
             }
+            // The schema is for those who settle it; the type of today may have another one.
+            EntryKind::PromiseMade => self.insert(entry, OpKind::Promise, None, None, None),
+            EntryKind::PromiseSettled => {
+                let completion = Some((number()?, Completion::Promise(payload()?)));
+                self.ended(position, "the end of a promise that was never made")?.completion = completion;
+            }
             EntryKind::UndoDeclared => self.insert(entry, OpKind::Compensate, Some(payload()?), None, None),
             EntryKind::Found => {
                 let found: payload::Found = decode(&entry.payload).map_err(readable)?;
@@ -140,16 +144,16 @@ impl Replay {
             }
             // What is undone again concerns no body.
             EntryKind::UndoRetried => {}
-            EntryKind::Transaction
-            | EntryKind::PromiseMade
-            | EntryKind::PromiseSettled
-            | EntryKind::VersionMarked
-            | EntryKind::MessageTaken
-            | EntryKind::Cancelled => {
+            EntryKind::Transaction | EntryKind::VersionMarked | EntryKind::MessageTaken | EntryKind::Cancelled => {
                 return Err(UnreadableEntry::new(position, format!("an entry of kind {}", entry.kind.name())));
             }
         }
         Ok(())
+    }
+
+    /// The operation that an entry of its own ends; `why` is wrong if it was never begun.
+    fn ended(&mut self, position: Position, why: &str) -> Result<&mut RecordedOperation, UnreadableEntry> {
+        self.record.operations.get_mut(&position).ok_or_else(|| UnreadableEntry::new(position, why))
     }
 
     fn insert(

@@ -22,6 +22,8 @@ pub(crate) enum Signal {
     Failed(String),
     /// A request was made for the tree; with the number that it gave the control counter.
     Governed(u32),
+    /// Something outside settled what the tree waits for; with the number that it gave the inbox counter.
+    Settled(u32),
     /// The clock was moved: read it again.
     Poke,
     /// Start nothing new; release the tree when nothing is in flight.

@@ -1,14 +1,15 @@
 //! A tree as its owner knows it: counters, nodes, timers, and what is recorded and not durable yet. Pure: time and
 //! chance come in as values; bodies and stores are elsewhere.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use sapwood_core::control::ControlRecord;
 use sapwood_core::store::{NewTree, Next, Ownership, TreeOutcome, Turn};
 use sapwood_core::tree::{
-    Closing, Invocation, InvocationState, OpenInvocation, PromiseState, Timer, TimerKind, TreeImage, TreeRow, TreeState,
+    Closing, Invocation, InvocationState, OpenInvocation, PromiseState, SettledPromise, Timer, TimerKind, TreeImage,
+    TreeRow, TreeState,
 };
 use sapwood_core::{FunctionVersion, Path, TreeId};
 
@@ -32,8 +33,9 @@ pub(crate) struct Tree {
     revision: u64,
     /// As it was when the tree was claimed: a turn is refused if the tree was governed from outside since.
     control: u32,
-    /// As it was when the tree was claimed: a turn that releases the tree is refused if something settled since.
-    inbox: u32,
+    /// The last number of the inbox counter up to which everything is recorded, or in `settled`: a turn that releases the
+    /// tree is refused if something settled since.
+    pub(super) inbox: u32,
     /// The last completion number given (R7).
     pub(super) number: u32,
     /// Its invocations that are not closed.
@@ -55,6 +57,8 @@ pub(crate) struct Tree {
     pub(super) timers: Timers,
     /// Requests that its next turn carries out.
     pub(super) requests: Vec<ControlRecord>,
+    /// What has settled from outside and is not recorded yet, in order.
+    pub(super) settles: VecDeque<SettledPromise>,
     /// What is recorded and not in a turn yet.
     pub(super) draft: Draft,
     /// The root's outcome, once it is decided; durable with the commit that ends the tree.
@@ -105,6 +109,8 @@ impl Tree {
             tree.closings.enter(failed.state.closing);
             tree.failed.insert(failed.path.clone(), failed);
         }
+        tree.settles = image.settled.into();
+        tree.inbox = image.row.inbox;
         for open in image.open {
             tree.closings.enter(open.state.closing);
             let is_backing_off = tree.timers.has(&open.path, TimerKind::FunctionRetry);
@@ -150,6 +156,7 @@ impl Tree {
             count: 0,
             timers: Timers::default(),
             requests: Vec::new(),
+            settles: VecDeque::new(),
             draft: Draft::default(),
             outcome: None,
             announced: None,
@@ -159,11 +166,26 @@ impl Tree {
         }
     }
 
-    /// Takes the counters of a row as it was claimed.
+    /// Takes the counters of a row as it was claimed, but for its inbox: what settled is still to be heard.
     pub(crate) fn refresh(&mut self, row: &TreeRow) {
         self.revision = row.revision;
         self.control = row.control;
-        self.inbox = row.inbox;
+    }
+
+    /// How far in its inbox it has heard.
+    pub(crate) const fn inbox(&self) -> u32 {
+        self.inbox
+    }
+
+    /// Whether something that settled from outside is to be recorded.
+    pub(crate) fn has_settled(&self) -> bool {
+        !self.settles.is_empty()
+    }
+
+    /// Hears what has settled after the last number of its inbox.
+    pub(crate) fn hears(&mut self, settled: Vec<SettledPromise>) {
+        self.inbox = settled.last().map_or(self.inbox, |last| last.inbox);
+        self.settles.extend(settled);
     }
 
     pub(crate) fn id(&self) -> TreeId {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use sapwood_core::journal::{Entry, EntryKind};
 use sapwood_core::limits::LimitError;
-use sapwood_core::tree::{Invocation, InvocationState, Timer, TimerKind};
+use sapwood_core::tree::{Invocation, InvocationState, PromiseState, SettledPromise, Timer, TimerKind};
 use sapwood_core::{FunctionVersion, Path, Position};
 
 use super::model::Tree;
@@ -72,6 +72,9 @@ impl Tree {
                 }
                 Fresh::Found { position, code, found } => {
                     self.write(id, Line::of(EntryKind::Found, position, code.name(), encode(&found)));
+                }
+                Fresh::Promise { position, name, made } => {
+                    self.write(id, Line::of(EntryKind::PromiseMade, position, &name, made));
                 }
                 Fresh::Drop { position } => {
                     self.write(id, Line::of(EntryKind::Dropped, position, "", Bytes::new()));
@@ -154,6 +157,23 @@ impl Tree {
         let line = Line::of(EntryKind::Started, position, name, encode(started));
         let outcome: StartOutcome = started.outcome.clone();
         self.write_completion(id, line, Completion::Started(outcome));
+    }
+
+    /// Records what has settled from outside, as much as the next turn has room for; returns the nodes to be polled. What is
+    /// left of an invocation that goes forward no more has nobody to tell it to, and is not recorded.
+    pub(crate) fn take_settled(&mut self) -> Vec<NodeId> {
+        let mut woken = Vec::new();
+        while !self.is_full()
+            && let Some(SettledPromise { path, position, name, outcome, .. }) = self.settles.pop_front()
+        {
+            let Some(id) = self.nodes.at(&path) else { continue };
+            if self.nodes.get(id).is_some_and(|node| node.state.promise == PromiseState::Pending) {
+                let line = Line::of(EntryKind::PromiseSettled, position, &name, outcome.clone());
+                self.write_completion(id, line, Completion::Promise(outcome));
+                woken.push(id);
+            }
+        }
+        woken
     }
 
     /// Records that an attempt of the function is over and another follows.

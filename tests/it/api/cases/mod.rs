@@ -3,6 +3,7 @@
 pub(crate) mod control;
 pub(crate) mod edge;
 pub(crate) mod outcomes;
+pub(crate) mod promises;
 pub(crate) mod starts;
 pub(crate) mod trees;
 

@@ -10,6 +10,7 @@ pub mod intake;
 pub mod lanes;
 pub mod log;
 pub mod membership;
+pub mod promises;
 pub mod reading;
 pub mod recover;
 pub mod start;

@@ -59,7 +59,7 @@ impl Op {
     /// has to poll its handle for it to run.
     fn may_wake(&self) -> bool {
         let is_open = matches!(self.outcome, Outcome::Open);
-        is_open && self.awaited && !self.done && matches!(self.kind, OpKind::Call | OpKind::Sleep)
+        is_open && self.awaited && !self.done && matches!(self.kind, OpKind::Call | OpKind::Sleep | OpKind::Promise)
     }
 }
 

@@ -38,6 +38,8 @@
 //!   revision shows, and if the tree was not taken over from a dead worker. Otherwise the tree is loaded from its rows.
 
 mod bodies;
+mod ending;
+mod inbox;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
@@ -49,14 +51,14 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use jiff::Timestamp;
-use sapwood_core::store::{StoreResult, TreeOutcome, Turn};
-use sapwood_core::tree::InvocationImage;
+use sapwood_core::store::{StoreResult, TreeOutcome};
+use sapwood_core::tree::{InvocationImage, SettledPromise};
 use sapwood_core::{Path, Position, TreeId};
 use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Sleep;
 
-use super::carried::{Carried, ends_of};
+use super::carried::Carried;
 use super::hold::{Hold, Sent, Stage};
 use super::live::LiveTree;
 use super::mailbox::{Mailbox, Signal};
@@ -112,6 +114,7 @@ enum Outside {
     Slot(NodeId, Option<OwnedSemaphorePermit>),
     Loaded(NodeId, Box<StoreResult<Option<InvocationImage>>>),
     Started { node: NodeId, position: Position, function: &'static str, input: Bytes, outcome: Option<StartOutcome> },
+    Heard(StoreResult<Vec<SettledPromise>>),
     LeaseLooksGood,
 }
 
@@ -145,6 +148,10 @@ pub(crate) struct Driver {
     is_draining: bool,
     /// A request was made for the tree that this worker has not read: it loads the tree again.
     is_outdated: bool,
+    /// The last number of the inbox counter that it was told of; what settled up to that is read, if it was not.
+    told: u32,
+    /// What has settled is being read.
+    is_hearing: bool,
     /// The lease was not good when a step wanted to start; it is checked again after a pause.
     awaits_lease: bool,
     /// The time for which the tree was claimed: the database judged that it has come.
@@ -184,6 +191,8 @@ impl Driver {
             created,
             is_draining: false,
             is_outdated: false,
+            told: 0,
+            is_hearing: false,
             awaits_lease: false,
             judged: None,
             polls: 0,
@@ -191,10 +200,17 @@ impl Driver {
         }
     }
 
+    /// Something that the tree waits for has settled, up to this number of its inbox counter.
+    pub(crate) const fn told(mut self: Box<Self>, inbox: u32) -> Box<Self> {
+        self.told = inbox;
+        self
+    }
+
     /// Fires the timer for which the tree was claimed. The database's clock found it due, and that clock decides, even
-    /// if what this worker knows of it is a moment behind. A request made the tree due before its time.
+    /// if what this worker knows of it is a moment behind. If the tree was due for another reason, it did not judge the timer.
     pub(crate) fn claimed_when_due(mut self: Box<Self>) -> Box<Self> {
-        self.judged = self.tree.next_due().filter(|_| self.ready.is_empty() && !self.tree.has_requests());
+        let has_another = !self.ready.is_empty() || self.tree.has_requests() || self.has_news();
+        self.judged = self.tree.next_due().filter(|_| !has_another);
         self.fire_due();
         self
     }
@@ -226,6 +242,7 @@ impl Driver {
             let stage = self.stage();
             // Once the tree is being released, nothing more is recorded: no commit could carry it.
             if stage != Stage::Releasing {
+                self.look_into_inbox(stage);
                 let more_is_due = stage != Stage::Holding && self.fire_due();
                 let worked = self.work().await;
                 if worked == Worked::ForAWhile || worked == Worked::All && more_is_due {
@@ -286,6 +303,7 @@ impl Driver {
             Signal::Drain => self.is_draining = true,
             Signal::Kill => return Some(Ended::Stopped),
             Signal::Governed(control) => self.is_outdated |= control > self.tree.control(),
+            Signal::Settled(inbox) => self.told = self.told.max(inbox),
             Signal::Committed => return self.committed().await,
             Signal::Refused(turn) => {
                 tracing::info!(tree = %self.tree.id(), "the commit was refused; the tree is not as this worker knew it");
@@ -294,36 +312,6 @@ impl Driver {
             Signal::Failed(error) => return Some(self.failed(error)),
         }
         None
-    }
-
-    fn failed(&mut self, error: String) -> Ended {
-        tracing::error!(tree = %self.tree.id(), error, "the store refuses the commit for good; the tree is parked");
-        if let Some(created) = self.created.take() {
-            let _ = created.send(Err(StartError::Refused { message: error.clone() }));
-        }
-        Ended::Failed(error)
-    }
-
-    /// The tree is not as this worker knew it: what no turn has made durable is void, but for steps that are in flight or
-    /// have ended. `refused` is the turn that was under way.
-    fn refused(&mut self, refused: Option<Turn>) -> Ended {
-        if let Some(created) = self.created.take_if(|_| self.tree.root_deadline() <= Some(self.services.clock.now())) {
-            let message = "its deadline passed before the store could take it".to_owned();
-            let _ = created.send(Err(StartError::InvalidDeadline { message }));
-        }
-        let has_times = refused.as_ref().is_some_and(|turn| turn.not_before.or(turn.only_before).is_some());
-        let drafted = self.tree.has_draft().then(|| self.tree.keep());
-        let mut ends: Vec<_> = refused.into_iter().chain(drafted).flat_map(ends_of).collect();
-        let path = |tree: &Tree, id| tree.node(id).map(|node| node.path.clone());
-        while let Some((id, end)) = self.hold.take_deferred() {
-            if let (Some(path), End::Step(end)) = (path(&self.tree, id), end) {
-                ends.push((path, end));
-            }
-        }
-        let bodies = std::mem::take(&mut self.bodies).into_iter().filter(|(_, body)| body.is_left_behind());
-        let bodies = bodies.filter_map(|(id, body)| Some((path(&self.tree, id)?, body))).collect();
-        let (revision, mailbox) = (self.tree.revision(), Arc::clone(&self.mailbox));
-        Ended::Refused { committed: revision, carried: Carried { revision, mailbox, bodies, ends }, has_times }
     }
 
     async fn committed(&mut self) -> Option<Ended> {
@@ -362,24 +350,6 @@ impl Driver {
         }
     }
 
-    fn released(&mut self, ready_at: Option<Timestamp>) -> Ended {
-        let outcome = self.tree.outcome().cloned();
-        if outcome.is_some() || self.tree.is_over() {
-            let (tree, revision) = (self.tree.id(), self.tree.revision());
-            return Ended::Settled { tree, revision, outcome };
-        }
-        for id in self.tree.put_down_active() {
-            self.bodies.remove(&id);
-        }
-        // A drain may have left some, and the next driver makes a queue of its own.
-        self.ready.drain(..).for_each(|id| self.tree.dequeue(id));
-        let empty = Tree::empty(Arc::clone(&self.tree.facts), Arc::clone(&self.services.registry));
-        let tree = std::mem::replace(&mut self.tree, empty);
-        let (bodies, mailbox) = (std::mem::take(&mut self.bodies), Arc::clone(&self.mailbox));
-        let live = LiveTree { tree, bodies, mailbox, ends: Vec::new() };
-        Ended::Released { tree: Box::new(live), ready_at }
-    }
-
     fn take_outside(&mut self, outside: Outside) {
         match outside {
             Outside::Slot(id, permit) => {
@@ -409,6 +379,7 @@ impl Driver {
                     }
                 }
             }
+            Outside::Heard(settled) => self.heard(settled),
             Outside::LeaseLooksGood => {
                 // The next round of the loop grants what waits.
                 self.awaits_lease = false;
@@ -668,7 +639,7 @@ impl Driver {
         }
         let (has_events, has_news) = (self.tree.drafts_events(), self.tree.has_news());
         // What is still in the queue has something to do, though it may have no more than a completion to be told of.
-        let is_idle = self.ready.is_empty() && !self.tree.is_active(self.is_draining);
+        let is_idle = self.ready.is_empty() && !self.has_news() && !self.tree.is_active(self.is_draining);
         if self.tree.outcome().is_some() || is_idle {
             let (turn, ready_at) = self.tree.release(self.services.clock.now());
             self.hold.sent(Sent { releases: Some(ready_at), has_events, has_news });

@@ -2,6 +2,7 @@
 
 mod cancel;
 mod deadlines;
+mod promises;
 mod resume;
 
 use std::sync::Arc;

@@ -32,6 +32,8 @@ pub(crate) struct Tree {
     control: u32,
     /// As it was when the tree was claimed: a turn that releases the tree is refused if something settled since.
     inbox: u32,
+    /// Whether something was asked of it that no turn has carried out, when it was claimed.
+    is_governed: bool,
     /// The last completion number given (R7).
     pub(super) number: u32,
     /// Its invocations that are not closed.
@@ -123,6 +125,7 @@ impl Tree {
             revision: 0,
             control: 0,
             inbox: 0,
+            is_governed: false,
             number: 0,
             nodes: Nodes::default(),
             put_down: Vec::new(),
@@ -146,6 +149,14 @@ impl Tree {
         self.revision = row.revision;
         self.control = row.control;
         self.inbox = row.inbox;
+        self.is_governed = row.control != row.applied;
+    }
+
+    /// Whether it was claimed for what is due next, because nothing else of it goes on: nothing runs or closes, and nothing
+    /// was asked of it.
+    pub(crate) fn waits_for_time(&self) -> bool {
+        let closes = |id: &NodeId| self.nodes.get(*id).is_some_and(Node::is_closable);
+        !self.is_governed && !self.nodes.wants() && !self.to_close.iter().any(closes)
     }
 
     pub(crate) fn id(&self) -> TreeId {

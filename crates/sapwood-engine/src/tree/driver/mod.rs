@@ -186,10 +186,10 @@ impl Driver {
         }
     }
 
-    /// Fires the timer for which the tree was claimed. The database's clock found it due, and that clock decides, even
-    /// if what this worker knows of it is a moment behind.
+    /// Fires the timer for which the tree was claimed, if it was for a timer. The database's clock found it due, and that
+    /// clock decides, even if what this worker knows of it is a moment behind.
     pub(crate) fn claimed_when_due(mut self: Box<Self>) -> Box<Self> {
-        self.judged = self.tree.next_due().filter(|_| self.ready.is_empty());
+        self.judged = self.tree.next_due().filter(|_| self.ready.is_empty() && self.tree.waits_for_time());
         self.fire_due();
         self
     }

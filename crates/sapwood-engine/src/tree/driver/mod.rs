@@ -475,7 +475,7 @@ impl Driver {
         }
         if due_at <= now {
             let woken = self.tree.fire_due(now, FIRES_IN_A_ROW);
-            self.queue_all(woken);
+            self.go_on(woken);
         }
         self.tree.next_due().is_some_and(|due_at| due_at <= now)
     }

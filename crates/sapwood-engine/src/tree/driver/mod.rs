@@ -50,7 +50,7 @@ use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use jiff::Timestamp;
 use sapwood_core::store::{StoreResult, TreeOutcome, Turn};
-use sapwood_core::tree::InvocationImage;
+use sapwood_core::tree::{InvocationImage, PromiseState};
 use sapwood_core::{Path, Position, TreeId};
 use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -421,11 +421,11 @@ impl Driver {
     fn record(&mut self, id: NodeId, end: End) {
         match end {
             End::Step(end) => {
-                // The handle may have been dropped while the end was deferred, or the body does not go on: then no other
-                // attempt follows.
+                // The handle may have been dropped while the end was deferred, or the function does not go forward: then no
+                // other attempt follows. A body that was left behind because its tree was loaded again says nothing.
                 let is_done = self.bodies.get(&id).is_some_and(|body| body.is_done(end.position));
-                let is_last = is_done || self.tree.status(id) == Some(Status::Finishing);
-                let retry_at = end.retry_at.filter(|_| !is_last);
+                let goes_on = self.tree.node(id).is_some_and(|node| node.state.promise == PromiseState::Pending);
+                let retry_at = end.retry_at.filter(|_| !is_done && goes_on);
                 self.tree.step_ended(id, StepEnd { retry_at, ..end });
             }
             End::Start { position, function, started } => self.tree.started(id, position, function, &started),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use sapwood_core::Path;
-use sapwood_core::journal::Entry;
+use sapwood_core::journal::{Entry, EntryKind};
 use sapwood_core::tree::{Invocation, InvocationRow, PromiseState, TimerKind, TreeRecord, TreeState};
 
 /// All of it.
@@ -42,13 +42,21 @@ pub(super) fn goes_on(before: &TreeRecord, after: &TreeRecord) -> Result<(), Str
             PromiseState::ReturnedErr => matches!(then.promise, PromiseState::ReturnedErr | PromiseState::Rejected),
             PromiseState::Cancelling => matches!(then.promise, PromiseState::Cancelling | PromiseState::Cancelled),
             PromiseState::TimingOut => {
-                matches!(then.promise, PromiseState::TimingOut | PromiseState::TimedOut) && now.settled_at == row.settled_at
+                matches!(then.promise, PromiseState::TimingOut | PromiseState::TimedOut)
+                    && now.settled_at == row.settled_at
             }
             _ => now == row,
         };
         ensure(is_kept, || format!("{at} went from {row:?} to {now:?}"))?;
         ensure(state.outcome.is_none() || state.outcome == then.outcome, || format!("the outcome of {at} changed"))?;
         ensure(state.number.is_none() || state.number == then.number, || format!("the number of {at} changed"))?;
+    }
+    for timer in before.timers.iter().filter(|timer| timer.kind == TimerKind::Sleep) {
+        let ends = |(path, _, entry): &&(Path, Timestamp, Entry)| {
+            *path == timer.path && entry.position == timer.position && entry.kind == EntryKind::SleepEnded
+        };
+        let early = after.entries.iter().find(ends).filter(|(_, at, _)| *at < timer.due_at);
+        ensure(early.is_none(), || format!("{timer:?} fired early: {early:?}"))?;
     }
     let mut kept = after.entries.iter();
     let all_kept = before.entries.iter().all(|entry| kept.any(|after| after == entry));
@@ -99,10 +107,13 @@ fn unowned_waits(tree: &TreeRecord) -> Result<(), String> {
     if tree.row.owner.is_some() || tree.row.state.is_closed() || tree.row.aside.is_some() {
         return Ok(());
     }
-    let timers = tree.timers.iter().map(|timer| timer.due_at);
+    // What is parked waits for an operator, and its timers with it.
+    let is_parked = |path: &Path| open(tree).any(|it| it.path == *path && it.state.parked.is_some());
+    let timers = tree.timers.iter().filter(|timer| !is_parked(&timer.path)).map(|timer| timer.due_at);
     let deadlines = open(tree).filter(|it| it.state.promise == PromiseState::Pending).filter_map(|it| it.deadline);
     let due: Option<Timestamp> = timers.chain(deadlines).min();
-    let is_in_time = due.is_none_or(|due| tree.row.ready_at.is_some_and(|ready| ready <= due));
+    // What is governed is ready since then, whatever was due before.
+    let is_in_time = due.is_none_or(|due| tree.row.ready_at.is_some_and(|ready| ready <= due || is_governed(tree)));
     ensure(is_in_time, || format!("something is due at {due:?}, it is ready at {:?}", tree.row.ready_at))?;
     let runnable = open(tree).find(|it| is_runnable(tree, it));
     ensure(runnable.is_none() || tree.row.ready_at.is_some(), || format!("{runnable:?} is runnable"))?;
@@ -127,7 +138,8 @@ fn settled_goes_no_further(tree: &TreeRecord) -> Result<(), String> {
     if is_governed(tree) {
         return Ok(());
     }
-    for it in tree.invocations.iter().map(|row| &row.invocation).filter(|it| it.state.promise != PromiseState::Pending) {
+    for it in tree.invocations.iter().map(|row| &row.invocation).filter(|it| it.state.promise != PromiseState::Pending)
+    {
         let forward = children(tree, &it.path).find(|row| {
             row.invocation.path.undoes().is_none() && row.invocation.state.promise == PromiseState::Pending
         });
@@ -147,9 +159,10 @@ fn closed_is_at_rest(tree: &TreeRecord) -> Result<(), String> {
     }
     let root = tree.invocations.iter().find(|row| row.invocation.path == Path::root()).ok_or("it has no root")?;
     let promise = root.invocation.state.promise;
-    ensure(promise.is_closed() == tree.row.state.is_closed() && promise.is_settled() == tree.row.state.is_settled(), || {
-        format!("the root is {promise:?}, the tree {:?}", tree.row.state)
-    })?;
+    ensure(
+        promise.is_closed() == tree.row.state.is_closed() && promise.is_settled() == tree.row.state.is_settled(),
+        || format!("the root is {promise:?}, the tree {:?}", tree.row.state),
+    )?;
     ensure(!tree.row.state.is_closed() || tree.row.ready_at.is_none(), || "a closed tree waits for a claim".to_owned())
 }
 

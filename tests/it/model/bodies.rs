@@ -140,12 +140,7 @@ async fn perform(cx: &mut Cx<App>, plan: &Plan) -> Result<String, Woe> {
     }
 }
 
-async fn operate(
-    cx: &mut Cx<App>,
-    plan: &Plan,
-    op: &Op,
-    held: &mut VecDeque<Awaited<'static>>,
-) -> Result<String, Woe> {
+async fn operate(cx: &mut Cx<App>, plan: &Plan, op: &Op, held: &mut VecDeque<Awaited<'static>>) -> Result<String, Woe> {
     let said = |said: &str| Ok(said.to_owned());
     match op {
         Op::Step(work) => step(cx, work).await,

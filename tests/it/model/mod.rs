@@ -6,6 +6,7 @@
 //! | [`bodies`] | the functions that do it, and the world outside of them |
 //! | [`world`] | one run: workers on a store in memory, what is injected, and the end in peace |
 //! | [`always_true`] | what holds after every operation |
+//! | [`databases`] | a few seeds on every store |
 //! | [`oracle`] | what each invocation must have come to |
 //!
 //! A run is on one thread, with time that stands still while there is something to do, so a seed repeats it exactly.
@@ -13,6 +14,7 @@
 mod always_true;
 mod bodies;
 mod chance;
+mod databases;
 mod oracle;
 mod plan;
 mod world;

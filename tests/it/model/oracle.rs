@@ -121,10 +121,9 @@ impl<'o> Oracle<'o> {
                 format!("{at} was cancelled, and it is {promise:?}")
             })?;
             let below = self.rows.iter().filter(|(path, _)| at.is_at_or_above(path) && **path != at);
-            for (path, row) in below.filter(|(_, row)| row.created_at > *requested_at) {
+            for (path, _) in below.filter(|(_, row)| row.created_at > *requested_at) {
                 let undoes = request.verb == ControlVerb::Cancel && is_undo_below(at, path);
                 ensure(undoes, || format!("{path} began after {:?} of {at}", request.verb))?;
-                drop(row);
             }
         }
         Ok(())
@@ -350,7 +349,8 @@ impl<'w> Walk<'w> {
         let is_killed = self.is_killed(self.path);
         let fits = if is_killed { due.starts_with(&positions) } else { due == positions };
         ensure(fits, || format!("it undid {positions:?} in this order, the plan says {due:?}"))?;
-        let mut before = children().filter(|(path, _)| path.undoes().is_none()).filter_map(|(_, row)| row.settled_at).max();
+        let mut before =
+            children().filter(|(path, _)| path.undoes().is_none()).filter_map(|(_, row)| row.settled_at).max();
         let mut have_failed = false;
         for (position, undo) in begun {
             ensure(before.is_none_or(|before| before <= undo.created_at), || {
@@ -387,7 +387,8 @@ impl<'w> Walk<'w> {
             let path = self.path.child(position);
             let Some(child) = self.oracle.row(&path) else { continue };
             let is_cancelled = child.invocation.state.promise == PromiseState::Cancelled;
-            let is_let_go = matches!(caller, PromiseState::Cancelled | PromiseState::TimedOut) || !self.given.contains(&position);
+            let is_let_go =
+                matches!(caller, PromiseState::Cancelled | PromiseState::TimedOut) || !self.given.contains(&position);
             let is_asked = self.oracle.record.requests.iter().any(|asked| asked.request.path == path);
             ensure(!is_cancelled || is_let_go || is_asked, || format!("{path} was cancelled for no reason"))?;
         }

@@ -45,7 +45,11 @@ pub(super) enum Op {
     /// Drops the handle that was kept first, if there is one.
     Drop,
     /// Calls, and takes what comes first of that and a sleep, in milliseconds, or another call.
-    Race { plan: Plan, rival: Rival, is_biased: bool },
+    Race {
+        plan: Plan,
+        rival: Rival,
+        is_biased: bool,
+    },
     /// Calls all, and awaits all.
     Join(Vec<Plan>),
     Emit,
@@ -99,16 +103,6 @@ impl Plan {
         let mut root = drawing.plan(0);
         root.undo = false;
         root
-    }
-
-    /// The plans that it calls itself, in the order of their positions.
-    pub(super) fn children(&self) -> impl Iterator<Item = &Self> {
-        self.ops.iter().flat_map(|op| match op {
-            Op::Call(plan) | Op::Hold(plan) | Op::Race { plan, rival: Rival::Sleep(_), .. } => vec![plan],
-            Op::Race { plan, rival: Rival::Call(rival), .. } => vec![plan, rival],
-            Op::Join(plans) => plans.iter().collect(),
-            Op::Step(_) | Op::Sleep(_) | Op::Await | Op::Drop | Op::Emit | Op::Draw | Op::Compensate => Vec::new(),
-        })
     }
 }
 

@@ -106,7 +106,8 @@ fn report(seed: u64, wrong: &str, plans: &[Plan], world: &World) -> String {
         let _ = write!(told, "\n\ntree {} {:?}", tree.row.id, tree.row);
         for row in &tree.invocations {
             let it = &row.invocation;
-            let _ = write!(told, "\n  {} {} {:?} {} {:?}", it.path, it.function, it.state, row.created_at, row.settled_at);
+            let _ =
+                write!(told, "\n  {} {} {:?} {} {:?}", it.path, it.function, it.state, row.created_at, row.settled_at);
         }
         for (path, at, entry) in &tree.entries {
             let _ = write!(told, "\n  {path} {at} {entry:?}");
@@ -312,10 +313,14 @@ impl World {
             }
             let alive = self.alive().await;
             let engine = self.workers[alive].engine.clone();
-            for tree in open.iter().filter(|tree| tree.row.owner.is_none() && !tree.invocations.is_empty()) {
+            for tree in open.iter().filter(|tree| tree.row.owner.is_none()) {
+                // Only an operator ends what the store refused for good.
+                if tree.row.aside.is_some() {
+                    self.ask(&engine, tree.row.id, Path::root(), ControlVerb::Kill).await;
+                }
                 for parked in tree.invocations.iter().filter_map(|row| row.invocation.state.parked.as_ref()) {
                     let parked = String::from_utf8_lossy(parked);
-                    // Only an operator ends what the store refused; a panic at the last attempt is one that a deadline brought.
+                    // A panic at the last attempt is one that a deadline brought.
                     if parked.contains(r#""code":"refused""#) || parked.contains(r#""code":"panic""#) {
                         self.ask(&engine, tree.row.id, Path::root(), ControlVerb::Kill).await;
                     } else {
@@ -373,7 +378,7 @@ struct Input {
     plan: Plan,
 }
 
-async fn start(engine: &Engine, plan: &Plan, id: Option<&str>) -> Result<TreeId, StartError> {
+pub(super) async fn start(engine: &Engine, plan: &Plan, id: Option<&str>) -> Result<TreeId, StartError> {
     /// The same for each function that performs a plan.
     macro_rules! start {
         ($function:path) => {{
@@ -426,8 +431,9 @@ fn may_begin(store: &MemoryStore, worker: WorkerId, key: &str) -> Result<(), Str
     if !matches!(promise, PromiseState::Pending | PromiseState::TimingOut) || tree.row.state == TreeState::Parked {
         return Err(format!("its invocation is {promise:?}"));
     }
-    let resolved = tree.entries.iter().find(|(path, _, entry)| {
-        *path == of && entry.position == position && entry.kind == EntryKind::StepResolved
-    });
+    let resolved = tree
+        .entries
+        .iter()
+        .find(|(path, _, entry)| *path == of && entry.position == position && entry.kind == EntryKind::StepResolved);
     resolved.map_or(Ok(()), |(_, at, _)| Err(format!("its result was recorded at {at}")))
 }

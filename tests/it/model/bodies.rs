@@ -11,6 +11,7 @@ use sapwood::prelude::*;
 use sapwood::{Dependencies, RetryPolicy};
 use sapwood_core::failure::CallFailureKind;
 use sapwood_core::{BoundedContext, CallError, WorkerId};
+use tokio::sync::Notify;
 
 use super::plan::{ALWAYS, End, How, Op, Plan, Rival, STEP_ATTEMPTS, Work};
 
@@ -41,6 +42,7 @@ pub(super) struct Outside {
     effects: Mutex<BTreeMap<String, u32>>,
     /// What was found wrong.
     wrong: Mutex<Vec<String>>,
+    alarm: Notify,
     judge: Judge,
     /// Whether steps take their time.
     takes_time: bool,
@@ -48,7 +50,7 @@ pub(super) struct Outside {
 
 impl Outside {
     pub(super) fn new(judge: Judge, takes_time: bool) -> Self {
-        Self { effects: Mutex::default(), wrong: Mutex::default(), judge, takes_time }
+        Self { effects: Mutex::default(), wrong: Mutex::default(), alarm: Notify::new(), judge, takes_time }
     }
 
     /// How often a side effect began.
@@ -58,6 +60,12 @@ impl Outside {
 
     pub(super) fn is_wrong(&self, what: String) {
         self.wrong.lock().push(what);
+        self.alarm.notify_one();
+    }
+
+    /// Waits until something is wrong.
+    pub(super) async fn alarmed(&self) {
+        self.alarm.notified().await;
     }
 
     /// What was found wrong first.

@@ -20,7 +20,7 @@ use super::plan::{End, How, Op, Plan, Rival, Work};
 pub(super) struct Known<'k> {
     /// How often each side effect began.
     pub(super) effects: &'k dyn Fn(&str) -> u32,
-    /// Whether no worker died, no commit was refused and no claim was lost.
+    /// Whether no worker ended and no commit was refused for good: then no step ran without a reason.
     pub(super) is_undisturbed: bool,
     /// The events of the tree, by their causation (the invocation) and their content's order.
     pub(super) events: usize,
@@ -100,6 +100,9 @@ impl<'o> Oracle<'o> {
             (promise, Walked::Waits) => return Err(wrong(format!("it is {promise:?}, the plan waits"))),
         }
         walk.events().map_err(&wrong)?;
+        walk.attempts(row).map_err(&wrong)?;
+        walk.deadline(row).map_err(&wrong)?;
+        walk.dropped().map_err(&wrong)?;
         walk.undone(row).map_err(&wrong)?;
         walk.cancelled_for_a_reason(row).map_err(&wrong)?;
         for (position, child) in walk.calls() {
@@ -323,6 +326,46 @@ impl<'w> Walk<'w> {
         let recorded: Vec<Position> = recorded.map(|entry| entry.position).collect();
         let emitted = if self.is_whole { self.emitted.clone() } else { recorded.clone() };
         ensure(recorded == emitted, || format!("it emitted at {recorded:?}, the plan says {emitted:?}"))
+    }
+
+    /// F5, C4: another attempt is made only if it can end otherwise, and no crash counts as one.
+    fn attempts(&self, row: &InvocationRow) -> Result<(), String> {
+        let attempts = row.invocation.state.attempt;
+        let fails = |op: &Op| matches!(op, Op::Step(work) if work.fails > 0);
+        let draws = self.plan.end == End::Busy && self.plan.ops.contains(&Op::Draw);
+        let may_try_again = draws || self.plan.ops.iter().any(fails);
+        let most = if may_try_again { self.plan.attempts } else { 1 };
+        ensure(attempts <= most, || format!("it made {attempts} attempts, {most} at most make sense"))
+    }
+
+    /// D1: no deadline is later than the caller's.
+    fn deadline(&self, row: &InvocationRow) -> Result<(), String> {
+        let up = std::iter::successors(self.path.parent(), Path::parent);
+        let of_caller = up.filter_map(|path| self.oracle.row(&path)?.invocation.deadline).min();
+        let own = row.invocation.deadline;
+        ensure(own.is_none() || of_caller.is_none() || own < of_caller, || {
+            format!("its deadline is {own:?}, a caller's {of_caller:?}")
+        })
+    }
+
+    /// N2: a call without calls of its own that is dropped before it settles is cancelled, or times out.
+    fn dropped(&self) -> Result<(), String> {
+        let dropped = self
+            .oracle
+            .record
+            .entries
+            .iter()
+            .filter(|(path, _, entry)| path == self.path && entry.kind == EntryKind::Dropped);
+        for (_, at, entry) in dropped {
+            let path = self.path.child(entry.position);
+            let Some(child) = self.oracle.row(&path) else { continue };
+            let is_leaf = !self.oracle.rows.keys().any(|of| of.parent().as_ref() == Some(&path));
+            let goes_on = matches!(child.invocation.state.promise, PromiseState::Resolved | PromiseState::Rejected);
+            ensure(!is_leaf || !goes_on || child.settled_at.is_some_and(|settled| settled <= *at), || {
+                format!("{path} was dropped at {at} and ended at {:?}", child.settled_at)
+            })?;
+        }
+        Ok(())
     }
 
     /// K1, K2, K5, K7: what it did is undone in reverse, one after the other, after all below it is closed; and nothing if it

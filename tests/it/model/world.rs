@@ -36,6 +36,9 @@ const LEASE: Duration = Duration::from_secs(10);
 /// Until when all is closed that is not disturbed: longer than everything that plans sleep, and a grace besides.
 const PEACE: Duration = Duration::from_secs(3 * 3_600);
 
+/// More commits and claims than any tree of a run takes.
+const BUSY: u64 = 2_000;
+
 /// What a run had.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Ran {
@@ -73,6 +76,8 @@ struct World {
     /// What was injected, in words.
     injected: Vec<String>,
     is_disturbed: bool,
+    /// Whether a commit was to be refused for good: only then may a tree be parked for that.
+    refuses: bool,
 }
 
 /// Runs a seed on a runtime of its own.
@@ -132,7 +137,7 @@ impl World {
         let outside = Arc::new(Outside::new(Box::new(judge), true));
         watch(&changes, &store, &outside);
         let (workers, injected) = (Vec::new(), Vec::new());
-        Self { chance, time, store, changes, outside, workers, injected, is_disturbed: false }
+        Self { chance, time, store, changes, outside, workers, injected, is_disturbed: false, refuses: false }
     }
 
     async fn run(&mut self, plans: &[Plan], disturbs: bool) -> Result<Ran, String> {
@@ -147,7 +152,8 @@ impl World {
         }
         for _ in 0..if disturbs { 1 + self.chance.below(8) } else { 0 } {
             let pause = self.chance.weighted(&[(3, 0), (3, 50), (4, 1_500), (2, 12_000)]);
-            sleep(Duration::from_millis(self.chance.below(pause + 1))).await;
+            let pause = Duration::from_millis(self.chance.below(pause + 1));
+            self.wait(pause).await;
             self.disturb().await;
             self.sound()?;
         }
@@ -237,12 +243,13 @@ impl World {
                     (1, Fault::Refused),
                 ]);
                 let commit = faults.commits() + 1 + self.chance.index(6);
-                self.is_disturbed = true;
+                // A commit whose outcome is unknown, or that takes its time, makes nobody do anything again (C5).
+                self.is_disturbed |= !matches!(fault, Fault::LostBefore | Fault::LostAfter | Fault::Held);
+                self.refuses |= fault == Fault::Refused;
                 self.says(format!("commit {commit} of worker {worker:?}: {fault:?}"));
                 faults.plan(commit, fault);
             }
             5 => {
-                self.is_disturbed = true;
                 self.says(format!("worker {worker:?} loses its next claim"));
                 faults.lose_claim();
             }
@@ -250,7 +257,6 @@ impl World {
                 let ms = self.chance.weighted(&[(2, 100), (2, 5_000), (1, 60_000)]);
                 self.says(format!("the store's clock jumps by {ms} ms"));
                 self.time.ahead_ms.fetch_add(ms, Ordering::Relaxed);
-                self.is_disturbed = true;
             }
             7 => {
                 for tree in self.trees() {
@@ -288,6 +294,15 @@ impl World {
         self.store.inspect(|_| true).expect("the store answers")
     }
 
+    /// Waits so long, or until something is wrong: while a worker is busy without end, no time passes.
+    async fn wait(&self, so_long: Duration) {
+        tokio::select! {
+            biased;
+            () = self.outside.alarmed() => {}
+            () = sleep(so_long) => {}
+        }
+    }
+
     fn sound(&self) -> Result<(), String> {
         self.outside.first_wrong().map_or(Ok(()), Err)
     }
@@ -315,20 +330,21 @@ impl World {
             let engine = self.workers[alive].engine.clone();
             for tree in open.iter().filter(|tree| tree.row.owner.is_none()) {
                 // Only an operator ends what the store refused for good.
-                if tree.row.aside.is_some() {
+                if tree.row.aside.is_some() && self.refuses {
                     self.ask(&engine, tree.row.id, Path::root(), ControlVerb::Kill).await;
                 }
                 for parked in tree.invocations.iter().filter_map(|row| row.invocation.state.parked.as_ref()) {
                     let parked = String::from_utf8_lossy(parked);
                     // A panic at the last attempt is one that a deadline brought.
-                    if parked.contains(r#""code":"refused""#) || parked.contains(r#""code":"panic""#) {
+                    let is_refused = self.refuses && parked.contains(r#""code":"refused""#);
+                    if is_refused || parked.contains(r#""code":"panic""#) {
                         self.ask(&engine, tree.row.id, Path::root(), ControlVerb::Kill).await;
                     } else {
                         return Err(format!("it is parked: {parked}"));
                     }
                 }
             }
-            sleep(pause).await;
+            self.wait(pause).await;
             pause = (pause * 2).min(Duration::from_secs(60));
         }
     }
@@ -405,7 +421,9 @@ fn watch(changes: &Changes, store: &MemoryStore, outside: &Arc<Outside>) {
         for tree in store.inspect(has_changed).unwrap_or_default() {
             let before = seen.get(&tree.row.id);
             let went_on = before.map_or(Ok(()), |before| goes_on(before, &tree));
-            if let Err(wrong) = always_true(&tree).and(went_on) {
+            let is_busy = tree.row.revision > BUSY;
+            let ends = if is_busy { Err(format!("it has been committed {BUSY} times")) } else { Ok(()) };
+            if let Err(wrong) = always_true(&tree).and(went_on).and(ends) {
                 outside.is_wrong(format!("tree {}: {wrong}", tree.row.id));
             }
             seen.insert(tree.row.id, tree);

@@ -11,6 +11,7 @@ mod growth;
 mod kafka;
 mod log_broker;
 mod migrations;
+mod model;
 mod orders;
 mod plans;
 mod restarts;

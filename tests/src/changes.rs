@@ -1,7 +1,8 @@
 //! What tells a test that its stores have changed, so that it need not ask again and again; and what keeps claims apart
 //! from a jump of the clock.
 
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::{RwLock, watch};
@@ -17,12 +18,30 @@ pub struct Changes {
     told: watch::Sender<()>,
     /// Read by each claim, written by a jump of the clock.
     claims: Arc<RwLock<()>>,
+    /// Is called at each change, before anything else happens.
+    look: Arc<OnceLock<Look>>,
+}
+
+struct Look(Box<dyn Fn() + Send + Sync>);
+
+impl fmt::Debug for Look {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Look")
+    }
 }
 
 impl Changes {
     /// Something has changed.
     pub fn tell(&self) {
+        if let Some(Look(look)) = self.look.get() {
+            look();
+        }
         self.told.send_replace(());
+    }
+
+    /// Lets `look` see each change when it has been made, before anything else happens. Only the first one is.
+    pub fn at_each(&self, look: impl Fn() + Send + Sync + 'static) {
+        let _ = self.look.set(Look(Box::new(look)));
     }
 
     /// Tells when what is returned is dropped: at the end of a call, also of one that was given up.

@@ -43,6 +43,18 @@ impl Reading for MemoryStore {
 }
 
 impl MemoryStore {
+    /// The trees that are wanted as they are now, newest first. Unlike the reads of [`Reading`] it settles nothing, so a model
+    /// may look after every commit and change nothing by that.
+    ///
+    /// # Errors
+    /// If this handle is closed.
+    pub fn inspect(&self, is_wanted: impl Fn(&TreeRow) -> bool) -> StoreResult<Vec<TreeRecord>> {
+        self.handle().act(|state, _| {
+            let wanted = state.forest.newest_first(None).filter(|tree| is_wanted(&tree.row));
+            Ok(wanted.map(record).collect())
+        })
+    }
+
     /// Settles what goes forward in a tree although its deadline has passed, so that no reader sees it pending (D3).
     fn time_out(&self, tree: TreeId) -> StoreResult<()> {
         let control = self.handle().act(|state, now| {

@@ -15,7 +15,7 @@ use sapwood_tests::front::with_faults;
 use sapwood_tests::probe::Probe;
 use sapwood_tests::store::outbox;
 
-use super::{HOUR, Probed, Trouble, dozes, leaf, once, one};
+use super::{HOUR, Probed, Trouble, dozes, leaf, once, one, quick};
 
 sapwood_tests::on_every_engine!(crate::engine::cancellation {
     a_tree_that_waits_is_cancelled_from_the_leaves_up,
@@ -35,6 +35,7 @@ sapwood_tests::on_every_engine!(crate::engine::cancellation {
     what_is_parked_or_backs_off_is_cancelled,
     a_request_for_what_is_not_there_is_told_so,
     a_request_ends_no_sleep_before_its_time,
+    a_step_in_flight_beside_what_is_cancelled_is_tried_again,
 });
 
 fn path(text: &str) -> Path {
@@ -527,4 +528,39 @@ async fn a_request_for_what_is_not_there_is_told_so(world: &World) {
     }
     let view = engine.tree(tree.id()).await.expect("the store").expect("the tree");
     assert_eq!((view.row.control, view.requests.len()), (0, 0));
+}
+
+#[sapwood::function(retry(attempts = 1))]
+async fn fails_at_the_gate_once(cx: &mut Cx<Probe>) -> Result<usize, Trouble> {
+    let app = cx.dependencies();
+    let work = async || {
+        let tries = one(&app, "tries")?;
+        if tries == 1 {
+            app.comes_to("gate").await;
+            return Err(Trouble::busy("the gate"));
+        }
+        Ok(tries)
+    };
+    cx.step("work", work).retry(quick(2)).await
+}
+
+#[sapwood::function]
+async fn works_beside_a_sleeper(cx: &mut Cx<Probe>) -> Result<usize, Trouble> {
+    let sleeper = cx.call(dozes("sleeper".to_owned(), 1));
+    let works = cx.call(fails_at_the_gate_once()).await?;
+    let _ = sleeper.await;
+    Ok(works)
+}
+
+/// K3, F2: a sibling that has a step in flight goes on as if nothing had been asked.
+async fn a_step_in_flight_beside_what_is_cancelled_is_tried_again(world: &World) {
+    let app = Probe::new();
+    let engine = world.launch(&app).await;
+    let tree = engine.start(works_beside_a_sleeper()).await.expect("a tree");
+    app.reached("gate", 1).await;
+    assert_eq!(cancels(&engine, tree.id(), "/0").await, Effect::Accepted);
+    let is_cancelled = |view: &TreeView| promise(view, "/0") == Some(PromiseState::Cancelled);
+    world.tree_until(&engine, tree.id(), is_cancelled).await;
+    app.open("gate", 1);
+    assert_eq!(tree.result().await.expect("the second attempt does it"), 2);
 }

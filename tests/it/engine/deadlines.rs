@@ -36,6 +36,8 @@ sapwood_tests::on_every_engine!(crate::engine::deadlines {
     a_deadline_that_cannot_be_is_refused,
     a_call_whose_deadline_has_passed_never_runs,
     a_tree_that_timed_out_can_be_killed,
+    what_times_out_gives_its_slot_to_who_waits_for_it,
+    a_sleep_below_what_a_reader_timed_out_ends_nothing,
 });
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -529,4 +531,50 @@ async fn a_tree_that_timed_out_can_be_killed(world: &World) {
     assert_eq!((view.row.state, view.row.closing), (TreeState::TimedOut, Closing::CompensationFailed));
     assert!(timed_out(tree.result().await));
     assert_eq!(app.marks("undone "), Vec::<String>::new());
+}
+
+#[sapwood::function]
+async fn never_comes_back(cx: &mut Cx<Probe>) -> Result<(), Trouble> {
+    let app = cx.dependencies();
+    let work = async || {
+        app.mark("never comes back");
+        std::future::pending::<Result<(), Trouble>>().await
+    };
+    cx.step("work", work).interruptible().await
+}
+
+#[sapwood::function]
+async fn calls_two_for_one_slot(cx: &mut Cx<Probe>) -> Result<u32, Trouble> {
+    let first = cx.call(never_comes_back().deadline(MINUTE));
+    let second = cx.call(leaf("gate".to_owned(), 1)).await;
+    drop(first);
+    Ok(second?)
+}
+
+/// D2, S5: on a worker with one slot, what waits for it begins as soon as the one that has it times out.
+async fn what_times_out_gives_its_slot_to_who_waits_for_it(world: &World) {
+    let app = Probe::new();
+    let engine = world.launch_with(&app, EngineOptions { concurrency: 1, ..world.options() }).await;
+    let tree = engine.start(calls_two_for_one_slot()).await.expect("a tree");
+    app.reached("never comes back", 1).await;
+    world.advance(MINUTE).await;
+    app.reached("gate 1", 1).await;
+    app.open("gate 1", 1);
+    assert_eq!(tree.result().await.expect("a result"), 1);
+}
+
+/// D2, D3: while no worker lived the deadline of the root passed, and the end of a sleep below it; the reader came first.
+async fn a_sleep_below_what_a_reader_timed_out_ends_nothing(world: &World) {
+    let app = Probe::new();
+    let first = world.launch(&app).await;
+    let tree = first.start(waits_at_most(None)).await.expect("a tree").id();
+    world.tree_suspended(&first, tree).await;
+    world.crash(&first).await;
+    world.advance(25 * HOUR).await;
+    let outcome = world.store().store().outcome_read(tree).await.expect("the store").expect("the tree");
+    assert_eq!(outcome.state, TreeState::TimingOut);
+    let second = world.launch(&app).await;
+    let view = closes(world, &second, tree).await;
+    assert_eq!(["/0", "/0/0"].map(|path| promise(&view, path)), [Some(PromiseState::Cancelled); 2]);
+    assert!(app.marks("").is_empty(), "no body went on: {:?}", app.marks(""));
 }

@@ -7,8 +7,9 @@ use jiff::{SignedDuration, Timestamp};
 use sapwood::prelude::*;
 use sapwood_core::WorkerId;
 use sapwood_core::clock::Clock;
+use sapwood_core::tree::{PromiseState, TreeState};
 use sapwood_engine::{Engine, EngineOptions, SystemEnvironment};
-use sapwood_tests::engine::World;
+use sapwood_tests::engine::{World, promise};
 use sapwood_tests::front::with_faults;
 use sapwood_tests::probe::Probe;
 use sapwood_tests::store::LEASE;
@@ -20,6 +21,7 @@ sapwood_tests::on_every_engine!(crate::engine::time {
     a_retry_waits_as_long_as_it_says_whatever_day_its_worker_believes_it_is,
     a_step_of_the_databases_clock_buries_nobody,
     a_burial_that_has_to_wait_holds_up_no_renewal,
+    a_claim_for_another_reason_ends_no_sleep,
 });
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -176,4 +178,29 @@ async fn a_burial_that_has_to_wait_holds_up_no_renewal(world: &World) {
     app.open("gate", 2);
     world.advance(HOUR).await;
     survivor.attach::<dozes_beside_a_step>(tree).result().await.expect("a result");
+}
+
+#[sapwood::function]
+async fn sleeps_beside_a_call(cx: &mut Cx<Probe>) -> Result<bool, Trouble> {
+    let app = cx.dependencies();
+    let call = cx.call(dozes("called".to_owned(), 24));
+    cx.sleep(HOUR).await;
+    app.mark("wakes");
+    Ok(call.await.is_ok())
+}
+
+/// S6: what is asked of a tree that sleeps makes it due at once, and its sleep is as long as before.
+async fn a_claim_for_another_reason_ends_no_sleep(world: &World) {
+    let app = Probe::new();
+    let engine = world.launch(&app).await;
+    let tree = engine.start(sleeps_beside_a_call()).await.expect("a tree");
+    world.tree_suspended(&engine, tree.id()).await;
+    tree.at("/0".parse().expect("a path")).cancel("it is not needed").await.expect("the request is taken");
+    let is_cancelled = |view: &sapwood_engine::TreeView| {
+        promise(view, "/0") == Some(PromiseState::Cancelled) && view.row.state == TreeState::Suspended
+    };
+    world.tree_until(&engine, tree.id(), is_cancelled).await;
+    assert_eq!(app.count("wakes"), 0);
+    world.advance(HOUR).await;
+    assert!(!tree.result().await.expect("a result"));
 }

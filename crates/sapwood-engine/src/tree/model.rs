@@ -36,6 +36,8 @@ pub(crate) struct Tree {
     /// The last number of the inbox counter up to which everything is recorded, or in `settled`: a turn that releases the
     /// tree is refused if something settled since.
     pub(super) inbox: u32,
+    /// Whether something was asked of it that no turn has carried out, when it was claimed.
+    is_governed: bool,
     /// The last completion number given (R7).
     pub(super) number: u32,
     /// Its invocations that are not closed.
@@ -145,6 +147,7 @@ impl Tree {
             revision: 0,
             control: 0,
             inbox: 0,
+            is_governed: false,
             number: 0,
             nodes: Nodes::default(),
             put_down: Vec::new(),
@@ -170,6 +173,7 @@ impl Tree {
     pub(crate) fn refresh(&mut self, row: &TreeRow) {
         self.revision = row.revision;
         self.control = row.control;
+        self.is_governed = row.control != row.applied;
     }
 
     /// How far in its inbox it has heard.
@@ -188,6 +192,13 @@ impl Tree {
         self.settles.extend(settled);
     }
 
+    /// Whether it was claimed for what is due next, because nothing else of it goes on: nothing runs or closes, and nothing
+    /// was asked of it.
+    pub(crate) fn waits_for_time(&self) -> bool {
+        let closes = |id: &NodeId| self.nodes.get(*id).is_some_and(Node::is_closable);
+        !self.is_governed && !self.nodes.wants() && !self.to_close.iter().any(closes)
+    }
+
     pub(crate) fn id(&self) -> TreeId {
         self.facts.tree
     }
@@ -195,11 +206,6 @@ impl Tree {
     /// The last request that this worker knows of.
     pub(crate) fn control(&self) -> u32 {
         self.control
-    }
-
-    /// Whether its next turn carries out a request.
-    pub(crate) fn has_requests(&self) -> bool {
-        !self.requests.is_empty()
     }
 
     pub(crate) fn revision(&self) -> u64 {

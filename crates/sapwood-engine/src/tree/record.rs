@@ -206,6 +206,10 @@ impl Tree {
                 }
                 Due::Timer(timer) => {
                     let Some(id) = self.nodes.at(&timer.path) else { continue };
+                    // A reader has settled a caller by its deadline, so this one is cancelled next and goes no further (D2).
+                    if self.is_overdue(id, now) {
+                        continue;
+                    }
                     self.clear_timer(&timer.path, timer.position);
                     self.fire(id, &timer);
                     woken.push(id);

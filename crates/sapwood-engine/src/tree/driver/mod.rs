@@ -52,7 +52,7 @@ use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use jiff::Timestamp;
 use sapwood_core::store::{StoreResult, TreeOutcome};
-use sapwood_core::tree::{InvocationImage, SettledPromise};
+use sapwood_core::tree::{InvocationImage, PromiseState, SettledPromise};
 use sapwood_core::{Path, Position, TreeId};
 use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -206,11 +206,11 @@ impl Driver {
         self
     }
 
-    /// Fires the timer for which the tree was claimed. The database's clock found it due, and that clock decides, even
-    /// if what this worker knows of it is a moment behind. If the tree was due for another reason, it did not judge the timer.
+    /// Fires the timer for which the tree was claimed, if it was for a timer. The database's clock found it due, and that
+    /// clock decides, even if what this worker knows of it is a moment behind.
     pub(crate) fn claimed_when_due(mut self: Box<Self>) -> Box<Self> {
-        let has_another = !self.ready.is_empty() || self.tree.has_requests() || self.has_news();
-        self.judged = self.tree.next_due().filter(|_| !has_another);
+        let is_for_time = self.ready.is_empty() && !self.has_news() && self.tree.waits_for_time();
+        self.judged = self.tree.next_due().filter(|_| is_for_time);
         self.fire_due();
         self
     }
@@ -398,11 +398,11 @@ impl Driver {
     fn record(&mut self, id: NodeId, end: End) {
         match end {
             End::Step(end) => {
-                // The handle may have been dropped while the end was deferred, or the body does not go on: then no other
-                // attempt follows.
+                // The handle may have been dropped while the end was deferred, or the function does not go forward: then no
+                // other attempt follows. A body that was left behind because its tree was loaded again says nothing.
                 let is_done = self.bodies.get(&id).is_some_and(|body| body.is_done(end.position));
-                let is_last = is_done || self.tree.status(id) == Some(Status::Finishing);
-                let retry_at = end.retry_at.filter(|_| !is_last);
+                let goes_on = self.tree.node(id).is_some_and(|node| node.state.promise == PromiseState::Pending);
+                let retry_at = end.retry_at.filter(|_| !is_done && goes_on);
                 self.tree.step_ended(id, StepEnd { retry_at, ..end });
             }
             End::Start { position, function, started } => self.tree.started(id, position, function, &started),
@@ -452,7 +452,7 @@ impl Driver {
         }
         if due_at <= now {
             let woken = self.tree.fire_due(now, FIRES_IN_A_ROW);
-            self.queue_all(woken);
+            self.go_on(woken);
         }
         self.tree.next_due().is_some_and(|due_at| due_at <= now)
     }

@@ -1,0 +1,204 @@
+//! The list *Always true* of SEMANTICS, sentence by sentence, over the rows of one tree as they are at any moment.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use sapwood_core::Path;
+use sapwood_core::journal::{Entry, EntryKind};
+use sapwood_core::tree::{Invocation, InvocationRow, PromiseState, TimerKind, TreeRecord, TreeState};
+
+/// What always holds of one tree.
+type Check = fn(&TreeRecord) -> Result<(), String>;
+
+/// All of it.
+pub(super) fn always_true(tree: &TreeRecord) -> Result<(), String> {
+    let checks: [(&str, Check); 8] = [
+        ("an owned tree waits for no claim", owned_or_waiting),
+        ("a tree without owner has nothing runnable, or is waiting to be claimed", unowned_waits),
+        ("a suspended function has at least one pending thing it waits on", suspended_waits_on_something),
+        ("a settled promise has no forward work", settled_goes_no_further),
+        ("a closed invocation has no work at all", closed_is_at_rest),
+        ("completion numbers of a tree are gapless", numbers_are_gapless),
+        ("created ≤ settled ≤ closed", times_ascend),
+        ("a journal has no gap", journals_are_gapless),
+    ];
+    checks.into_iter().try_for_each(|(sentence, check)| check(tree).map_err(|wrong| format!("{sentence}: {wrong}")))
+}
+
+/// P2: what may have become of a tree since it was as before.
+pub(super) fn goes_on(before: &TreeRecord, after: &TreeRecord) -> Result<(), String> {
+    ensure(before.row.revision <= after.row.revision && before.row.control <= after.row.control, || {
+        "revision or control went back".to_owned()
+    })?;
+    ensure(!before.row.state.is_closed() || before == after, || "a closed tree changed".to_owned())?;
+    ensure(!before.row.state.is_settled() || before.row.settled_at == after.row.settled_at, || {
+        "a tree settled twice".to_owned()
+    })?;
+    for row in &before.invocations {
+        let at = &row.invocation.path;
+        let now = after.invocations.iter().find(|after| after.invocation.path == *at);
+        let now = now.ok_or_else(|| format!("invocation {at} is gone"))?;
+        let (state, then) = (&row.invocation.state, &now.invocation.state);
+        let is_kept = match state.promise {
+            PromiseState::Pending => then.attempt >= state.attempt,
+            PromiseState::ReturnedOk => matches!(then.promise, PromiseState::ReturnedOk | PromiseState::Resolved),
+            PromiseState::ReturnedErr => matches!(then.promise, PromiseState::ReturnedErr | PromiseState::Rejected),
+            PromiseState::Cancelling => matches!(then.promise, PromiseState::Cancelling | PromiseState::Cancelled),
+            PromiseState::TimingOut => {
+                matches!(then.promise, PromiseState::TimingOut | PromiseState::TimedOut)
+                    && now.settled_at == row.settled_at
+            }
+            _ => now == row,
+        };
+        ensure(is_kept, || format!("{at} went from {row:?} to {now:?}"))?;
+        ensure(state.outcome.is_none() || state.outcome == then.outcome, || format!("the outcome of {at} changed"))?;
+        ensure(state.number.is_none() || state.number == then.number, || format!("the number of {at} changed"))?;
+    }
+    for timer in before.timers.iter().filter(|timer| timer.kind == TimerKind::Sleep) {
+        let ends = |(path, _, entry): &&(Path, Timestamp, Entry)| {
+            *path == timer.path && entry.position == timer.position && entry.kind == EntryKind::SleepEnded
+        };
+        let early = after.entries.iter().find(ends).filter(|(_, at, _)| *at < timer.due_at);
+        ensure(early.is_none(), || format!("{timer:?} fired early: {early:?}"))?;
+    }
+    let mut kept = after.entries.iter();
+    let all_kept = before.entries.iter().all(|entry| kept.any(|after| after == entry));
+    ensure(all_kept, || "a journal entry was changed".to_owned())
+}
+
+fn ensure(is_so: bool, wrong: impl FnOnce() -> String) -> Result<(), String> {
+    if is_so { Ok(()) } else { Err(wrong()) }
+}
+
+fn open(tree: &TreeRecord) -> impl Iterator<Item = &Invocation> {
+    tree.invocations.iter().map(|row| &row.invocation).filter(|it| !it.state.promise.is_closed())
+}
+
+fn children<'t>(tree: &'t TreeRecord, path: &'t Path) -> impl Iterator<Item = &'t InvocationRow> {
+    tree.invocations.iter().filter(move |row| row.invocation.path.parent().as_ref() == Some(path))
+}
+
+fn entries<'t>(tree: &'t TreeRecord, path: &'t Path) -> impl Iterator<Item = &'t Entry> {
+    tree.entries.iter().filter(move |(of, _, _)| of == path).map(|(_, _, entry)| entry)
+}
+
+/// Whether a request, or a deadline that a reader settled, waits for the owner.
+const fn is_governed(tree: &TreeRecord) -> bool {
+    tree.row.control != tree.row.applied
+}
+
+fn owned_or_waiting(tree: &TreeRecord) -> Result<(), String> {
+    let row = &tree.row;
+    ensure(row.owner.is_none() || (row.ready_at.is_none() && row.needs.is_none()), || {
+        format!("{:?} owns it, it is ready at {:?}", row.owner, row.ready_at)
+    })?;
+    ensure(row.owner.is_none() || !row.state.is_closed(), || "it is closed".to_owned())
+}
+
+/// Whether it would go on if a worker had it.
+fn is_runnable(tree: &TreeRecord, it: &Invocation) -> bool {
+    let of_children = children(tree, &it.path).filter_map(|row| row.invocation.state.number);
+    let latest = entries(tree, &it.path).filter_map(|entry| entry.number).chain(of_children).max().unwrap_or(0);
+    let backs_off = tree.timers.iter().any(|timer| timer.kind == TimerKind::FunctionRetry && timer.path == it.path);
+    it.state.promise == PromiseState::Pending
+        && it.state.parked.is_none()
+        && !backs_off
+        && it.state.seen.is_none_or(|seen| seen < latest)
+}
+
+fn unowned_waits(tree: &TreeRecord) -> Result<(), String> {
+    if tree.row.owner.is_some() || tree.row.state.is_closed() || tree.row.aside.is_some() {
+        return Ok(());
+    }
+    // What is parked waits for an operator, and its timers with it.
+    let is_parked = |path: &Path| open(tree).any(|it| it.path == *path && it.state.parked.is_some());
+    let timers = tree.timers.iter().filter(|timer| !is_parked(&timer.path)).map(|timer| timer.due_at);
+    let deadlines = open(tree).filter(|it| it.state.promise == PromiseState::Pending).filter_map(|it| it.deadline);
+    let due: Option<Timestamp> = timers.chain(deadlines).min();
+    // What is governed is ready since then, whatever was due before.
+    let is_in_time = due.is_none_or(|due| tree.row.ready_at.is_some_and(|ready| ready <= due || is_governed(tree)));
+    ensure(is_in_time, || format!("something is due at {due:?}, it is ready at {:?}", tree.row.ready_at))?;
+    let runnable = open(tree).find(|it| is_runnable(tree, it));
+    ensure(runnable.is_none() || tree.row.ready_at.is_some(), || format!("{runnable:?} is runnable"))?;
+    ensure(!is_governed(tree) || tree.row.ready_at.is_some(), || "nobody carries out the request".to_owned())
+}
+
+fn suspended_waits_on_something(tree: &TreeRecord) -> Result<(), String> {
+    if tree.row.owner.is_some() || tree.row.state != TreeState::Suspended {
+        return Ok(());
+    }
+    let waits = |it: &Invocation| {
+        let has_open_child = children(tree, &it.path).any(|row| !row.invocation.state.promise.is_closed());
+        has_open_child || tree.timers.iter().any(|timer| timer.path == it.path) || is_runnable(tree, it)
+    };
+    match open(tree).find(|it| it.state.parked.is_none() && !waits(it)) {
+        Some(it) => Err(format!("{it:?} waits for nothing")),
+        None => Ok(()),
+    }
+}
+
+fn settled_goes_no_further(tree: &TreeRecord) -> Result<(), String> {
+    if is_governed(tree) {
+        return Ok(());
+    }
+    for it in tree.invocations.iter().map(|row| &row.invocation).filter(|it| it.state.promise != PromiseState::Pending)
+    {
+        let forward = children(tree, &it.path).find(|row| {
+            row.invocation.path.undoes().is_none() && row.invocation.state.promise == PromiseState::Pending
+        });
+        ensure(forward.is_none(), || format!("{} is {:?}, and {forward:?}", it.path, it.state.promise))?;
+        ensure(!tree.timers.iter().any(|timer| timer.path == it.path), || format!("{} has a timer", it.path))?;
+    }
+    Ok(())
+}
+
+fn closed_is_at_rest(tree: &TreeRecord) -> Result<(), String> {
+    for row in tree.invocations.iter().filter(|row| row.invocation.state.promise.is_closed()) {
+        let at = &row.invocation.path;
+        let open = children(tree, at).find(|row| !row.invocation.state.promise.is_closed());
+        ensure(open.is_none(), || format!("{at} is closed, and {open:?} is open"))?;
+        ensure(!tree.timers.iter().any(|timer| timer.path == *at), || format!("{at} has a timer"))?;
+        ensure(row.invocation.state.parked.is_none(), || format!("{at} is parked"))?;
+    }
+    let root = tree.invocations.iter().find(|row| row.invocation.path == Path::root()).ok_or("it has no root")?;
+    let promise = root.invocation.state.promise;
+    ensure(
+        promise.is_closed() == tree.row.state.is_closed() && promise.is_settled() == tree.row.state.is_settled(),
+        || format!("the root is {promise:?}, the tree {:?}", tree.row.state),
+    )?;
+    ensure(!tree.row.state.is_closed() || tree.row.ready_at.is_none(), || "a closed tree waits for a claim".to_owned())
+}
+
+fn numbers_are_gapless(tree: &TreeRecord) -> Result<(), String> {
+    let of_entries = tree.entries.iter().filter_map(|(_, _, entry)| entry.number);
+    let of_calls = tree.invocations.iter().filter_map(|row| row.invocation.state.number);
+    let all: Vec<u32> = of_entries.chain(of_calls).collect();
+    let distinct: BTreeSet<u32> = all.iter().copied().collect();
+    let expected: BTreeSet<u32> = (1..=tree.row.number).collect();
+    ensure(distinct == expected && all.len() == distinct.len(), || format!("{all:?} up to {}", tree.row.number))
+}
+
+fn times_ascend(tree: &TreeRecord) -> Result<(), String> {
+    for row in &tree.invocations {
+        let at = &row.invocation.path;
+        let is_settled = row.invocation.state.promise.is_settled();
+        ensure(is_settled == row.settled_at.is_some(), || format!("{at} is {:?}", row.invocation.state.promise))?;
+        ensure(row.settled_at.is_none_or(|settled| row.created_at <= settled), || format!("{at} settled early"))?;
+        for child in children(tree, at) {
+            ensure(row.created_at <= child.created_at, || format!("a child of {at} is older"))?;
+            let after = row.settled_at.zip(child.settled_at).is_none_or(|(own, of_child)| of_child <= own);
+            let is_early = matches!(row.invocation.state.promise, PromiseState::TimingOut | PromiseState::TimedOut);
+            ensure(after || is_early, || format!("{at} settled before its child {}", child.invocation.path))?;
+        }
+    }
+    Ok(())
+}
+
+fn journals_are_gapless(tree: &TreeRecord) -> Result<(), String> {
+    for row in &tree.invocations {
+        let at = &row.invocation.path;
+        let gap = (0..).zip(entries(tree, at)).find(|(seq, entry)| *seq != entry.seq);
+        ensure(gap.is_none(), || format!("{at}: {gap:?}"))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,63 @@
+//! A few seeds on every store: what the model finds in memory holds on the databases too. Their time is the machine's with
+//! jumps, so steps take none, and the clock jumps to what is due next.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use sapwood_core::clock::Clock as _;
+use sapwood_core::tree::TreeState;
+use sapwood_engine::TreeView;
+use sapwood_tests::engine::World;
+use sapwood_tests::store::outbox;
+
+use super::always_true::always_true;
+use super::bodies::{App, Outside};
+use super::chance::Chance;
+use super::oracle::{self, Known};
+use super::plan::Plan;
+use super::world::start;
+
+sapwood_tests::on_every_engine!(crate::model::databases { a_few_trees_come_to_what_their_plans_say });
+
+/// Trees of each case; the small plans come first.
+const TREES: u64 = 12;
+
+/// P2, R2, R4, K1, K2, N1: on every store, with workers that die while a tree waits.
+async fn a_few_trees_come_to_what_their_plans_say(world: &World) {
+    let outside = Arc::new(Outside::new(Box::new(|_, _| Ok(())), false));
+    let app = Arc::new(App { outside: Arc::clone(&outside), worker: OnceLock::new() });
+    let mut engine = world.launch(&app).await;
+    let mut chance = Chance::of(1);
+    for number in 0..TREES {
+        let plan = Plan::draw(&mut chance, 1 + usize::try_from(number).expect("small"));
+        let tree = start(&engine, &plan, None).await.expect("a tree");
+        let mut revision = 0;
+        loop {
+            let view = world.tree_until(&engine, tree, |view| rests(world, view, revision)).await;
+            revision = view.row.revision;
+            if view.row.state.is_closed() {
+                break;
+            }
+            if chance.percent(20) {
+                engine = world.take_over(&engine, &app).await;
+            }
+            let now = world.store().clock().now();
+            let due = view.row.ready_at.expect("it waits for a time").duration_since(now);
+            // As fine as every database tells the time.
+            world.advance(Duration::try_from(due).unwrap_or_default() + Duration::from_millis(1)).await;
+        }
+        let record = engine.store().tree_read(tree).await.expect("the store answers").expect("the tree is there");
+        let events = outbox(engine.store().as_ref()).await.iter().filter(|row| row.event.tree == tree).count();
+        let effects = |key: &str| outside.count(key);
+        let judged = always_true(&record)
+            .and_then(|()| oracle::judge(&plan, &record, &Known { effects: &effects, is_undisturbed: false, events }));
+        judged.unwrap_or_else(|wrong| panic!("{wrong}\n{plan:#?}\n{record:#?}"));
+    }
+}
+
+/// Whether a tree is closed, or waits for a time that has not come, since it was seen last.
+fn rests(world: &World, view: &TreeView, seen: u64) -> bool {
+    let now = world.store().clock().now();
+    let waits = view.row.state == TreeState::Suspended && view.row.owner.is_none();
+    view.row.state.is_closed() || view.row.revision > seen && waits && view.row.ready_at.is_some_and(|at| at > now)
+}

@@ -1,0 +1,504 @@
+//! What a plan comes to: judged invocation by invocation, from the plan and from what those below it came to.
+//!
+//! The oracle runs nothing. For each invocation of a closed tree it walks through the plan once, takes from the record what
+//! each call, sleep and step gave, and says what the body must have come to with that. Where chance or time decided (who won a
+//! race, what was cancelled or timed out), the record says how; all else follows from the plan. So if every invocation is as
+//! its plan says, given its children, the tree is, whatever happened on the way.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use sapwood_core::control::{ControlRecord, ControlVerb};
+use sapwood_core::journal::{Entry, EntryKind};
+use sapwood_core::tree::{Closing, InvocationRow, PromiseState, TreeRecord};
+use sapwood_core::{Path, Position};
+use serde::Deserialize;
+
+use super::bodies::Woe;
+use super::plan::{End, How, Op, Plan, Rival, Work};
+
+/// What is known of a run besides its rows.
+pub(super) struct Known<'k> {
+    /// How often each side effect began.
+    pub(super) effects: &'k dyn Fn(&str) -> u32,
+    /// Whether no worker ended and no commit was refused for good: then no step ran without a reason.
+    pub(super) is_undisturbed: bool,
+    /// The events of the tree, by their causation (the invocation) and their content's order.
+    pub(super) events: usize,
+}
+
+/// Compares a closed tree with its plan.
+pub(super) fn judge(plan: &Plan, record: &TreeRecord, known: &Known<'_>) -> Result<(), String> {
+    let oracle = Oracle { record, known, rows: record.invocations.iter().map(|row| (path(row), row)).collect() };
+    oracle.requests()?;
+    oracle.invocation(plan, &Path::root())?;
+    let emitted = record.entries.iter().filter(|(_, _, entry)| entry.kind == EntryKind::Emitted).count();
+    ensure(emitted == known.events, || format!("{emitted} events were recorded, the outbox has {}", known.events))
+}
+
+struct Oracle<'o> {
+    record: &'o TreeRecord,
+    known: &'o Known<'o>,
+    rows: BTreeMap<&'o Path, &'o InvocationRow>,
+}
+
+/// How a body ended, or that it waits for ever because what it waits for never came.
+enum Walked {
+    Ended(Result<String, Woe>),
+    Waits,
+}
+
+/// What an operation gave.
+type Gave = Option<Result<String, Woe>>;
+
+/// A walk through one body.
+struct Walk<'w> {
+    oracle: &'w Oracle<'w>,
+    plan: &'w Plan,
+    path: &'w Path,
+    /// The entries of this invocation, without those of steps that were forgotten.
+    entries: Vec<&'w Entry>,
+    /// Whether it ended by itself, so that all it walked over must have come to what the plan says.
+    is_whole: bool,
+    has_deadline: bool,
+    next: Position,
+    held: VecDeque<Position>,
+    /// The calls whose completion it was given.
+    given: BTreeSet<Position>,
+    emitted: Vec<Position>,
+    undos: Vec<Position>,
+}
+
+impl<'o> Oracle<'o> {
+    fn row(&self, path: &Path) -> Option<&'o InvocationRow> {
+        self.rows.get(path).copied()
+    }
+
+    /// One invocation, and all below it.
+    fn invocation(&self, plan: &Plan, path: &Path) -> Result<(), String> {
+        let row = self.row(path).ok_or_else(|| format!("{path} is not there"))?;
+        let state = &row.invocation.state;
+        let wrong = |what: String| format!("{path} ({}): {what}", plan.name);
+        let ended = matches!(state.promise, PromiseState::Resolved | PromiseState::Rejected);
+        let mut walk = Walk::new(self, plan, path, ended);
+        let walked = walk.walk().map_err(&wrong)?;
+        match (state.promise, walked) {
+            (PromiseState::Resolved, Walked::Ended(Ok(told))) => {
+                let outcome = read::<String>(&state.outcome).map_err(&wrong)?;
+                ensure(outcome == told, || wrong(format!("it resolved with {outcome}, the plan says {told}")))?;
+            }
+            (PromiseState::Rejected, Walked::Ended(Err(woe))) => {
+                let outcome = rejection(&state.outcome).map_err(&wrong)?;
+                ensure(outcome == woe, || wrong(format!("it failed: {outcome}, the plan says: {woe}")))?;
+            }
+            (PromiseState::Cancelled, _) => {}
+            (PromiseState::TimedOut, _) => {
+                let deadline = row.invocation.deadline.or(self.record.row.deadline.filter(|_| path.depth() == 0));
+                let late = deadline.is_some_and(|deadline| row.settled_at.is_some_and(|at| at >= deadline));
+                ensure(late, || wrong(format!("it timed out at {:?}, its deadline is {deadline:?}", row.settled_at)))?;
+            }
+            (promise, Walked::Ended(says)) => return Err(wrong(format!("it is {promise:?}, the plan says {says:?}"))),
+            (promise, Walked::Waits) => return Err(wrong(format!("it is {promise:?}, the plan waits"))),
+        }
+        walk.events().map_err(&wrong)?;
+        walk.attempts(row).map_err(&wrong)?;
+        walk.deadline(row).map_err(&wrong)?;
+        walk.dropped().map_err(&wrong)?;
+        walk.undone(row).map_err(&wrong)?;
+        walk.cancelled_for_a_reason(row).map_err(&wrong)?;
+        for (position, child) in walk.calls() {
+            let path = path.child(position);
+            if self.row(&path).is_some() {
+                self.invocation(child, &path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// K3, K6, K7: what was asked for has come about, and nothing below goes forward after that.
+    fn requests(&self) -> Result<(), String> {
+        for ControlRecord { request, requested_at, .. } in &self.record.requests {
+            let at = &request.path;
+            let promise = self.row(at).map(|row| row.invocation.state.promise);
+            let is_stopped = matches!(promise, Some(PromiseState::Cancelled | PromiseState::TimedOut));
+            ensure(is_stopped || request.verb == ControlVerb::Kill, || {
+                format!("{at} was cancelled, and it is {promise:?}")
+            })?;
+            let below = self.rows.iter().filter(|(path, _)| at.is_at_or_above(path) && **path != at);
+            for (path, _) in below.filter(|(_, row)| row.created_at > *requested_at) {
+                let undoes = request.verb == ControlVerb::Cancel && is_undo_below(at, path);
+                ensure(undoes, || format!("{path} began after {:?} of {at}", request.verb))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether one of the invocations on the way down from `at` to `path` undoes something.
+fn is_undo_below(at: &Path, path: &Path) -> bool {
+    let way = std::iter::successors(Some(path.clone()), Path::parent);
+    way.take_while(|path| path != at).any(|path| path.undoes().is_some())
+}
+
+impl<'w> Walk<'w> {
+    fn new(oracle: &'w Oracle<'w>, plan: &'w Plan, path: &'w Path, is_whole: bool) -> Self {
+        let mut entries: Vec<&Entry> = Vec::new();
+        for (_, _, entry) in oracle.record.entries.iter().filter(|(of, _, _)| of == path) {
+            if entry.kind == EntryKind::Retried {
+                let retried: Retried = serde_json::from_slice(&entry.payload).unwrap_or_default();
+                entries.retain(|entry| !retried.forgotten.contains(&entry.position));
+            }
+            entries.push(entry);
+        }
+        let mut up = std::iter::successors(Some(path.clone()), Path::parent);
+        let has_deadline = up.any(|path| oracle.row(&path).is_some_and(|row| row.invocation.deadline.is_some()))
+            || oracle.record.row.deadline.is_some();
+        Self {
+            oracle,
+            plan,
+            path,
+            entries,
+            is_whole,
+            has_deadline,
+            next: 0,
+            held: VecDeque::new(),
+            given: BTreeSet::new(),
+            emitted: Vec::new(),
+            undos: Vec::new(),
+        }
+    }
+
+    fn walk(&mut self) -> Result<Walked, String> {
+        let mut told = vec![self.plan.name.clone()];
+        for op in &self.plan.ops {
+            match self.op(op)? {
+                Some(Ok(said)) => told.push(said),
+                Some(Err(woe)) if self.plan.catches => told.push(format!("caught {woe}")),
+                Some(Err(woe)) => return Ok(Walked::Ended(Err(woe))),
+                None => return Ok(Walked::Waits),
+            }
+        }
+        let what = self.plan.name.clone();
+        Ok(Walked::Ended(match self.plan.end {
+            End::Returns => Ok(told.join(",")),
+            End::Fails => Err(Woe::Broken { what }),
+            End::Busy => Err(Woe::Busy { what }),
+        }))
+    }
+
+    fn op(&mut self, op: &Op) -> Result<Gave, String> {
+        let said = |said: &str| Ok(Some(Ok(said.to_owned())));
+        match op {
+            Op::Step(work) => self.step(work),
+            Op::Sleep(_) => {
+                let position = self.position();
+                Ok(self.sleep(position).map(|_| Ok("slept".to_owned())))
+            }
+            Op::Call(_) => {
+                let position = self.position();
+                Ok(self.take(position))
+            }
+            Op::Hold(_) => {
+                let position = self.position();
+                self.held.push_back(position);
+                said("held")
+            }
+            Op::Await => match self.held.pop_front() {
+                Some(position) => Ok(self.take(position)),
+                None => said("nothing"),
+            },
+            Op::Drop => {
+                self.held.pop_front();
+                said("dropped")
+            }
+            Op::Race { rival, .. } => Ok(self.race(rival)),
+            Op::Join(plans) => {
+                let positions: Vec<_> = plans.iter().map(|_| self.position()).collect();
+                let all: Option<Vec<_>> = positions.into_iter().map(|position| self.take(position)).collect();
+                let all: Option<Result<Vec<_>, _>> = all.map(|all| all.into_iter().collect());
+                Ok(all.map(|all| all.map(|all| all.join("+"))))
+            }
+            Op::Emit => {
+                let position = self.position();
+                self.emitted.push(position);
+                said("emitted")
+            }
+            Op::Draw => {
+                let position = self.position();
+                let drawn = self.entry(position, EntryKind::Valued);
+                Ok(drawn.map(|entry| Ok(String::from_utf8_lossy(&entry.payload).into_owned())))
+            }
+            Op::Compensate => {
+                let position = self.position();
+                self.undos.push(position);
+                said("declared")
+            }
+        }
+    }
+
+    const fn position(&mut self) -> Position {
+        self.next += 1;
+        self.next - 1
+    }
+
+    fn entry(&self, position: Position, kind: EntryKind) -> Option<&'w Entry> {
+        self.entries.iter().copied().rfind(|entry| entry.position == position && entry.kind == kind)
+    }
+
+    /// R3, F2, F3, C4: it was recorded once, with what its work comes to.
+    fn step(&mut self, work: &Work) -> Result<Gave, String> {
+        let position = self.position();
+        let of_it = |kind| self.entries.iter().filter(move |entry| entry.position == position && entry.kind == kind);
+        let (resolved, rejected) = (of_it(EntryKind::StepResolved).count(), of_it(EntryKind::StepRejected).count());
+        let wrong = |what: &str| Err(format!("step {position} of {work:?} {what}"));
+        if resolved + rejected > 1 {
+            return wrong("ended twice");
+        }
+        let key = format!("{}:{}", self.oracle.record.row.id, self.path.child(position));
+        let count = (self.oracle.known.effects)(&key);
+        if resolved == 1 {
+            if count <= work.fails {
+                return wrong("resolved, and its effect never came about");
+            }
+            if self.oracle.known.is_undisturbed && count != work.fails + 1 {
+                return wrong(&format!("resolved, and ran {count} times without a reason"));
+            }
+            return Ok(Some(Ok("did".to_owned())));
+        }
+        if rejected == 0 {
+            return Ok(None);
+        }
+        let is_early = self.has_deadline || !self.is_whole;
+        if work.how == How::Panic || work.fails == 0 || (work.fails != super::plan::ALWAYS && !is_early) {
+            // Unless it is one more attempt of the function that will do.
+            return wrong("was rejected");
+        }
+        let what = "step".to_owned();
+        let woe = if work.how == How::Terminal { Woe::Broken { what } } else { Woe::Busy { what } };
+        Ok(Some(Err(woe)))
+    }
+
+    /// The number of the end of a sleep.
+    fn sleep(&self, position: Position) -> Option<u32> {
+        self.entry(position, EntryKind::SleepEnded)?.number
+    }
+
+    fn number(&self, position: Position) -> Option<u32> {
+        self.oracle.row(&self.path.child(position))?.invocation.state.number
+    }
+
+    /// R7: the lower number wins.
+    fn race(&mut self, rival: &Rival) -> Gave {
+        let (first, second) = (self.position(), self.position());
+        let (of_first, of_second) = match rival {
+            Rival::Sleep(_) => (self.number(first), self.sleep(second)),
+            Rival::Call(_) => (self.number(first), self.number(second)),
+        };
+        let first_wins = match (of_first, of_second) {
+            (Some(of_first), Some(of_second)) => of_first < of_second,
+            (Some(_), None) => true,
+            (None, Some(_)) => false,
+            (None, None) => return None,
+        };
+        match rival {
+            Rival::Sleep(_) if !first_wins => Some(Ok("(slept first)".to_owned())),
+            _ => self.take(if first_wins { first } else { second }),
+        }
+    }
+
+    /// What a call gave its caller.
+    fn take(&mut self, position: Position) -> Gave {
+        let state = &self.oracle.row(&self.path.child(position))?.invocation.state;
+        state.number?;
+        self.given.insert(position);
+        let broken = |what: String| Some(Err(Woe::Broken { what }));
+        match state.promise {
+            PromiseState::Resolved => Some(Ok(format!("({})", read::<String>(&state.outcome).ok()?))),
+            PromiseState::Rejected => broken(format!("({})", rejection(&state.outcome).ok()?)),
+            PromiseState::Cancelled => broken("(cancelled)".to_owned()),
+            PromiseState::TimedOut => broken("(timed out)".to_owned()),
+            _ => None,
+        }
+    }
+
+    /// E2: an event exists if and only if its point was reached.
+    fn events(&self) -> Result<(), String> {
+        let recorded = self.entries.iter().filter(|entry| entry.kind == EntryKind::Emitted);
+        let recorded: Vec<Position> = recorded.map(|entry| entry.position).collect();
+        let emitted = if self.is_whole { self.emitted.clone() } else { recorded.clone() };
+        ensure(recorded == emitted, || format!("it emitted at {recorded:?}, the plan says {emitted:?}"))
+    }
+
+    /// F5, C4: another attempt is made only if it can end otherwise, and no crash counts as one.
+    fn attempts(&self, row: &InvocationRow) -> Result<(), String> {
+        let attempts = row.invocation.state.attempt;
+        let fails = |op: &Op| matches!(op, Op::Step(work) if work.fails > 0);
+        let draws = self.plan.end == End::Busy && self.plan.ops.contains(&Op::Draw);
+        let may_try_again = draws || self.plan.ops.iter().any(fails);
+        let most = if may_try_again { self.plan.attempts } else { 1 };
+        ensure(attempts <= most, || format!("it made {attempts} attempts, {most} at most make sense"))
+    }
+
+    /// D1: no deadline is later than the caller's.
+    fn deadline(&self, row: &InvocationRow) -> Result<(), String> {
+        let up = std::iter::successors(self.path.parent(), Path::parent);
+        let of_caller = up.filter_map(|path| self.oracle.row(&path)?.invocation.deadline).min();
+        let own = row.invocation.deadline;
+        ensure(own.is_none() || of_caller.is_none() || own < of_caller, || {
+            format!("its deadline is {own:?}, a caller's {of_caller:?}")
+        })
+    }
+
+    /// N2: a call without calls of its own that is dropped before it settles is cancelled, or times out.
+    fn dropped(&self) -> Result<(), String> {
+        let dropped = self
+            .oracle
+            .record
+            .entries
+            .iter()
+            .filter(|(path, _, entry)| path == self.path && entry.kind == EntryKind::Dropped);
+        for (_, at, entry) in dropped {
+            let path = self.path.child(entry.position);
+            let Some(child) = self.oracle.row(&path) else { continue };
+            let is_leaf = !self.oracle.rows.keys().any(|of| of.parent().as_ref() == Some(&path));
+            let goes_on = matches!(child.invocation.state.promise, PromiseState::Resolved | PromiseState::Rejected);
+            ensure(!is_leaf || !goes_on || child.settled_at.is_some_and(|settled| settled <= *at), || {
+                format!("{path} was dropped at {at} and ended at {:?}", child.settled_at)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// K1, K2, K5, K7: what it did is undone in reverse, one after the other, after all below it is closed; and nothing if it
+    /// resolved.
+    fn undone(&self, row: &InvocationRow) -> Result<(), String> {
+        let of_calls = self.calls().filter(|(position, plan)| {
+            let child = self.oracle.row(&self.path.child(*position));
+            plan.undo && child.is_some_and(|child| child.invocation.state.promise == PromiseState::Resolved)
+        });
+        let declared = self.entries.iter().filter(|entry| entry.kind == EntryKind::UndoDeclared);
+        let declared: Vec<Position> = declared.map(|entry| entry.position).collect();
+        if self.is_whole && declared != self.undos {
+            return Err(format!("it declared {declared:?}, the plan says {:?}", self.undos));
+        }
+        let mut due: Vec<Position> = of_calls.map(|(position, _)| position).chain(declared).collect();
+        due.sort_unstable_by(|one, other| other.cmp(one));
+        if row.invocation.state.promise == PromiseState::Resolved {
+            due.clear();
+        }
+        let children = || self.oracle.rows.iter().filter(|(path, _)| path.parent().as_ref() == Some(self.path));
+        let mut begun: Vec<_> = children().filter_map(|(path, row)| Some((path.undoes()?, *row))).collect();
+        begun.sort_by_key(|(_, row)| row.invocation.state.number);
+        let positions: Vec<Position> = begun.iter().map(|(position, _)| *position).collect();
+        let is_killed = self.is_killed(self.path);
+        let fits = if is_killed { due.starts_with(&positions) } else { due == positions };
+        ensure(fits, || format!("it undid {positions:?} in this order, the plan says {due:?}"))?;
+        let mut before =
+            children().filter(|(path, _)| path.undoes().is_none()).filter_map(|(_, row)| row.settled_at).max();
+        let mut have_failed = false;
+        for (position, undo) in begun {
+            ensure(before.is_none_or(|before| before <= undo.created_at), || {
+                format!("the undo of {position} began before all was closed that comes before it")
+            })?;
+            before = undo.settled_at;
+            let has_failed = undo.invocation.state.promise != PromiseState::Resolved;
+            have_failed |= has_failed;
+            let is_asked = self.is_asked(path(undo));
+            ensure(is_asked || self.has_deadline || has_failed == self.fails_to_undo(position), || {
+                format!("the undo of {position} is {:?}", undo.invocation.state.promise)
+            })?;
+        }
+        let closing = match (due.is_empty(), have_failed) {
+            _ if is_killed => return Ok(()),
+            (true, _) => Closing::None,
+            (false, true) => Closing::CompensationFailed,
+            (false, false) => Closing::Compensated,
+        };
+        let found = row.invocation.state.closing;
+        ensure(found == closing, || format!("its closing is {found:?}, not {closing:?}"))
+    }
+
+    /// Whether the undo of what was done here fails: that of what is marked does.
+    fn fails_to_undo(&self, position: Position) -> bool {
+        let call = self.calls().find(|(of_call, _)| *of_call == position);
+        call.map_or(&self.plan.name, |(_, plan)| &plan.name).starts_with('!')
+    }
+
+    /// K3, K8, N2: a child is cancelled if it was asked for, or if its caller no longer waits for it.
+    fn cancelled_for_a_reason(&self, row: &InvocationRow) -> Result<(), String> {
+        let caller = row.invocation.state.promise;
+        for (position, _) in self.calls() {
+            let path = self.path.child(position);
+            let Some(child) = self.oracle.row(&path) else { continue };
+            let is_cancelled = child.invocation.state.promise == PromiseState::Cancelled;
+            let is_let_go =
+                matches!(caller, PromiseState::Cancelled | PromiseState::TimedOut) || !self.given.contains(&position);
+            let is_asked = self.oracle.record.requests.iter().any(|asked| asked.request.path == path);
+            ensure(!is_cancelled || is_let_go || is_asked, || format!("{path} was cancelled for no reason"))?;
+        }
+        Ok(())
+    }
+
+    /// The calls that the plan makes, by position.
+    fn calls(&self) -> impl Iterator<Item = (Position, &'w Plan)> + use<'w> {
+        let mut next = 0;
+        let places = self.plan.ops.iter().flat_map(move |op| {
+            let first = next;
+            let plans: Vec<&Plan> = match op {
+                Op::Call(plan) | Op::Hold(plan) | Op::Race { plan, rival: Rival::Sleep(_), .. } => vec![plan],
+                Op::Race { plan, rival: Rival::Call(rival), .. } => vec![plan, rival],
+                Op::Join(plans) => plans.iter().collect(),
+                _ => Vec::new(),
+            };
+            next += match op {
+                Op::Await | Op::Drop => 0,
+                Op::Race { .. } => 2,
+                Op::Join(plans) => u32::try_from(plans.len()).expect("a few"),
+                _ => 1,
+            };
+            (first..).zip(plans)
+        });
+        places.collect::<Vec<_>>().into_iter()
+    }
+
+    /// Whether a request reached it that stops compensation as well.
+    fn is_killed(&self, path: &Path) -> bool {
+        let requests = self.oracle.record.requests.iter().map(|asked| &asked.request);
+        requests.filter(|asked| asked.verb == ControlVerb::Kill).any(|asked| asked.path.is_at_or_above(path))
+    }
+
+    /// Whether a request reached it.
+    fn is_asked(&self, path: &Path) -> bool {
+        let requests = self.oracle.record.requests.iter().map(|asked| &asked.request.path);
+        requests.into_iter().any(|asked| asked.is_at_or_above(path))
+    }
+}
+
+fn path(row: &InvocationRow) -> &Path {
+    &row.invocation.path
+}
+
+fn ensure(is_so: bool, wrong: impl FnOnce() -> String) -> Result<(), String> {
+    if is_so { Ok(()) } else { Err(wrong()) }
+}
+
+fn read<T: for<'de> Deserialize<'de>>(outcome: &Option<bytes::Bytes>) -> Result<T, String> {
+    let outcome = outcome.as_ref().ok_or("it has no outcome")?;
+    serde_json::from_slice(outcome).map_err(|error| format!("its outcome is no such thing: {error}"))
+}
+
+/// The error of an invocation that failed.
+fn rejection(outcome: &Option<bytes::Bytes>) -> Result<Woe, String> {
+    read::<Rejected>(outcome).map(|rejected| rejected.error)
+}
+
+/// As journal.md says.
+#[derive(Deserialize)]
+struct Rejected {
+    error: Woe,
+}
+
+/// As journal.md says.
+#[derive(Deserialize, Default)]
+struct Retried {
+    forgotten: Vec<Position>,
+}

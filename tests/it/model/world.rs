@@ -1,0 +1,457 @@
+//! One run of a seed: a few trees on a store in memory, workers that die, and what else is injected; then an end in peace.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use jiff::{SignedDuration, Timestamp};
+use parking_lot::Mutex;
+use sapwood_core::clock::Clock;
+use sapwood_core::control::{ControlRequest, ControlVerb};
+use sapwood_core::journal::EntryKind;
+use sapwood_core::store::Store;
+use sapwood_core::tree::{PromiseState, TreeRecord, TreeState};
+use sapwood_core::{Path, TreeId, WorkerId};
+use sapwood_engine::{CachePolicy, Effect, Engine, EngineOptions, Environment, StartError};
+use sapwood_memory::MemoryStore;
+use sapwood_tests::changes::Changes;
+use sapwood_tests::environment::SeededEnvironment;
+use sapwood_tests::faults::{Fault, StoreFaults};
+use sapwood_tests::front::{telling, with_faults};
+use sapwood_tests::store::outbox;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::always_true::{always_true, goes_on};
+use super::bodies::{App, Outside, model_tries, model_tries_once};
+use super::chance::Chance;
+use super::oracle::{self, Known};
+use super::plan::Plan;
+
+/// How long a worker is believed alive: long enough for few renewals, short enough for quick takeovers.
+const LEASE: Duration = Duration::from_secs(10);
+
+/// Until when all is closed that is not disturbed: longer than everything that plans sleep, and a grace besides.
+const PEACE: Duration = Duration::from_secs(3 * 3_600);
+
+/// More commits and claims than any tree of a run takes.
+const BUSY: u64 = 2_000;
+
+/// What a run had.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Ran {
+    pub(super) trees: usize,
+    pub(super) invocations: usize,
+    pub(super) commits: u64,
+}
+
+/// The store's time: that of a runtime whose clock stands still while there is something to do, and what it was set ahead.
+struct StoreTime {
+    begun: Instant,
+    ahead_ms: AtomicI64,
+}
+
+impl Clock for StoreTime {
+    fn now(&self) -> Timestamp {
+        let ahead = SignedDuration::from_millis(self.ahead_ms.load(Ordering::Relaxed));
+        Timestamp::constant(1_800_000_000, 0) + self.begun.elapsed() + ahead
+    }
+}
+
+/// A worker of the run.
+struct Worker {
+    engine: Engine,
+    faults: Arc<StoreFaults>,
+}
+
+struct World {
+    chance: Chance,
+    time: Arc<StoreTime>,
+    store: MemoryStore,
+    changes: Changes,
+    outside: Arc<Outside>,
+    workers: Vec<Worker>,
+    /// What was injected, in words.
+    injected: Vec<String>,
+    is_disturbed: bool,
+    /// Whether a commit was to be refused for good: only then may a tree be parked for that.
+    refuses: bool,
+}
+
+/// Runs a seed on a runtime of its own.
+///
+/// # Errors
+/// What was wrong, with the plans and all that was injected.
+pub(super) fn run(seed: u64) -> Result<Ran, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+    runtime.expect("a runtime").block_on(async {
+        let mut chance = Chance::of(seed);
+        // Small plans come first, and every third run is not disturbed.
+        let size = 1 + usize::try_from(seed % 12).expect("small");
+        let plans: Vec<Plan> = (0..1 + chance.index(3)).map(|_| Plan::draw(&mut chance, size)).collect();
+        let mut world = World::new(chance);
+        let ran = world.run(&plans, !seed.is_multiple_of(3)).await;
+        let told = ran.map_err(|wrong| report(seed, &wrong, &plans, &world));
+        world.end().await;
+        told
+    })
+}
+
+fn report(seed: u64, wrong: &str, plans: &[Plan], world: &World) -> String {
+    let mut told = format!("{wrong}\n\nseed {seed}; alone: SAPWOOD_TEST_MODEL_SEED={seed} ./test model::\n");
+    for plan in plans {
+        let _ = write!(told, "\nplan {}\n", serde_json::to_string(plan).expect("a plan is JSON"));
+    }
+    for injected in &world.injected {
+        let _ = write!(told, "\n{injected}");
+    }
+    for tree in world.store.inspect(|_| true).unwrap_or_default() {
+        let _ = write!(told, "\n\ntree {} {:?}", tree.row.id, tree.row);
+        for row in &tree.invocations {
+            let it = &row.invocation;
+            let _ =
+                write!(told, "\n  {} {} {:?} {} {:?}", it.path, it.function, it.state, row.created_at, row.settled_at);
+        }
+        for (path, at, entry) in &tree.entries {
+            let _ = write!(told, "\n  {path} {at} {entry:?}");
+        }
+        for timer in &tree.timers {
+            let _ = write!(told, "\n  {timer:?}");
+        }
+        for request in &tree.requests {
+            let _ = write!(told, "\n  {request:?}");
+        }
+    }
+    told
+}
+
+impl World {
+    fn new(chance: Chance) -> Self {
+        let time = Arc::new(StoreTime { begun: Instant::now(), ahead_ms: AtomicI64::new(0) });
+        let store = MemoryStore::new(Arc::clone(&time) as Arc<dyn Clock>);
+        let changes = Changes::default();
+        let judged = store.clone();
+        let judge = move |worker, key: &str| may_begin(&judged, worker, key);
+        let outside = Arc::new(Outside::new(Box::new(judge), true));
+        watch(&changes, &store, &outside);
+        let (workers, injected) = (Vec::new(), Vec::new());
+        Self { chance, time, store, changes, outside, workers, injected, is_disturbed: false, refuses: false }
+    }
+
+    async fn run(&mut self, plans: &[Plan], disturbs: bool) -> Result<Ran, String> {
+        for _ in 0..1 + self.chance.below(2) {
+            self.launch().await;
+        }
+        for (number, plan) in plans.iter().enumerate() {
+            if disturbs && self.chance.percent(50) {
+                self.disturb().await;
+            }
+            self.start(plan, number).await?;
+        }
+        for _ in 0..if disturbs { 1 + self.chance.below(8) } else { 0 } {
+            let pause = self.chance.weighted(&[(3, 0), (3, 50), (4, 1_500), (2, 12_000)]);
+            let pause = Duration::from_millis(self.chance.below(pause + 1));
+            self.wait(pause).await;
+            self.disturb().await;
+            self.sound()?;
+        }
+        self.comes_to_rest().await?;
+        self.judge(plans).await
+    }
+
+    async fn launch(&mut self) {
+        let (store, faults) = with_faults(telling(Arc::new(self.store.clone()), &self.changes));
+        let app = Arc::new(App { outside: Arc::clone(&self.outside), worker: OnceLock::new() });
+        let clock = Arc::clone(&self.time) as Arc<dyn Clock>;
+        let environment: Arc<dyn Environment> = Arc::new(SeededEnvironment::new(self.chance.next(), clock));
+        let cache = self.chance.weighted(&[
+            (4, CachePolicy::Bytes(1 << 30)),
+            (4, CachePolicy::Evict),
+            (1, CachePolicy::Bytes(0)),
+        ]);
+        let concurrency = self.chance.weighted(&[(1, 1), (1, 2), (3, 10_000)]);
+        let heartbeat = Duration::from_secs(2);
+        let options =
+            EngineOptions { cache, concurrency, heartbeat, lease: LEASE, environment, ..EngineOptions::default() };
+        let engine = Engine::launch(Arc::clone(&app), store, options).await.expect("the engine launches");
+        let _ = app.worker.set(engine.worker());
+        faults.kills(&engine);
+        self.says(format!("worker {:?} launches: {cache:?}, {concurrency} at once", engine.worker()));
+        self.workers.push(Worker { engine, faults });
+    }
+
+    fn says(&mut self, what: String) {
+        let at = self.time.now();
+        self.injected.push(format!("{at} {what}"));
+    }
+
+    /// A worker that lives; another one is launched if none does.
+    async fn alive(&mut self) -> usize {
+        self.workers.retain(|worker| worker.engine.stopped().now_or_never().is_none());
+        if self.workers.is_empty() {
+            self.launch().await;
+        }
+        self.chance.index(self.workers.len())
+    }
+
+    /// P5: as often as it takes, with an id or without.
+    async fn start(&mut self, plan: &Plan, number: usize) -> Result<(), String> {
+        let id = self.chance.percent(50).then(|| format!("plan-{number}"));
+        for _ in 0..20 {
+            let alive = self.alive().await;
+            let engine = self.workers[alive].engine.clone();
+            let begun = timeout(PEACE, start(&engine, plan, id.as_deref())).await;
+            match begun.map_err(|_| "a start was never answered".to_owned())? {
+                Ok(tree) => {
+                    self.says(format!("{tree} starts"));
+                    return Ok(());
+                }
+                Err(error) => self.says(format!("a start failed: {error}")),
+            }
+        }
+        Err("no worker starts the tree".to_owned())
+    }
+
+    async fn disturb(&mut self) {
+        let at = self.alive().await;
+        let Worker { engine, faults } = &self.workers[at];
+        let (engine, faults) = (engine.clone(), Arc::clone(faults));
+        let worker = engine.worker();
+        match self.chance.below(10) {
+            0 => {
+                self.is_disturbed = true;
+                self.says(format!("worker {worker:?} is killed"));
+                engine.kill();
+                self.launch().await;
+            }
+            1 => {
+                self.says(format!("worker {worker:?} drains"));
+                self.launch().await;
+                tokio::spawn(async move { engine.drain_within(Duration::from_secs(1)).await });
+                // What is not over by then runs again.
+                self.is_disturbed = true;
+            }
+            2..=4 => {
+                let fault = self.chance.weighted(&[
+                    (3, Fault::LostBefore),
+                    (3, Fault::LostAfter),
+                    (3, Fault::DiesBefore),
+                    (3, Fault::DiesAfter),
+                    (2, Fault::Held),
+                    (1, Fault::Refused),
+                ]);
+                let commit = faults.commits() + 1 + self.chance.index(6);
+                // A commit whose outcome is unknown, or that takes its time, makes nobody do anything again (C5).
+                self.is_disturbed |= !matches!(fault, Fault::LostBefore | Fault::LostAfter | Fault::Held);
+                self.refuses |= fault == Fault::Refused;
+                self.says(format!("commit {commit} of worker {worker:?}: {fault:?}"));
+                faults.plan(commit, fault);
+            }
+            5 => {
+                self.says(format!("worker {worker:?} loses its next claim"));
+                faults.lose_claim();
+            }
+            6 => {
+                let ms = self.chance.weighted(&[(2, 100), (2, 5_000), (1, 60_000)]);
+                self.says(format!("the store's clock jumps by {ms} ms"));
+                self.time.ahead_ms.fetch_add(ms, Ordering::Relaxed);
+            }
+            7 => {
+                for tree in self.trees() {
+                    engine.tree(tree.row.id).await.expect("the store answers");
+                }
+                self.says("somebody reads".to_owned());
+            }
+            _ => self.govern(&engine).await,
+        }
+        for Worker { faults, .. } in &self.workers {
+            faults.release();
+        }
+    }
+
+    /// Asks to cancel or to kill one of the invocations that are there.
+    async fn govern(&mut self, engine: &Engine) {
+        let trees = self.trees();
+        if trees.is_empty() {
+            return;
+        }
+        let tree = &trees[self.chance.index(trees.len())];
+        let path = tree.invocations[self.chance.index(tree.invocations.len())].invocation.path.clone();
+        let verb = self.chance.weighted(&[(3, ControlVerb::Cancel), (1, ControlVerb::Kill)]);
+        self.ask(engine, tree.row.id, path, verb).await;
+    }
+
+    async fn ask(&mut self, engine: &Engine, tree: TreeId, path: Path, verb: ControlVerb) {
+        let (actor, reason) = ("the run".to_owned(), "chance".to_owned());
+        let request = ControlRequest { path, verb, actor, reason };
+        let effect: Result<Effect, _> = engine.govern(tree, &request).await;
+        self.says(format!("{verb:?} of {} in {tree}: {effect:?}", request.path));
+    }
+
+    fn trees(&self) -> Vec<TreeRecord> {
+        self.store.inspect(|_| true).expect("the store answers")
+    }
+
+    /// Waits so long, or until something is wrong: while a worker is busy without end, no time passes.
+    async fn wait(&self, so_long: Duration) {
+        tokio::select! {
+            biased;
+            () = self.outside.alarmed() => {}
+            () = sleep(so_long) => {}
+        }
+    }
+
+    fn sound(&self) -> Result<(), String> {
+        self.outside.first_wrong().map_or(Ok(()), Err)
+    }
+
+    /// Nothing is injected any longer, and time goes on until every tree is closed.
+    async fn comes_to_rest(&mut self) -> Result<(), String> {
+        self.says("peace".to_owned());
+        self.alive().await;
+        for Worker { faults, .. } in &self.workers {
+            faults.hold_none();
+        }
+        let begun = Instant::now();
+        let is_open = |row: &sapwood_core::tree::TreeRow| !row.state.is_closed();
+        let mut pause = Duration::from_millis(100);
+        loop {
+            self.sound()?;
+            let open = self.store.inspect(is_open).expect("the store answers");
+            if open.is_empty() {
+                return Ok(());
+            }
+            if begun.elapsed() > PEACE {
+                return Err("not every tree is closed".to_owned());
+            }
+            let alive = self.alive().await;
+            let engine = self.workers[alive].engine.clone();
+            for tree in open.iter().filter(|tree| tree.row.owner.is_none()) {
+                // Only an operator ends what the store refused for good.
+                if tree.row.aside.is_some() && self.refuses {
+                    self.ask(&engine, tree.row.id, Path::root(), ControlVerb::Kill).await;
+                }
+                for parked in tree.invocations.iter().filter_map(|row| row.invocation.state.parked.as_ref()) {
+                    let parked = String::from_utf8_lossy(parked);
+                    // A panic at the last attempt is one that a deadline brought.
+                    let is_refused = self.refuses && parked.contains(r#""code":"refused""#);
+                    if is_refused || parked.contains(r#""code":"panic""#) {
+                        self.ask(&engine, tree.row.id, Path::root(), ControlVerb::Kill).await;
+                    } else {
+                        return Err(format!("it is parked: {parked}"));
+                    }
+                }
+            }
+            self.wait(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(60));
+        }
+    }
+
+    async fn judge(&mut self, plans: &[Plan]) -> Result<Ran, String> {
+        let trees = self.trees();
+        let rows = outbox(&self.store).await;
+        let ids: BTreeSet<_> = rows.iter().map(|row| row.event.id.clone()).collect();
+        if ids.len() != rows.len() {
+            return Err("an event was emitted twice".to_owned());
+        }
+        let started: BTreeSet<&str> = plans.iter().map(|plan| plan.name.as_str()).collect();
+        let mut ran = Ran::default();
+        for tree in &trees {
+            let root = &tree.invocations.first().ok_or("a tree without a root")?.invocation;
+            let input: Input = serde_json::from_slice(&root.input).map_err(|error| error.to_string())?;
+            if !plans.contains(&input.plan) {
+                return Err(format!("tree {} has another plan than {started:?}", tree.row.id));
+            }
+            let events = rows.iter().filter(|row| row.event.tree == tree.row.id).count();
+            let effects = |key: &str| self.outside.count(key);
+            let known = Known { effects: &effects, is_undisturbed: !self.is_disturbed, events };
+            oracle::judge(&input.plan, tree, &known).map_err(|wrong| format!("tree {}: {wrong}", tree.row.id))?;
+            ran.trees += 1;
+            ran.invocations += tree.invocations.len();
+            ran.commits += tree.row.revision;
+        }
+        if trees.len() < plans.len() {
+            return Err("a tree was lost".to_owned());
+        }
+        self.sound().map(|()| ran)
+    }
+
+    async fn end(self) {
+        for Worker { engine, .. } in &self.workers {
+            engine.kill();
+        }
+        for Worker { engine, .. } in &self.workers {
+            let _ = timeout(PEACE, engine.idle()).await;
+        }
+        self.store.close().await;
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct Input {
+    plan: Plan,
+}
+
+pub(super) async fn start(engine: &Engine, plan: &Plan, id: Option<&str>) -> Result<TreeId, StartError> {
+    /// The same for each function that performs a plan.
+    macro_rules! start {
+        ($function:path) => {{
+            let call = $function(plan.clone());
+            let call = if let Some(id) = id { call.id(id) } else { call };
+            let call = match plan.deadline_ms {
+                Some(ms) => call.deadline(Duration::from_millis(ms)),
+                None => call,
+            };
+            engine.start(call).await.map(|tree| tree.id())
+        }};
+    }
+    if plan.attempts == 1 { start!(model_tries_once) } else { start!(model_tries) }
+}
+
+/// Looks at every tree that changed, after each call of the store that may change one.
+fn watch(changes: &Changes, store: &MemoryStore, outside: &Arc<Outside>) {
+    let (store, outside) = (store.clone(), Arc::downgrade(outside));
+    let seen: Mutex<BTreeMap<TreeId, TreeRecord>> = Mutex::default();
+    changes.at_each(move || {
+        let Some(outside) = outside.upgrade() else { return };
+        let mut seen = seen.lock();
+        let has_changed = |row: &sapwood_core::tree::TreeRow| seen.get(&row.id).is_none_or(|before| before.row != *row);
+        for tree in store.inspect(has_changed).unwrap_or_default() {
+            let before = seen.get(&tree.row.id);
+            let went_on = before.map_or(Ok(()), |before| goes_on(before, &tree));
+            let is_busy = tree.row.revision > BUSY;
+            let ends = if is_busy { Err(format!("it has been committed {BUSY} times")) } else { Ok(()) };
+            if let Err(wrong) = always_true(&tree).and(went_on).and(ends) {
+                outside.is_wrong(format!("tree {}: {wrong}", tree.row.id));
+            }
+            seen.insert(tree.row.id, tree);
+        }
+    });
+}
+
+/// C1, R3, R12, K4: a step begins at the worker that owns its tree, with no result recorded, and while its function goes
+/// forward.
+fn may_begin(store: &MemoryStore, worker: WorkerId, key: &str) -> Result<(), String> {
+    let (tree, path) = key.split_once(':').ok_or("it is no key")?;
+    let (path, id): (Path, TreeId) =
+        (path.parse().map_err(|_| "it has no path")?, tree.parse().map_err(|_| "it has no tree")?);
+    let trees = store.inspect(|row| row.id == id).map_err(|error| error.to_string())?;
+    let tree = trees.first().ok_or("its tree is not durable")?;
+    if tree.row.owner != Some(worker) {
+        return Err(format!("it begins at worker {worker:?}, {:?} owns its tree", tree.row.owner));
+    }
+    let (of, position) = path.parent().zip(path.position()).ok_or("it has no invocation")?;
+    let row = tree.invocations.iter().find(|row| row.invocation.path == of);
+    let promise = row.ok_or("its invocation is not durable")?.invocation.state.promise;
+    // What a reader settled, its owner may not know yet.
+    if !matches!(promise, PromiseState::Pending | PromiseState::TimingOut) || tree.row.state == TreeState::Parked {
+        return Err(format!("its invocation is {promise:?}"));
+    }
+    let resolved = tree
+        .entries
+        .iter()
+        .find(|(path, _, entry)| *path == of && entry.position == position && entry.kind == EntryKind::StepResolved);
+    resolved.map_or(Ok(()), |(_, at, _)| Err(format!("its result was recorded at {at}")))
+}

@@ -27,7 +27,7 @@ use parking_lot::Mutex;
 use world::Ran;
 
 /// Seeds of every run of the tests.
-const SEEDS: u64 = 1_500;
+const SEEDS: u64 = 2_500;
 
 /// A number that the environment gives.
 fn given(name: &str) -> Option<u64> {

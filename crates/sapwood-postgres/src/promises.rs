@@ -83,8 +83,8 @@ impl Promises for PostgresStore {
 
     async fn promise_inbox(&self, tree: TreeId, after: u32) -> StoreResult<Vec<SettledPromise>> {
         let (doing, pool) = ("read what has settled", &*self.workers);
-        let late = sqlx::query_scalar(pool.sql(include_str!("../queries/promise_late_exists.sql"))).bind(tree.uuid());
-        if pool.run(doing, async |connection| late.fetch_one(connection).await).await? {
+        let late = sqlx::query(pool.sql(include_str!("../queries/promise_late_find.sql"))).bind(tree.uuid());
+        if pool.run(doing, async |connection| late.fetch_optional(connection).await).await?.is_some() {
             self.time_out(pool, tree).await?;
         }
         let read = async |connection: &mut PgConnection| list(connection, pool, tree, after).await;

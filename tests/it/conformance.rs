@@ -12,7 +12,6 @@ const GOLDEN: &str = "SAPWOOD_TEST_GOLDEN";
 
 /// Sentences that no test shows yet, and why.
 const OPEN: &[(&str, &str)] = &[
-    ("P4", "a promise of its own with a deadline is not built"),
     ("P7", "nothing is deleted yet, so identity never ends"),
     ("F9", "forks are not built"),
     ("H5", "a consumer's own calls and events are ordinary ones; no test names it yet"),

@@ -105,6 +105,7 @@ const DIVIDED: &[(&str, &[&str])] = &[
     ("tree_read", &["invocation_list", "journal_list", "timer_list"]),
     ("invocation_load", &["invocation_children", "journal_load", "timer_load"]),
     ("lane_claim", &["lane_list"]),
+    ("promise_time_out", &[]),
     ("tree_time_out", &["invocation_late_find", "invocation_time_out", "timer_clear_all"]),
     ("log_append", &["log_record_insert", "log_topic_extend"]),
     ("worker_join", &["fence_insert"]),

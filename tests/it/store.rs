@@ -113,6 +113,8 @@ mod promises {
         of_many_settles_at_once_one_wins,
         a_promise_that_nobody_awaits_is_not_settled,
         a_promise_is_not_settled_past_the_deadline_of_its_function,
+        a_promise_is_settled_by_its_deadline,
+        a_deadline_and_settles_make_one_outcome,
         a_settle_is_heard_before_its_tree_is_released,
         what_settled_is_heard_until_it_is_recorded,
         settles_and_commits_of_one_tree_are_one_after_the_other,

@@ -300,6 +300,15 @@ pub struct InvocationRow {
     pub settled_at: Option<Timestamp>,
 }
 
+impl InvocationRow {
+    /// Whether it goes forward although its deadline has passed.
+    #[must_use]
+    pub fn is_late(&self, now: Timestamp) -> bool {
+        self.invocation.state.promise == PromiseState::Pending
+            && self.invocation.deadline.is_some_and(|deadline| deadline <= now)
+    }
+}
+
 /// Something due at a time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timer {
@@ -323,9 +332,16 @@ pub enum TimerKind {
     StepRetry = 2,
     /// Begins the next attempt of a function.
     FunctionRetry = 3,
+    /// Is the deadline of an external promise: it is settled then (P4).
+    Promise = 4,
 }
 
-stored_codes!(TimerKind { Sleep: "sleep", StepRetry: "step_retry", FunctionRetry: "function_retry" });
+stored_codes!(TimerKind {
+    Sleep: "sleep",
+    StepRetry: "step_retry",
+    FunctionRetry: "function_retry",
+    Promise: "promise",
+});
 
 /// An external promise, as its store has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -342,6 +358,8 @@ pub struct PromiseRow {
     pub made_at: Timestamp,
     /// Whether its function goes forward and has not dropped the handle.
     pub is_awaited: bool,
+    /// Until when it can be settled: the earlier one of its own deadline and of that of the invocation that made it.
+    pub deadline: Option<Timestamp>,
     /// How it was settled.
     pub settled: Option<SettledPromise>,
 }
@@ -355,6 +373,12 @@ impl PromiseRow {
             None if self.is_awaited => PromiseState::Pending,
             None => PromiseState::Cancelled,
         }
+    }
+
+    /// Whether it is pending although its deadline has passed.
+    #[must_use]
+    pub fn is_late(&self, now: Timestamp) -> bool {
+        self.state() == PromiseState::Pending && self.deadline.is_some_and(|deadline| deadline <= now)
     }
 }
 
@@ -474,4 +498,17 @@ pub struct TreeRecord {
     pub requests: Vec<ControlRecord>,
     /// Every promise of it that was settled from outside, in the order of the inbox counter.
     pub settled: Vec<SettledPromise>,
+}
+
+impl TreeRecord {
+    /// Whether something in it is pending although its deadline has passed: an invocation, or an external promise.
+    #[must_use]
+    pub fn is_late(&self, now: Timestamp) -> bool {
+        let is_settled = |timer: &Timer| {
+            let mut settled = self.settled.iter();
+            settled.any(|settled| settled.position == timer.position && settled.path == timer.path)
+        };
+        let mut timers = self.timers.iter().filter(|timer| timer.kind == TimerKind::Promise && timer.due_at <= now);
+        timers.any(|timer| !is_settled(timer)) || self.invocations.iter().any(|row| row.is_late(now))
+    }
 }

@@ -61,6 +61,7 @@ pub(crate) fn promise_outcome<T: DeserializeOwned>(
     Ok(match outcome {
         PromiseOutcome::Resolved(value) => Ok(decode(value.get().as_bytes())?),
         PromiseOutcome::Rejected { message } => Err(promise_error(id, PromiseErrorKind::Rejected { message })),
+        PromiseOutcome::TimedOut => Err(promise_error(id, PromiseErrorKind::TimedOut)),
     })
 }
 

@@ -10,6 +10,7 @@
 use std::fmt::{self, Write as _};
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use sapwood_core::json::{self, NotRecordable};
 use sapwood_core::{CallFailure, Failure, Position, TreeId};
 use serde::de::DeserializeOwned;
@@ -204,6 +205,9 @@ pub(crate) struct UndoDeclared {
 pub(crate) struct PromiseMade {
     /// The JSON Schema of its value, by which any process of the context judges a settle.
     pub(crate) schema: Box<RawValue>,
+    /// Its own deadline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) deadline: Option<Timestamp>,
 }
 
 /// The payload of [`PromiseSettled`](sapwood_core::journal::EntryKind::PromiseSettled), and the outcome in the table
@@ -218,6 +222,8 @@ pub(crate) enum PromiseOutcome {
         /// The words.
         message: String,
     },
+    /// Its deadline passed.
+    TimedOut,
 }
 
 impl PromiseOutcome {
@@ -529,12 +535,16 @@ mod tests {
                     started(StartOutcome::Refused { message: format!("the id belongs to tree {}", tree()) }),
                 ],
             ),
-            (EntryKind::PromiseMade.name(), vec![golden(&PromiseMade { schema: raw(&approval) })]),
+            (EntryKind::PromiseMade.name(), {
+                let made = |deadline| PromiseMade { schema: raw(&approval), deadline };
+                vec![golden(&made(None)), golden(&made(Some("2026-11-28T12:00:00Z".parse().expect("a time"))))]
+            }),
             (
                 EntryKind::PromiseSettled.name(),
                 vec![
                     golden(&PromiseOutcome::Resolved(raw(&json!({"by": "anna"})))),
                     golden(&PromiseOutcome::Rejected { message: "the customer left".into() }),
+                    golden(&PromiseOutcome::TimedOut),
                 ],
             ),
             (EntryKind::Retried.name(), {

@@ -102,9 +102,11 @@ pub struct PromiseView {
     pub schema: Bytes,
     /// When it was made.
     pub made_at: Timestamp,
+    /// Its own deadline.
+    pub deadline: Option<Timestamp>,
     /// When it was settled.
     pub settled_at: Option<Timestamp>,
-    /// What settled it: JSON, `{"resolved":…}` or `{"rejected":{"message":…}}`.
+    /// What settled it: JSON, `{"resolved":…}`, `{"rejected":{"message":…}}` or `"timed_out"`.
     pub outcome: Option<Bytes>,
 }
 
@@ -113,14 +115,16 @@ impl PromiseView {
     pub(crate) fn of(tree: TreeId, row: PromiseRow) -> Self {
         let state = row.state();
         let (settled_at, outcome) = row.settled.map(|settled| (settled.settled_at, settled.outcome)).unzip();
-        let schema = decode::<PromiseMade>(&row.made).map(|made| Bytes::copy_from_slice(made.schema.get().as_bytes()));
+        let made = decode::<PromiseMade>(&row.made).ok();
+        let schema = made.as_ref().map(|made| Bytes::copy_from_slice(made.schema.get().as_bytes()));
         Self {
             id: PromiseId { tree, path: row.path, name: row.name },
             position: row.position,
             state,
             // By a schema that this build cannot read, nothing fits.
-            schema: schema.unwrap_or_else(|_| Bytes::from_static(b"false")),
+            schema: schema.unwrap_or_else(|| Bytes::from_static(b"false")),
             made_at: row.made_at,
+            deadline: made.and_then(|made| made.deadline),
             settled_at,
             outcome,
         }
@@ -152,6 +156,8 @@ pub enum WaitsOn {
         position: Position,
         /// Its identity.
         id: PromiseId,
+        /// Its own deadline.
+        until: Option<Timestamp>,
     },
     /// The next attempt of a step.
     StepRetry {
@@ -330,6 +336,7 @@ fn promises(
         made: entry.payload.clone(),
         made_at: *made_at,
         is_awaited: is_pending && !dropped.contains(&entry.position),
+        deadline: None,
         settled: settled.remove(&entry.position),
     });
     made.map(|row| PromiseView::of(tree, row)).collect()
@@ -359,9 +366,14 @@ fn waits_on(
         return vec![if open.is_empty() { runs(tree) } else { WaitsOn::Children { open: open.len() } }];
     }
     let errors = last_errors(timers, timeline);
-    let timers = timers.iter().map(|timer| timer_view(timer, state.attempt, errors.get(&timer.position).copied()));
+    let timers =
+        timers.iter().filter_map(|timer| timer_view(timer, state.attempt, errors.get(&timer.position).copied()));
     let pending = promises.iter().filter(|promise| promise.state == PromiseState::Pending);
-    let pending = pending.map(|promise| WaitsOn::Promise { position: promise.position, id: promise.id.clone() });
+    let pending = pending.map(|promise| WaitsOn::Promise {
+        position: promise.position,
+        id: promise.id.clone(),
+        until: promise.deadline,
+    });
     let mut waits: Vec<WaitsOn> = open.into_iter().chain(timers).chain(pending).collect();
     // The worker that claimed the tree lacked this version: the node waits for it, whatever else is due.
     let is_needed = tree
@@ -386,16 +398,16 @@ fn runs(tree: &TreeRow) -> WaitsOn {
 
 /// The last entry of each operation that waits for its next attempt: it has the error of the last one.
 fn last_errors<'t>(timers: &[Timer], timeline: &'t [(Timestamp, Entry)]) -> HashMap<Position, &'t Entry> {
-    if timers.iter().all(|timer| timer.kind == TimerKind::Sleep) {
+    if timers.iter().all(|timer| matches!(timer.kind, TimerKind::Sleep | TimerKind::Promise)) {
         return HashMap::new();
     }
     let is_retry = |entry: &&Entry| matches!(entry.kind, EntryKind::StepRetried | EntryKind::Retried);
     timeline.iter().map(|(_, entry)| entry).filter(is_retry).map(|entry| (entry.position, entry)).collect()
 }
 
-fn timer_view(timer: &Timer, attempt: u32, last: Option<&Entry>) -> WaitsOn {
+fn timer_view(timer: &Timer, attempt: u32, last: Option<&Entry>) -> Option<WaitsOn> {
     let (position, until) = (timer.position, timer.due_at);
-    match timer.kind {
+    Some(match timer.kind {
         TimerKind::Sleep => WaitsOn::Sleep { position, until },
         TimerKind::StepRetry => {
             let error = last.and_then(|entry| decode::<StepRetried>(&entry.payload).ok());
@@ -412,7 +424,9 @@ fn timer_view(timer: &Timer, attempt: u32, last: Option<&Entry>) -> WaitsOn {
             let error = error.map(|payload| payload.message).unwrap_or_default();
             WaitsOn::FunctionRetry { until, attempt: attempt.saturating_sub(1), error }
         }
-    }
+        // It waits for the promise, not for its deadline.
+        TimerKind::Promise => return None,
+    })
 }
 
 impl std::fmt::Display for NodeView {

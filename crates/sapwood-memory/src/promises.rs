@@ -18,6 +18,7 @@ impl Promises for MemoryStore {
         path: Option<&Path>,
         name: Option<&str>,
     ) -> StoreResult<Option<Vec<PromiseRow>>> {
+        self.time_out(tree)?;
         self.handle().act(|state, _| Ok(state.forest.tree(tree).map(|tree| find(tree, path, name))))
     }
 
@@ -28,11 +29,13 @@ impl Promises for MemoryStore {
         name: &str,
         settlement: &Settlement,
     ) -> StoreResult<Option<Settling>> {
+        self.time_out(tree)?;
         self.handle()
             .act(|state, now| Ok(state.forest.change(tree, |tree| settle_one(tree, path, name, settlement, now))))
     }
 
     async fn promise_inbox(&self, tree: TreeId, after: u32) -> StoreResult<Vec<SettledPromise>> {
+        self.time_out(tree)?;
         self.handle().act(|state, _| {
             let settled = state.forest.tree(tree).map(|tree| tree.settled_after(after).to_vec());
             Ok(settled.unwrap_or_default())
@@ -57,6 +60,7 @@ fn find(tree: &Tree, path: Option<&Path>, name: Option<&str>) -> Vec<PromiseRow>
                 made: entry.payload.clone(),
                 made_at,
                 is_awaited: is_pending && !is_dropped(entry.position),
+                deadline: tree.promise_deadline(&of.0, entry.position),
                 settled: tree.settled_at_place(&of.0, entry.position).cloned(),
             }
         }));
@@ -64,14 +68,13 @@ fn find(tree: &Tree, path: Option<&Path>, name: Option<&str>) -> Vec<PromiseRow>
     found
 }
 
-/// A tree without an owner is due at once, unless it is set aside: no worker could drive it.
 fn settle_one(tree: &mut Tree, path: &Path, name: &str, settlement: &Settlement, now: Timestamp) -> Settling {
     // What is late is not settled any longer (D3).
     tree.time_out(now);
     let found = find(tree, Some(path), Some(name));
     let settling = settle(found.first(), tree.requests_after(tree.row.applied), tree.row.inbox);
     if let (Settling::Stored { inbox }, Some(promise)) = (&settling, found.first()) {
-        tree.settled.push(SettledPromise {
+        let settled = SettledPromise {
             path: path.clone(),
             position: promise.position,
             name: name.to_owned(),
@@ -79,11 +82,8 @@ fn settle_one(tree: &mut Tree, path: &Path, name: &str, settlement: &Settlement,
             outcome: settlement.outcome.clone(),
             settled_at: now,
             inbox: *inbox,
-        });
-        tree.row.inbox = *inbox;
-        if tree.row.owner.is_none() && tree.row.aside.is_none() {
-            tree.row.ready_at = Some(now);
-        }
+        };
+        tree.settles(settled, now);
     }
     settling
 }

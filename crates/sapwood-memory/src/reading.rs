@@ -56,17 +56,17 @@ impl MemoryStore {
     }
 
     /// Settles what goes forward in a tree although its deadline has passed, so that no reader sees it pending (D3).
-    fn time_out(&self, tree: TreeId) -> StoreResult<()> {
-        let control = self.handle().act(|state, now| {
+    pub(crate) fn time_out(&self, tree: TreeId) -> StoreResult<()> {
+        let hints = self.handle().act(|state, now| {
             if !state.forest.tree(tree).is_some_and(|tree| tree.is_late(now)) {
                 return Ok(None);
             }
             Ok(state.forest.change(tree, |tree| {
                 tree.time_out(now);
-                tree.row.control
+                [Hint::Inbox(tree.row.id, tree.row.inbox), Hint::Governed(tree.row.id, tree.row.control)]
             }))
         })?;
-        control.map_or(Ok(()), |control| self.handle().hint(&[Hint::Governed(tree, control)]))
+        hints.map_or(Ok(()), |hints| self.handle().hint(&hints))
     }
 }
 

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use sapwood_core::control::ControlRecord;
-use sapwood_core::journal::Entry;
-use sapwood_core::store::NewTree;
+use sapwood_core::journal::{Entry, EntryKind};
+use sapwood_core::store::{NewTree, TIMED_OUT};
 use sapwood_core::tree::{
-    Closing, Invocation, InvocationRow, InvocationState, PromiseState, SettledPromise, Timer, TreeRow, TreeState,
+    Closing, Invocation, InvocationRow, InvocationState, PromiseState, SettledPromise, Timer, TimerKind, TreeRow,
+    TreeState,
 };
 use sapwood_core::{Path, Position, WorkerId};
 
@@ -166,12 +167,54 @@ impl Tree {
 
     /// Whether something goes forward although its deadline has passed.
     pub(crate) fn is_late(&self, now: Timestamp) -> bool {
-        self.invocations.values().any(|row| is_late(row, now))
+        self.invocations.values().any(|row| row.is_late(now)) || self.late_promises(now).next().is_some()
     }
 
-    /// Settles what goes forward although its deadline has passed, the earliest deadline first.
+    /// Until when a promise can be settled: the earlier one of its own deadline and of its invocation's.
+    pub(crate) fn promise_deadline(&self, path: &Path, position: Position) -> Option<Timestamp> {
+        let timer = self.timers.get(&(ByDepth(path.clone()), position));
+        let own = timer.filter(|timer| timer.kind == TimerKind::Promise).map(|timer| timer.due_at);
+        own.into_iter().chain(self.invocation(path)?.invocation.deadline).min()
+    }
+
+    /// The timers of the promises that are pending although their deadline has passed.
+    fn late_promises(&self, now: Timestamp) -> impl Iterator<Item = &Timer> {
+        let is_pending =
+            |path| self.invocation(path).is_some_and(|row| row.invocation.state.promise == PromiseState::Pending);
+        let due = self.timers.values().filter(move |timer| timer.kind == TimerKind::Promise && timer.due_at <= now);
+        due.filter(move |timer| is_pending(&timer.path) && self.settled_at_place(&timer.path, timer.position).is_none())
+    }
+
+    /// Settles the promises whose deadline has passed, the earliest first. Without an owner the tree is due at once, unless it
+    /// is set aside.
+    fn time_out_promises(&mut self, now: Timestamp) {
+        let mut late: Vec<Timer> = self.late_promises(now).cloned().collect();
+        late.sort_by_key(|timer| (timer.due_at, ByDepth(timer.path.clone()), timer.position));
+        for Timer { path, position, .. } in late {
+            let made = |entry: &&Entry| entry.kind == EntryKind::PromiseMade && entry.position == position;
+            let Some(name) = self.entries(&path).find(made).map(|entry| entry.name.clone()) else { continue };
+            let (state, outcome) = (PromiseState::TimedOut, TIMED_OUT.into());
+            self.settles(
+                SettledPromise { path, position, name, state, outcome, settled_at: now, inbox: self.row.inbox + 1 },
+                now,
+            );
+        }
+    }
+
+    /// Stores how a promise was settled. Without an owner the tree is due at once, unless it is set aside: no worker could
+    /// drive it.
+    pub(crate) fn settles(&mut self, settled: SettledPromise, now: Timestamp) {
+        self.row.inbox = settled.inbox;
+        self.settled.push(settled);
+        if self.row.owner.is_none() && self.row.aside.is_none() {
+            self.row.ready_at = Some(now);
+        }
+    }
+
+    /// Settles what goes forward although its deadline has passed, the earliest deadline first; promises before their functions.
     pub(crate) fn time_out(&mut self, now: Timestamp) {
-        let late = self.invocations.values().filter(|row| is_late(row, now)).map(|row| &row.invocation);
+        self.time_out_promises(now);
+        let late = self.invocations.values().filter(|row| row.is_late(now)).map(|row| &row.invocation);
         let mut late: Vec<_> = late.map(|it| (it.deadline, ByDepth(it.path.clone()))).collect();
         late.sort_unstable();
         if late.is_empty() {
@@ -201,10 +244,6 @@ impl Tree {
     pub(crate) fn clear_timer(&mut self, path: &Path, position: Position) {
         self.timers.remove(&(ByDepth(path.clone()), position));
     }
-}
-
-fn is_late(row: &InvocationRow, now: Timestamp) -> bool {
-    row.invocation.state.promise == PromiseState::Pending && row.invocation.deadline.is_some_and(|at| at <= now)
 }
 
 /// When something settled that is written now: once, and never before it was created, whatever the clock says.

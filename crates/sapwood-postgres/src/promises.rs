@@ -3,13 +3,14 @@
 //! To settle one is a transaction of several statements, as governing a tree is and for the same reason.
 
 use async_trait::async_trait;
-use sapwood_core::store::{Promises, Settling, StoreResult, settle};
+use sapwood_core::store::{Promises, Settling, Store, StoreResult, settle};
 use sapwood_core::tree::{PromiseRow, SettledPromise, Settlement};
 use sapwood_core::{Path, TreeId};
 use sqlx::postgres::PgRow;
 use sqlx::{Connection, PgConnection};
 
 use crate::claims;
+use crate::deadlines::{Late, TimedOut, Timely};
 use crate::fields::Fields;
 use crate::governing;
 use crate::pool::Pool;
@@ -24,18 +25,8 @@ impl Promises for PostgresStore {
         path: Option<&Path>,
         name: Option<&str>,
     ) -> StoreResult<Option<Vec<PromiseRow>>> {
-        let (doing, pool) = ("find promises", &self.readers);
-        let (first, last) = path.map_or_else(Path::every_range, |path| (path.to_bytes(), path.to_bytes()));
-        let find = sqlx::query(pool.sql(include_str!("../queries/promise_find.sql")))
-            .bind(tree.uuid())
-            .bind(first)
-            .bind(last)
-            .bind(name);
-        let found = pool.run(doing, async |connection| find.fetch_all(connection).await).await?;
-        if found.is_empty() && claims::revisions(pool, &[tree]).await?.is_empty() {
-            return Ok(None);
-        }
-        found.iter().map(|row| rows::promise(&Fields::of(row, doing))).collect::<StoreResult<_>>().map(Some)
+        let (found, late) = find(&self.readers, tree, path, name).await?;
+        Ok(if self.settles(&late).await? { find(&self.readers, tree, path, name).await?.0 } else { found })
     }
 
     async fn promise_settle(
@@ -47,7 +38,7 @@ impl Promises for PostgresStore {
     ) -> StoreResult<Option<Settling>> {
         let (doing, pool) = ("settle a promise", &self.readers);
         let lock = sqlx::query(pool.sql(include_str!("../queries/tree_lock.sql"))).bind(tree.uuid());
-        let time_out = sqlx::query(pool.sql(include_str!("../queries/tree_time_out.sql"))).bind(tree.uuid());
+        let late = Late::of(pool, tree);
         let find = sqlx::query(pool.sql(include_str!("../queries/promise_find.sql")))
             .bind(tree.uuid())
             .bind(path.to_bytes())
@@ -64,10 +55,10 @@ impl Promises for PostgresStore {
                 Err(error) => return Ok(Err(error)),
             };
             // What is late is not settled any longer (D3).
-            time_out.execute(&mut *locked).await?;
+            let timed_out = late.settle(&mut locked).await?;
             let found = find.fetch_optional(&mut *locked).await?;
             let pending = list.bind(applied).fetch_all(&mut *locked).await?;
-            let (settling, position) = match settling(&row, found.as_ref(), &pending, doing) {
+            let (settling, position) = match settling((&row, &timed_out), found.as_ref(), &pending, doing) {
                 Ok(settling) => settling,
                 Err(error) => return Ok(Err(error)),
             };
@@ -83,21 +74,52 @@ impl Promises for PostgresStore {
                 wake.execute(&mut *locked).await?;
             }
             locked.commit().await?;
-            Ok(Ok(Some(settling)))
+            Ok(Ok(Some((settling, timed_out))))
         };
-        pool.run(doing, work).await?
+        let Some((settling, timed_out)) = pool.run(doing, work).await?? else { return Ok(None) };
+        self.hint(&timed_out.hints(tree)?).await?;
+        Ok(Some(settling))
     }
 
     async fn promise_inbox(&self, tree: TreeId, after: u32) -> StoreResult<Vec<SettledPromise>> {
-        let doing = "read what has settled";
-        let read = async |connection: &mut PgConnection| list(connection, &self.workers, tree, after).await;
-        settled(&self.workers.run(doing, read).await?, doing)
+        let (doing, pool) = ("read what has settled", &*self.workers);
+        let late = sqlx::query(pool.sql(include_str!("../queries/promise_late_find.sql"))).bind(tree.uuid());
+        if pool.run(doing, async |connection| late.fetch_optional(connection).await).await?.is_some() {
+            self.time_out(pool, tree).await?;
+        }
+        let read = async |connection: &mut PgConnection| list(connection, pool, tree, after).await;
+        settled(&pool.run(doing, read).await?, doing)
     }
+}
+
+/// The promises of a tree, and the tree if one of them is late.
+async fn find(
+    pool: &Pool,
+    tree: TreeId,
+    path: Option<&Path>,
+    name: Option<&str>,
+) -> StoreResult<Timely<Option<Vec<PromiseRow>>>> {
+    let doing = "find promises";
+    let (first, last) = path.map_or_else(Path::every_range, |path| (path.to_bytes(), path.to_bytes()));
+    let find = sqlx::query(pool.sql(include_str!("../queries/promise_find.sql")))
+        .bind(tree.uuid())
+        .bind(first)
+        .bind(last)
+        .bind(name);
+    let read = pool.run(doing, async |connection| find.fetch_all(connection).await).await?;
+    let Some(row) = read.first() else {
+        let is_there = !claims::revisions(pool, &[tree]).await?.is_empty();
+        return Ok((is_there.then(Vec::new), Vec::new()));
+    };
+    let now = Fields::of(row, doing).time("now")?;
+    let found = read.iter().map(|row| rows::promise(&Fields::of(row, doing))).collect::<StoreResult<Vec<_>>>()?;
+    let late = found.iter().any(|row| row.is_late(now)).then_some(tree);
+    Ok((Some(found), late.into_iter().collect()))
 }
 
 /// What becomes of a settle, and the position of the promise.
 fn settling(
-    tree: &PgRow,
+    (tree, timed_out): (&PgRow, &TimedOut),
     found: Option<&PgRow>,
     pending: &[PgRow],
     doing: &'static str,
@@ -105,7 +127,7 @@ fn settling(
     let found = found.map(|row| rows::promise(&Fields::of(row, doing))).transpose()?;
     let pending = pending.iter().map(|row| governing::record(&Fields::of(row, doing)));
     let pending = pending.collect::<StoreResult<Vec<_>>>()?;
-    let inbox = Fields::of(tree, doing).unsigned("inbox")?;
+    let inbox = timed_out.inbox()?.map_or_else(|| Fields::of(tree, doing).unsigned("inbox"), Ok)?;
     let position = found.as_ref().map_or(0, |found| found.position);
     Ok((settle(found.as_ref(), &pending, inbox), position))
 }

@@ -9,7 +9,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
-use crate::deadlines::{Timely, is_late};
+use crate::deadlines::Timely;
 use crate::fields::{Fields, row_limit};
 use crate::governing;
 use crate::pool::Pool;
@@ -93,7 +93,7 @@ async fn whole_tree(pool: &Pool, tree: TreeId) -> StoreResult<Timely<Option<Tree
     let Some(row) = row else { return Ok((None, Vec::new())) };
     let (row, now) = row_now(&Fields::of(&row, doing))?;
     let record = record(row, &found, doing)?;
-    let late = record.invocations.iter().any(|row| is_late(row, now)).then_some(tree);
+    let late = record.is_late(now).then_some(tree);
     Ok((Some(record), late.into_iter().collect()))
 }
 

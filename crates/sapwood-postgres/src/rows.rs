@@ -71,6 +71,7 @@ pub(crate) fn promise(row: &Fields<'_>) -> StoreResult<PromiseRow> {
         made: row.bytes("payload")?,
         made_at: row.time("recorded_at")?,
         is_awaited: row.plain("awaited")?,
+        deadline: row.opt_time("deadline")?,
         settled: match row.opt_time("settled_at")? {
             Some(_) => Some(settled_promise(row)?),
             None => None,

@@ -2,9 +2,8 @@
 //! read anew (D3).
 
 use async_trait::async_trait;
-use jiff::Timestamp;
-use sapwood_core::store::{Hint, Store, StoreResult};
-use sapwood_core::tree::{InvocationRow, PromiseState};
+use sapwood_core::store::{Hint, Store, StoreResult, TIMED_OUT};
+use sapwood_core::tree::PromiseState;
 use sapwood_core::{Path, TreeId};
 
 use crate::args::Args;
@@ -26,36 +25,64 @@ impl SqliteStore {
         if late.is_empty() {
             return Ok(read);
         }
-        let settled = self.writer().run(TimeOut(late)).await?;
-        let hints: Vec<Hint> = settled.into_iter().map(|(tree, control)| Hint::Governed(tree, control)).collect();
+        let hints = self.writer().run(TimeOut(late)).await?;
         self.hint(&hints).await?;
         Ok(self.read(work).await?.0)
     }
 }
 
-/// Whether an invocation goes forward although its deadline has passed.
-pub(crate) fn is_late(row: &InvocationRow, now: Timestamp) -> bool {
-    row.invocation.state.promise == PromiseState::Pending && row.invocation.deadline.is_some_and(|at| at <= now)
-}
-
-/// Settles what is late in these trees; tells the control counter of each that had something.
+/// Settles what is late in these trees; says what others are told of it.
 struct TimeOut(Vec<TreeId>);
 
 #[async_trait]
 impl Work for TimeOut {
-    type Answer = Vec<(TreeId, u32)>;
+    type Answer = Vec<Hint>;
 
     async fn run(&self, db: &mut Db<'_>) -> StoreResult<Self::Answer> {
-        let mut settled = Vec::new();
+        let mut hints = Vec::new();
         for tree in &self.0 {
-            settled.extend(time_out(db, *tree).await?.map(|control| (*tree, control)));
+            hints.extend(time_out(db, *tree).await?);
         }
-        Ok(settled)
+        Ok(hints)
     }
 }
 
-/// Settles what is late in a tree; tells its control counter if anything was.
-pub(crate) async fn time_out(db: &mut Db<'_>, tree: TreeId) -> StoreResult<Option<u32>> {
+/// Settles what is late in a tree: promises first, which have earlier deadlines than their functions. Says what others are
+/// told of it.
+pub(crate) async fn time_out(db: &mut Db<'_>, tree: TreeId) -> StoreResult<Vec<Hint>> {
+    let mut hints = Vec::new();
+    hints.extend(time_out_promises(db, tree).await?.map(|inbox| Hint::Inbox(tree, inbox)));
+    hints.extend(time_out_invocations(db, tree).await?.map(|control| Hint::Governed(tree, control)));
+    Ok(hints)
+}
+
+/// Tells the inbox counter if any promise was late.
+async fn time_out_promises(db: &mut Db<'_>, tree: TreeId) -> StoreResult<Option<u32>> {
+    let now = db.now;
+    let args = Args::of(2).tree(tree).time(now);
+    let late = db.all(include_str!("../queries/promise_late_find.sql"), args).await?;
+    let Some((_, _, mut inbox)) = counters(db, tree).await?.filter(|_| !late.is_empty()) else { return Ok(None) };
+    for row in &late {
+        let mut fields = Fields::of(row);
+        let (path, position, name) = (fields.path()?, fields.number::<u32>()?, fields.text()?);
+        inbox = inbox.wrapping_add(1);
+        let args = Args::of(8)
+            .tree(tree)
+            .path(&path)
+            .int(position)
+            .text(name.as_str())
+            .int(PromiseState::TimedOut.code())
+            .blob(TIMED_OUT)
+            .int(inbox)
+            .time(now);
+        db.run(include_str!("../queries/promise_insert.sql"), args).await?;
+        db.run(include_str!("../queries/tree_wake.sql"), Args::of(2).tree(tree).time(now)).await?;
+    }
+    Ok(Some(inbox))
+}
+
+/// Tells the control counter if any invocation was late.
+async fn time_out_invocations(db: &mut Db<'_>, tree: TreeId) -> StoreResult<Option<u32>> {
     let now = db.now;
     let args = Args::of(2).tree(tree).time(now);
     let late = db.all(include_str!("../queries/invocation_late_find.sql"), args).await?;
@@ -71,6 +98,15 @@ pub(crate) async fn time_out(db: &mut Db<'_>, tree: TreeId) -> StoreResult<Optio
     }
     // As a request does, so that no commit goes before the owner has read what was settled.
     db.run(include_str!("../queries/tree_govern.sql"), Args::of(2).tree(tree).time(now)).await?;
+    Ok(counters(db, tree).await?.map(|(control, ..)| control))
+}
+
+/// The counters of a tree: of its requests, of those that were carried out, and of its inbox.
+pub(crate) async fn counters(db: &mut Db<'_>, tree: TreeId) -> StoreResult<Option<(u32, u32, u32)>> {
     let row = db.one(include_str!("../queries/tree_lock.sql"), Args::of(1).tree(tree)).await?;
-    row.map(|row| Fields::of(&row).number()).transpose()
+    let counters = |row| {
+        let mut fields = Fields::of(row);
+        Ok((fields.number()?, fields.number()?, fields.number()?))
+    };
+    row.as_ref().map(counters).transpose()
 }

@@ -1,14 +1,13 @@
 //! External promises: found in the journal, settled in one transaction of the writer.
 
 use async_trait::async_trait;
-use sapwood_core::store::{Promises, Settling, StoreResult, settle};
+use sapwood_core::store::{Hint, Promises, Settling, Store, StoreResult, settle};
 use sapwood_core::tree::{PromiseRow, SettledPromise, Settlement};
 use sapwood_core::{Path, TreeId};
 
 use crate::args::Args;
 use crate::db::Db;
-use crate::deadlines;
-use crate::fields::Fields;
+use crate::deadlines::{self, Timely};
 use crate::governing;
 use crate::rows;
 use crate::store::SqliteStore;
@@ -22,7 +21,7 @@ impl Promises for SqliteStore {
         path: Option<&Path>,
         name: Option<&str>,
     ) -> StoreResult<Option<Vec<PromiseRow>>> {
-        self.read(Find { tree, path: path.cloned(), name: name.map(str::to_owned) }).await
+        self.read_timely(Find { tree, path: path.cloned(), name: name.map(str::to_owned) }).await
     }
 
     async fn promise_settle(
@@ -33,14 +32,19 @@ impl Promises for SqliteStore {
         settlement: &Settlement,
     ) -> StoreResult<Option<Settling>> {
         let (path, name, settlement) = (path.clone(), name.to_owned(), settlement.clone());
-        self.writer().run(Settle { tree, path, name, settlement }).await
+        let Some((settling, hints)) = self.writer().run(Settle { tree, path, name, settlement }).await? else {
+            return Ok(None);
+        };
+        self.hint(&hints).await?;
+        Ok(Some(settling))
     }
 
     async fn promise_inbox(&self, tree: TreeId, after: u32) -> StoreResult<Vec<SettledPromise>> {
-        self.read(ReadInbox { tree, after }).await
+        self.read_timely(ReadInbox { tree, after }).await
     }
 }
 
+#[derive(Clone)]
 struct Find {
     tree: TreeId,
     path: Option<Path>,
@@ -49,13 +53,13 @@ struct Find {
 
 #[async_trait]
 impl Work for Find {
-    type Answer = Option<Vec<PromiseRow>>;
+    type Answer = Timely<Option<Vec<PromiseRow>>>;
 
-    async fn run(&self, db: &mut Db<'_>) -> StoreResult<Option<Vec<PromiseRow>>> {
+    async fn run(&self, db: &mut Db<'_>) -> StoreResult<Self::Answer> {
         let found = find(db, self.tree, self.path.as_ref(), self.name.as_deref()).await?;
-        let is_there = !found.is_empty()
-            || db.one(include_str!("../queries/tree_lock.sql"), Args::of(1).tree(self.tree)).await?.is_some();
-        Ok(is_there.then_some(found))
+        let is_there = !found.is_empty() || deadlines::counters(db, self.tree).await?.is_some();
+        let late = found.iter().any(|row| row.is_late(db.now)).then_some(self.tree);
+        Ok((is_there.then_some(found), late.into_iter().collect()))
     }
 }
 
@@ -75,16 +79,13 @@ struct Settle {
 
 #[async_trait]
 impl Work for Settle {
-    type Answer = Option<Settling>;
+    type Answer = Option<(Settling, Vec<Hint>)>;
 
-    async fn run(&self, db: &mut Db<'_>) -> StoreResult<Option<Settling>> {
+    async fn run(&self, db: &mut Db<'_>) -> StoreResult<Self::Answer> {
         let Self { tree, path, name, settlement } = self;
         // What is late is not settled any longer (D3).
-        deadlines::time_out(db, *tree).await?;
-        let row = db.one(include_str!("../queries/tree_lock.sql"), Args::of(1).tree(*tree)).await?;
-        let Some(row) = row else { return Ok(None) };
-        let mut fields = Fields::of(&row);
-        let (_control, applied, inbox) = (fields.int()?, fields.number::<u32>()?, fields.number::<u32>()?);
+        let hints = deadlines::time_out(db, *tree).await?;
+        let Some((_, applied, inbox)) = deadlines::counters(db, *tree).await? else { return Ok(None) };
         let found = find(db, *tree, Some(path), Some(name)).await?;
         let pending = governing::list(db, *tree, applied).await?;
         let settling = settle(found.first(), &pending, inbox);
@@ -101,10 +102,11 @@ impl Work for Settle {
             db.run(include_str!("../queries/promise_insert.sql"), args).await?;
             db.run(include_str!("../queries/tree_wake.sql"), Args::of(2).tree(*tree).time(db.now)).await?;
         }
-        Ok(Some(settling))
+        Ok(Some((settling, hints)))
     }
 }
 
+#[derive(Clone)]
 struct ReadInbox {
     tree: TreeId,
     after: u32,
@@ -112,11 +114,12 @@ struct ReadInbox {
 
 #[async_trait]
 impl Work for ReadInbox {
-    type Answer = Vec<SettledPromise>;
-    const SNAPSHOT: bool = false;
+    type Answer = Timely<Vec<SettledPromise>>;
 
-    async fn run(&self, db: &mut Db<'_>) -> StoreResult<Vec<SettledPromise>> {
-        list(db, self.tree, self.after).await
+    async fn run(&self, db: &mut Db<'_>) -> StoreResult<Self::Answer> {
+        let args = Args::of(2).tree(self.tree).time(db.now);
+        let late = db.one(include_str!("../queries/promise_late_find.sql"), args).await?.map(|_| self.tree);
+        Ok((list(db, self.tree, self.after).await?, late.into_iter().collect()))
     }
 }
 

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::args::Args;
 use crate::db::Db;
-use crate::deadlines::{Timely, is_late};
+use crate::deadlines::Timely;
 use crate::fields::Fields;
 use crate::governing;
 use crate::promises;
@@ -70,7 +70,6 @@ impl Work for ReadTree {
         let entries = db.all(include_str!("../queries/journal_list.sql"), of_tree()).await?;
         let timers = db.all(include_str!("../queries/timer_list.sql"), of_tree()).await?;
         let invocations = invocations.iter().map(rows::invocation_row).collect::<StoreResult<Vec<_>>>()?;
-        let is_late = invocations.iter().any(|row| is_late(row, db.now));
         let record = TreeRecord {
             row: rows::tree_row(&row)?,
             invocations,
@@ -79,7 +78,8 @@ impl Work for ReadTree {
             requests: governing::list(db, self.0, 0).await?,
             settled: promises::list(db, self.0, 0).await?,
         };
-        Ok((Some(record), is_late.then_some(self.0).into_iter().collect()))
+        let late = record.is_late(db.now).then_some(self.0);
+        Ok((Some(record), late.into_iter().collect()))
     }
 }
 

@@ -54,6 +54,7 @@ pub(crate) fn promise(row: &SqliteRow) -> StoreResult<PromiseRow> {
     let mut fields = Fields::of(row);
     let (path, position, name) = (fields.path()?, fields.number()?, fields.text()?);
     let (made, made_at, is_awaited) = (fields.blob()?, fields.time()?, fields.int()? != 0);
+    let deadline = fields.opt_time()?;
     let state = fields.opt_int()?;
     let settled = match state {
         Some(code) => {
@@ -65,7 +66,7 @@ pub(crate) fn promise(row: &SqliteRow) -> StoreResult<PromiseRow> {
         }
         None => None,
     };
-    Ok(PromiseRow { path, position, name, made, made_at, is_awaited, settled })
+    Ok(PromiseRow { path, position, name, made, made_at, is_awaited, deadline, settled })
 }
 
 pub(crate) fn settled_promise(row: &SqliteRow) -> StoreResult<SettledPromise> {

@@ -6,6 +6,8 @@ use std::time::Duration;
 use sapwood::prelude::*;
 use sapwood_tests::probe::Probe;
 
+pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
+
 /// The parcels context.
 #[derive(BoundedContext)]
 #[context(name = "parcels")]
@@ -153,6 +155,12 @@ pub(crate) struct Handover {
 #[sapwood::function]
 pub(crate) async fn hand_over(cx: &mut Cx<ParcelsApp>) -> Result<Handover, ParcelError> {
     Ok(cx.promise("hand over").await?)
+}
+
+/// Waits an hour for a courier to take a parcel over.
+#[sapwood::function]
+pub(crate) async fn hand_over_soon(cx: &mut Cx<ParcelsApp>) -> Result<Handover, ParcelError> {
+    Ok(cx.promise_until("hand over", HOUR).await?)
 }
 
 /// Hands two parcels over.

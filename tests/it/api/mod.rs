@@ -68,6 +68,7 @@ mod promises {
         a_bad_settle_is_refused_and_settles_nothing,
         a_name_of_two_promises_is_ambiguous,
         a_promise_that_nobody_awaits_is_closed,
+        a_promise_past_its_deadline_is_timed_out,
     });
 }
 

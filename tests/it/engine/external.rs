@@ -1,4 +1,4 @@
-//! P1 to P4, P6, S3, G2: external promises, which something outside of their function settles.
+//! P1 to P4, P6, D3, S3, G2: external promises, which something outside of their function settles.
 
 use std::sync::Arc;
 
@@ -39,6 +39,11 @@ sapwood_tests::on_every_engine!(crate::engine::external {
     what_is_not_there_or_not_awaited_is_told_so,
     a_name_that_several_functions_gave_takes_an_id,
     a_thousand_promises_of_one_tree_settle_at_once,
+    a_promise_times_out_at_its_deadline,
+    a_promise_times_out_beside_a_step_in_flight,
+    no_reader_finds_a_promise_pending_past_its_deadline,
+    what_settled_in_time_stands_whoever_hears_of_it_late,
+    a_deadline_that_no_store_can_hold_is_a_limit,
 });
 
 /// What a person outside decides.
@@ -89,7 +94,7 @@ async fn a_function_that_waits_goes_on_when_its_promise_is_resolved(world: &Worl
     let view = world.tree_suspended(&engine, tree.id()).await;
     let id: PromiseId = app.marks("id ")[0].parse().expect("an id");
     assert_eq!(id, PromiseId { tree: tree.id(), path: Path::root(), name: "approval".to_owned() });
-    assert_eq!(node(&view, "/").waits_on, [WaitsOn::Promise { position: 0, id: id.clone() }]);
+    assert_eq!(node(&view, "/").waits_on, [WaitsOn::Promise { position: 0, id: id.clone(), until: None }]);
     let [promise] = &node(&view, "/").promises[..] else { panic!("one: {view:?}") };
     assert_eq!((promise.state, promise.settled_at), (PromiseState::Pending, None));
     let schema: Value = serde_json::from_slice(&promise.schema).expect("a schema");
@@ -527,4 +532,157 @@ async fn a_thousand_promises_of_one_tree_settle_at_once(world: &World) {
     let view = world.tree_until(&engine, tree.id(), |view| view.row.state.is_settled()).await;
     assert_eq!((view.row.inbox, view.row.number), (MANY, MANY));
     assert_eq!(entries(&view, EntryKind::PromiseSettled), MANY as usize);
+}
+
+/// Waits an hour for a decision, and says what it came to.
+#[sapwood::function]
+async fn awaits_an_hour(cx: &mut Cx<Probe>) -> Result<String, Trouble> {
+    let app = cx.dependencies();
+    let approval = cx.promise_until::<Approval>("approval", HOUR);
+    let approved = approval.await;
+    app.mark("heard");
+    Ok(approved.map_or_else(|error| error.to_string(), |approval| approval.by))
+}
+
+const TIMED_OUT: &str = "promise approval of / timed out";
+
+/// P4, P2, D3: at its deadline and not before it, for its function, for who waits outside, and for who comes too late.
+async fn a_promise_times_out_at_its_deadline(world: &World) {
+    let app = Probe::new();
+    let engine = world.launch(&app).await;
+    let tree = engine.start(awaits_an_hour()).await.expect("a tree");
+    let view = world.tree_suspended(&engine, tree.id()).await;
+    let [promise] = &node(&view, "/").promises[..] else { panic!("one: {view:?}") };
+    let deadline = promise.deadline.expect("it has one");
+    let waits = WaitsOn::Promise { position: 0, id: promise.id.clone(), until: Some(deadline) };
+    assert_eq!(node(&view, "/").waits_on, [waits], "it waits for its promise alone");
+    world.advance(HOUR / 2).await;
+    let id = promise.id.clone();
+    let outside = engine.promise::<Approval>(id.clone());
+    let waiter = tokio::spawn(async move { outside.outcome().await });
+    assert_eq!(app.count("heard"), 0);
+    world.advance(HOUR / 2).await;
+    app.reached("heard", 1).await;
+    let error = within("an outcome", waiter).await.expect("a task").expect_err("it timed out");
+    assert!(matches!(&error, OutcomeError::Ended(error) if error.kind == PromiseErrorKind::TimedOut), "{error}");
+
+    let error = tree.promise("approval").resolve(anna(3)).await.expect_err("too late");
+    let SettleError::Settled(winner) = &error else { panic!("it was settled: {error}") };
+    assert_eq!((winner.state, error.code()), (PromiseState::TimedOut, "promise_settled"));
+    assert!(winner.settled_at.expect("when") >= deadline);
+    let error = tree.promise::<Approval>("approval").reject("no").await.expect_err("too late");
+    assert_eq!(error.code(), "promise_settled");
+    assert_eq!(tree.result().await.expect("a result"), TIMED_OUT);
+    let view = world.tree_until(&engine, tree.id(), |view| view.row.state.is_settled()).await;
+    assert_eq!((entries(&view, EntryKind::PromiseSettled), view.row.inbox), (1, 1));
+    let [promise] = &node(&view, "/").promises[..] else { panic!("one: {view:?}") };
+    assert_eq!((promise.state, promise.settled_at), (PromiseState::TimedOut, winner.settled_at));
+}
+
+/// Waits an hour for a decision while a step is in flight.
+#[sapwood::function]
+async fn works_for_an_hour(cx: &mut Cx<Probe>) -> Result<String, Trouble> {
+    let app = cx.dependencies();
+    let step = async || {
+        app.comes_to("work").await;
+        Ok::<_, Trouble>(app.count("work"))
+    };
+    let approval = cx.promise_until::<Approval>("approval", HOUR);
+    let work = cx.step("work", step);
+    let heard = async {
+        let approved = approval.await;
+        app.mark("heard");
+        approved.map_or_else(|error| error.to_string(), |approval| approval.by)
+    };
+    let (heard, worked) = tokio::join!(heard, work);
+    Ok(format!("{heard}, {}", worked?))
+}
+
+/// P4, S2: of a tree that is owned, too; nothing of it is loaded again, and no step runs twice.
+async fn a_promise_times_out_beside_a_step_in_flight(world: &World) {
+    let app = Probe::new();
+    let engine = world.launch(&app).await;
+    let tree = engine.start(works_for_an_hour()).await.expect("a tree");
+    app.reached("work", 1).await;
+    world.advance(HOUR).await;
+    app.reached("heard", 1).await;
+    app.open("work", 1);
+    assert_eq!(tree.result().await.expect("a result"), format!("{TIMED_OUT}, 1"));
+}
+
+/// D3: though no worker lives, whichever way it is read.
+async fn no_reader_finds_a_promise_pending_past_its_deadline(world: &World) {
+    let app = Probe::new();
+    let engine = world.launch(&app).await;
+    let mut trees = Vec::new();
+    for _ in 0..4 {
+        let tree = engine.start(awaits_an_hour()).await.expect("a tree");
+        world.tree_suspended(&engine, tree.id()).await;
+        trees.push(tree.id());
+    }
+    engine.drain().await.expect("a drain");
+    world.store().advance(HOUR).await;
+    let store = world.store().another().await;
+    let found = store.promise_find(trees[0], None, None).await.expect("the store").expect("the tree");
+    assert_eq!(found.iter().map(|row| row.state()).collect::<Vec<_>>(), [PromiseState::TimedOut]);
+    let record = store.tree_read(trees[1]).await.expect("the store").expect("the tree");
+    assert_eq!(record.settled.iter().map(|row| row.state).collect::<Vec<_>>(), [PromiseState::TimedOut]);
+    let settling = store.promise_settle(trees[2], &Path::root(), "approval", &by_anna()).await.expect("the store");
+    let Some(Settling::Settled(winner)) = settling else { panic!("it timed out: {settling:?}") };
+    assert_eq!((winner.state, winner.inbox), (PromiseState::TimedOut, 1));
+    let heard = store.promise_inbox(trees[3], 0).await.expect("the store");
+    assert_eq!(heard.iter().map(|row| row.state).collect::<Vec<_>>(), [PromiseState::TimedOut]);
+
+    let engine = world.launch(&app).await;
+    app.reached("heard", 4).await;
+    for tree in trees {
+        let tree = engine.attach::<awaits_an_hour>(tree);
+        assert_eq!(within("a result", tree.result()).await.expect("a result"), TIMED_OUT);
+    }
+}
+
+/// P2, P4: the deadline passes between the settle and the moment in which its worker hears of it.
+async fn what_settled_in_time_stands_whoever_hears_of_it_late(world: &World) {
+    let app = Probe::new();
+    let first = world.launch(&app).await;
+    let tree = first.start(awaits_an_hour()).await.expect("a tree");
+    world.tree_suspended(&first, tree.id()).await;
+    first.drain().await.expect("a drain");
+    let store = world.store().another().await;
+    settles_by_hand(store.as_ref(), tree.id(), 1).await;
+    world.store().advance(HOUR * 2).await;
+    let second = world.launch(&app).await;
+    app.reached("heard", 1).await;
+    let tree = second.attach::<awaits_an_hour>(tree.id());
+    assert_eq!(within("a result", tree.result()).await.expect("a result"), "anna");
+    let view = second.tree(tree.id()).await.expect("the store").expect("the tree");
+    assert_eq!((entries(&view, EntryKind::PromiseSettled), view.row.inbox), (1, 1));
+}
+
+/// Gives its promise a deadline that no store can hold.
+#[sapwood::function]
+async fn waits_for_ever(cx: &mut Cx<Probe>) -> Result<(), Trouble> {
+    cx.promise_until::<Approval>("approval", std::time::Duration::MAX).await?;
+    Ok(())
+}
+
+/// P4, D1: what cannot be recorded is refused by name; a deadline that has passed is one.
+async fn a_deadline_that_no_store_can_hold_is_a_limit(world: &World) {
+    let app = Probe::new();
+    let engine = world.launch(&app).await;
+    let tree = engine.start(waits_for_ever()).await.expect("a tree");
+    let view = world.tree_until(&engine, tree.id(), |view| view.row.state.is_settled()).await;
+    let rejection = rejection(&view, "/");
+    assert_eq!(rejection.kind, RejectionKind::Limit, "{}", rejection.message);
+    assert!(rejection.message.contains("promise approval"), "{}", rejection.message);
+
+    let tree = engine.start(waits_for_the_past()).await.expect("a tree");
+    assert_eq!(within("a result", tree.result()).await.expect("a result"), TIMED_OUT);
+}
+
+/// Gives its promise a deadline that has passed.
+#[sapwood::function]
+async fn waits_for_the_past(cx: &mut Cx<Probe>) -> Result<String, Trouble> {
+    let approval = cx.promise_until::<Approval>("approval", jiff::Timestamp::UNIX_EPOCH).await;
+    Ok(approval.map_or_else(|error| error.to_string(), |approval| approval.by))
 }

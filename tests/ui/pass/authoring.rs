@@ -156,7 +156,7 @@ async fn is_told(cx: &mut Cx<OrdersDependencies>) -> Result<String, ApprovalErro
 /// Lifts it into any error.
 #[sapwood::function]
 async fn is_lifted(cx: &mut Cx<OrdersDependencies>) -> Result<String, sapwood::Error> {
-    Ok(cx.promise::<String>("text").await?)
+    Ok(cx.promise_until::<String>("text", Duration::from_secs(60)).await?)
 }
 
 #[sapwood::function(name = "reserve_stock")]

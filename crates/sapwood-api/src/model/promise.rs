@@ -16,7 +16,7 @@ use super::state::NodeState;
     "id": "01980000-0000-7000-8000-000000000001~.3~approval", "tree": "01980000-0000-7000-8000-000000000001",
     "path": "/3", "name": "approval", "state": "resolved",
     "schema": {"type": "object", "properties": {"by": {"type": "string"}}, "required": ["by"]},
-    "made_at": "2026-11-28T12:00:00Z", "settled_at": "2026-11-28T12:30:00Z", "value": {"by": "anna"}
+    "made_at": "2026-11-28T12:00:00Z", "deadline": "2026-12-05T12:00:00Z", "settled_at": "2026-11-28T12:30:00Z", "value": {"by": "anna"}
 })))]
 pub(crate) struct Promise {
     /// Its id: letters, digits and `-._~` alone, so that a link can have it as it is.
@@ -40,6 +40,9 @@ pub(crate) struct Promise {
     /// When it was made.
     #[schema(value_type = String, format = DateTime)]
     made_at: Timestamp,
+    /// When it times out, if it has a deadline of its own; null if not.
+    #[schema(value_type = Option<String>, format = DateTime, required = true)]
+    deadline: Option<Timestamp>,
     /// When it was settled; null if it was not.
     #[schema(value_type = Option<String>, format = DateTime, required = true)]
     settled_at: Option<Timestamp>,
@@ -78,6 +81,7 @@ pub(crate) struct Settled {
 enum Outcome {
     Resolved(Box<RawValue>),
     Rejected { message: String },
+    TimedOut,
 }
 
 impl From<PromiseView> for Promise {
@@ -85,6 +89,7 @@ impl From<PromiseView> for Promise {
         let (value, message) = match view.outcome.as_deref().map(serde_json::from_slice) {
             Some(Ok(Outcome::Resolved(value))) => (Some(value), None),
             Some(Ok(Outcome::Rejected { message })) => (None, Some(message)),
+            Some(Ok(Outcome::TimedOut)) => (None, None),
             // Another build wrote it; the state is known all the same.
             Some(Err(_)) | None => (None, None),
         };
@@ -96,6 +101,7 @@ impl From<PromiseView> for Promise {
             state: view.state.into(),
             schema: raw(&view.schema),
             made_at: view.made_at,
+            deadline: view.deadline,
             settled_at: view.settled_at,
             value,
             message,

@@ -186,6 +186,9 @@ pub(crate) enum NodeWait {
         name: String,
         /// Its id.
         id: String,
+        /// When it times out, if it has a deadline of its own; null if not.
+        #[schema(value_type = Option<String>, format = DateTime, required = true)]
+        until: Option<Timestamp>,
     },
     /// The next attempt of a step.
     StepRetry {
@@ -373,7 +376,9 @@ impl From<WaitsOn> for NodeWait {
         match waits_on {
             WaitsOn::Call { path, function, version } => Self::Call { path: path.to_string(), function, version },
             WaitsOn::Sleep { position, until } => Self::Sleep { position, until },
-            WaitsOn::Promise { position, id } => Self::Promise { position, id: id.to_string(), name: id.name },
+            WaitsOn::Promise { position, id, until } => {
+                Self::Promise { position, id: id.to_string(), name: id.name, until }
+            }
             WaitsOn::StepRetry { position, name, until, attempt, error } => {
                 Self::StepRetry { position, name, until, attempt, error }
             }

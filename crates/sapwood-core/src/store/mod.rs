@@ -45,7 +45,7 @@ pub use membership::{Beat, Joined, Lease, Membership, Renewal};
 pub use offsets::{AssignedPartition, GroupOffsets, OffsetAdvance};
 pub use ordered::{OrderedRows, UnreadableRow};
 pub use outbox::{LaneAdvance, LaneLease, Outbox, OutboxEvent, OutboxRow, lane_of};
-pub use promises::{Promises, Settling, settle};
+pub use promises::{Promises, Settling, TIMED_OUT, settle};
 pub use reading::{ListedTree, Reading, TreeFilter, TreeOutcome};
 pub use schema::{AppliedMigration, SchemaFit};
 pub use starting::{Intake, KeyScope, NewTree, Start, StartKey, Started, Starter};

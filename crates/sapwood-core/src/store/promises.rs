@@ -14,8 +14,8 @@ use crate::{Path, TreeId};
 /// External promises.
 #[async_trait]
 pub trait Promises {
-    /// The promises of a tree, of one invocation or of all, of one name or of all, in the order of path and position.
-    /// `None` if there is no such tree.
+    /// The promises of a tree, of one invocation or of all, of one name or of all, in the order of path and position. None is
+    /// pending past its deadline: it is settled first, with [`TIMED_OUT`] (D3). `None` if there is no such tree.
     async fn promise_find(
         &self,
         tree: TreeId,
@@ -23,7 +23,7 @@ pub trait Promises {
         name: Option<&str>,
     ) -> StoreResult<Option<Vec<PromiseRow>>>;
 
-    /// Judges a settle by [`settle`] under the lock of the tree's row. If it wins, stores it with the next number of the
+    /// Judges a settle by [`settle`] under the lock of the tree's row, after what is past its deadline was settled. If it wins, stores it with the next number of the
     /// tree's inbox counter, which moves there; a tree without an owner that is not set aside is due at once. `None` if
     /// there is no such tree.
     async fn promise_settle(
@@ -34,9 +34,13 @@ pub trait Promises {
         settlement: &Settlement,
     ) -> StoreResult<Option<Settling>>;
 
-    /// The promises of a tree that were settled after this number of its inbox counter, in that order.
+    /// The promises of a tree that were settled after this number of its inbox counter, in that order. Those that are past
+    /// their deadline by the store's clock are settled first (P4).
     async fn promise_inbox(&self, tree: TreeId, after: u32) -> StoreResult<Vec<SettledPromise>>;
 }
+
+/// The outcome of a promise that was settled by its deadline: only a store writes it (P4).
+pub const TIMED_OUT: &[u8] = b"\"timed_out\"";
 
 /// What became of a settle.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,6 +100,7 @@ mod tests {
             made: Bytes::new(),
             made_at: Timestamp::UNIX_EPOCH,
             is_awaited: true,
+            deadline: None,
             settled: None,
         }
     }

@@ -8,8 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::Timestamp;
 use parking_lot::{Mutex, MutexGuard};
-use sapwood_core::clock::{LATEST, after};
-use sapwood_core::deadline::DeadlineTooFar;
+use sapwood_core::clock::after;
 use sapwood_core::json::NotRecordable;
 use sapwood_core::limits::{LimitError, MAX_NAME_BYTES};
 use sapwood_core::retry::RetryPolicy;
@@ -17,6 +16,7 @@ use sapwood_core::store::OutboxEvent;
 use sapwood_core::{Deadline, EventId, FunctionVersion, Path, Position};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 
 use super::report::{Fresh, Notice, Report, RetryBasis, Stand, StartOrder, StepEnd, Stop, Work};
 use super::state::{State, StepPoll};
@@ -24,7 +24,7 @@ use super::steps::{StepState, Steps};
 use super::waker::wake_expected;
 use crate::facts::{Bound, Facts};
 use crate::findings::FindingCode;
-use crate::payload::{self, BodyResult, Parked, ParkedCode};
+use crate::payload::{self, BodyResult, Parked, ParkedCode, PromiseMade};
 use crate::replay::{Asked, Completion, OpKind, RecordedOperation, Replay, Script};
 
 /// What one body and its driver share.
@@ -136,23 +136,13 @@ impl Cell {
             self.stop_for_limit(state, format!("call {function}"), "depth", found, limit);
         }
         self.near(&mut state, Bound::Depth, self.path.depth() + 1, limits.depth);
-        let now = self.facts.clock.now();
-        let deadline = match deadline.map(|deadline| (deadline, deadline.of_created(now))) {
-            None => None,
-            Some((_, Ok(time))) => Some(time),
-            Some((deadline, Err(DeadlineTooFar))) => {
-                let seconds = |wait: Duration| usize::try_from(wait.as_secs()).unwrap_or(usize::MAX);
-                let until = |time: Timestamp| Duration::try_from(time.duration_since(now)).unwrap_or_default();
-                let found = match deadline {
-                    Deadline::After(length) => length,
-                    Deadline::At(time) => until(time),
-                };
-                let (what, limit) = ("seconds until the deadline", seconds(until(LATEST)));
-                self.stop_for_limit(state, format!("call {function}"), what, seconds(found), limit)
-            }
-        };
+        let mut until = None;
+        if let Some(deadline) = deadline {
+            let (held, time) = self.check_deadline(state, || format!("call {function}"), deadline);
+            (state, until) = (held, Some(time));
+        }
         state = self.write(state, || format!("call {function}"), input.len());
-        state.report.fresh.push(Fresh::Call { position, function, version, input, undo, deadline });
+        state.report.fresh.push(Fresh::Call { position, function, version, input, undo, deadline: until });
     }
 
     /// Adds a compensation, which is recorded after the poll.
@@ -161,10 +151,17 @@ impl Cell {
         state.report.fresh.push(Fresh::Compensate { position, name: name.to_owned(), undo });
     }
 
-    /// Adds a promise, which is recorded after the poll.
-    pub(crate) fn promise(&self, position: Position, name: &str, made: Bytes) {
-        let mut state = self.check_payload(self.state.lock(), OpKind::Promise, name, made.len());
-        state = self.write(state, || format!("promise {name}"), made.len());
+    /// Adds a promise, which is recorded after the poll. Stops the body if no store can hold its deadline.
+    pub(crate) fn promise(&self, position: Position, name: &str, schema: Box<RawValue>, deadline: Option<Deadline>) {
+        let bytes = schema.get().len();
+        let mut state = self.check_payload(self.state.lock(), OpKind::Promise, name, bytes);
+        state = self.write(state, || format!("promise {name}"), bytes);
+        let mut until = None;
+        if let Some(deadline) = deadline {
+            let (held, time) = self.check_deadline(state, || format!("promise {name}"), deadline);
+            (state, until) = (held, Some(time));
+        }
+        let made = PromiseMade { schema, deadline: until };
         state.report.fresh.push(Fresh::Promise { position, name: name.to_owned(), made });
     }
 

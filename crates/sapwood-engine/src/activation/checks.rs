@@ -1,6 +1,11 @@
 //! What stops a body before something of it is recorded, and what is only found: names given twice, and limits.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
 use parking_lot::MutexGuard;
+use sapwood_core::Deadline;
+use sapwood_core::clock::LATEST;
 
 use super::cell::Cell;
 use super::report::{Fresh, Stop};
@@ -57,6 +62,26 @@ impl Cell {
         }
         self.near(&mut state, bound, bytes, limit);
         state
+    }
+
+    /// The time of a deadline that counts from now. Stops the body if no store can hold it.
+    pub(super) fn check_deadline<'a>(
+        &self,
+        state: MutexGuard<'a, State>,
+        operation: impl FnOnce() -> String,
+        deadline: Deadline,
+    ) -> (MutexGuard<'a, State>, Timestamp) {
+        let now = self.facts.clock.now();
+        if let Ok(time) = deadline.of_created(now) {
+            return (state, time);
+        }
+        let seconds = |wait: Duration| usize::try_from(wait.as_secs()).unwrap_or(usize::MAX);
+        let until = |time: Timestamp| Duration::try_from(time.duration_since(now)).unwrap_or_default();
+        let found = match deadline {
+            Deadline::After(length) => length,
+            Deadline::At(time) => until(time),
+        };
+        self.stop_for_limit(state, operation(), "seconds until the deadline", seconds(found), seconds(until(LATEST)))
     }
 
     /// Finds that a bound is near.

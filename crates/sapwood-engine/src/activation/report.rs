@@ -9,7 +9,7 @@ use sapwood_core::store::OutboxEvent;
 use sapwood_core::{Deadline, FunctionVersion, Position};
 
 use crate::findings::FindingCode;
-use crate::payload::{BodyResult, Found, Parked};
+use crate::payload::{BodyResult, Found, Parked, PromiseMade};
 use crate::replay::Completion;
 
 /// An operation that the last poll performed and that is not recorded yet.
@@ -33,7 +33,7 @@ pub(crate) enum Fresh {
     /// A compensation was declared.
     Compensate { position: Position, name: String, undo: Bytes },
     /// An external promise is made.
-    Promise { position: Position, name: String, made: Bytes },
+    Promise { position: Position, name: String, made: PromiseMade },
     /// Something was found that the author should know.
     Found { position: Position, code: FindingCode, found: Found },
     /// A handle was dropped.

@@ -6,14 +6,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use sapwood_core::{Dependencies, Position, PromiseError, PromiseId};
+use sapwood_core::{Deadline, Dependencies, Position, PromiseError, PromiseId};
 use schemars::JsonSchema;
 
 use super::Cx;
 use crate::activation::Cell;
 use crate::function::Recordable;
 use crate::outcome::promise_outcome;
-use crate::payload::{PromiseMade, PromiseOutcome, encode};
+use crate::payload::PromiseOutcome;
 use crate::replay::{Asked, Completion, OpKind};
 use crate::schema;
 
@@ -33,16 +33,40 @@ impl<D: Dependencies> Cx<D> {
     /// ```
     ///
     /// # Errors
-    /// The handle gives a [`PromiseError`] if it was rejected, with the message. It lifts into a `#[failure(call)]` variant.
+    /// The handle gives a [`PromiseError`] if it was rejected, with the message, or timed out. It lifts into a `#[failure(call)]` variant.
     ///
     /// If the handle is dropped while the body goes on, or the function ends, a later settle is told that nobody awaits it.
     #[track_caller]
     pub fn promise<T: Recordable + JsonSchema>(&mut self, name: &str) -> PromiseHandle<T> {
+        self.make_promise(name, None)
+    }
+
+    /// Makes a promise as [`promise`](Self::promise) does, with a deadline: a length of time from now, or a time. Unless
+    /// something settles it before, it is settled as timed out then (P4), and the handle gives a [`PromiseError`] that says so.
+    /// Without a deadline of its own a promise waits as long as its function may.
+    ///
+    /// The deadline is recorded with the promise, so it stands whatever the code says later. One beyond the year 9998 settles
+    /// the function, as any limit does.
+    ///
+    /// ```text
+    /// let approval = cx.promise_until::<Approval>("approval", 7 * DAY);
+    /// ```
+    #[track_caller]
+    pub fn promise_until<T: Recordable + JsonSchema>(
+        &mut self,
+        name: &str,
+        deadline: impl Into<Deadline>,
+    ) -> PromiseHandle<T> {
+        self.make_promise(name, Some(deadline.into()))
+    }
+
+    #[track_caller]
+    fn make_promise<T: Recordable + JsonSchema>(&mut self, name: &str, deadline: Option<Deadline>) -> PromiseHandle<T> {
         let location = Location::caller();
         let asked = Asked { kind: OpKind::Promise, name, input: None, location };
         let (position, recorded) = self.cell.ask(&asked);
         if recorded.is_none() {
-            self.cell.promise(position, name, encode(&PromiseMade { schema: schema::of::<T>() }));
+            self.cell.promise(position, name, schema::of::<T>(), deadline);
         }
         let id = PromiseId { tree: self.cell.facts().tree, path: self.cell.path().clone(), name: name.to_owned() };
         PromiseHandle { cell: Arc::clone(&self.cell), position, location, id, value: PhantomData }

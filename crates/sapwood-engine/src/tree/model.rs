@@ -59,6 +59,8 @@ pub(crate) struct Tree {
     pub(super) timers: Timers,
     /// Requests that its next turn carries out.
     pub(super) requests: Vec<ControlRecord>,
+    /// Whether the deadline of an external promise has passed, as far as this worker knows: its store is to be asked.
+    pub(super) asks_for_settles: bool,
     /// What has settled from outside and is not recorded yet, in order.
     pub(super) settles: VecDeque<SettledPromise>,
     /// What is recorded and not in a turn yet.
@@ -159,6 +161,7 @@ impl Tree {
             count: 0,
             timers: Timers::default(),
             requests: Vec::new(),
+            asks_for_settles: false,
             settles: VecDeque::new(),
             draft: Draft::default(),
             outcome: None,
@@ -184,6 +187,16 @@ impl Tree {
     /// Whether something that settled from outside is to be recorded.
     pub(crate) fn has_settled(&self) -> bool {
         !self.settles.is_empty()
+    }
+
+    /// Whether its store is to be asked what has settled, because the deadline of a promise has passed.
+    pub(crate) const fn asks_for_settles(&self) -> bool {
+        self.asks_for_settles
+    }
+
+    /// Its store is asked what has settled.
+    pub(crate) fn asked_for_settles(&mut self) {
+        self.asks_for_settles = false;
     }
 
     /// Hears what has settled after the last number of its inbox.

@@ -1,7 +1,10 @@
 //! Records what happened: what a poll wrote, how a step ended, which timers are due.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use jiff::Timestamp;
+use sapwood_core::clock::after;
 use sapwood_core::journal::{Entry, EntryKind};
 use sapwood_core::limits::LimitError;
 use sapwood_core::tree::{Invocation, InvocationState, PromiseState, SettledPromise, Timer, TimerKind};
@@ -33,6 +36,10 @@ struct Line<'a> {
     name: &'a str,
     payload: Bytes,
 }
+
+/// The pause before the store is asked again to settle what is past its deadline by the clock of this worker, and was not by
+/// its own.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 impl Tree {
     /// Records what a poll wrote; adds the children that are to run to `children`.
@@ -74,7 +81,14 @@ impl Tree {
                     self.write(id, Line::of(EntryKind::Found, position, code.name(), encode(&found)));
                 }
                 Fresh::Promise { position, name, made } => {
-                    self.write(id, Line::of(EntryKind::PromiseMade, position, &name, made));
+                    self.write(id, Line::of(EntryKind::PromiseMade, position, &name, encode(&made)));
+                    // One that is not earlier than its function's is none (D1).
+                    let of_function = self.deadline_of(id);
+                    let is_earlier =
+                        |deadline: &Timestamp| of_function.is_none_or(|of_function| *deadline < of_function);
+                    if let Some(deadline) = made.deadline.filter(is_earlier) {
+                        self.arm(id, position, TimerKind::Promise, deadline);
+                    }
                 }
                 Fresh::Drop { position } => {
                     self.write(id, Line::of(EntryKind::Dropped, position, "", Bytes::new()));
@@ -168,6 +182,7 @@ impl Tree {
         {
             let Some(id) = self.nodes.at(&path) else { continue };
             if self.nodes.get(id).is_some_and(|node| node.state.promise == PromiseState::Pending) {
+                self.forget_timer(id, position);
                 let line = Line::of(EntryKind::PromiseSettled, position, &name, outcome.clone());
                 self.write_completion(id, line, Completion::Promise(outcome));
                 woken.push(id);
@@ -210,6 +225,11 @@ impl Tree {
                     if self.is_overdue(id, now) {
                         continue;
                     }
+                    if timer.kind == TimerKind::Promise {
+                        self.asks_for_settles = true;
+                        self.timers.set(Timer { due_at: after(now, ASK_AGAIN), ..timer });
+                        continue;
+                    }
                     self.clear_timer(&timer.path, timer.position);
                     self.fire(id, &timer);
                     woken.push(id);
@@ -235,6 +255,8 @@ impl Tree {
                 self.runs_again(id);
                 self.on(id, Move::BackoffOver);
             }
+            // Its store settles it.
+            TimerKind::Promise => {}
         }
     }
 

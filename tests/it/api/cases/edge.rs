@@ -16,6 +16,7 @@ pub(crate) async fn functions_are_listed_with_their_schemas(test: &TestStore) {
     let expected = [
         "archive",
         "hand_over",
+        "hand_over_soon",
         "hand_over_two",
         "keep",
         "label",

@@ -7,8 +7,7 @@ use serde_json::json;
 
 use super::{ids, outcome, parcel, started};
 use crate::api::client::Server;
-
-const HOUR: Duration = Duration::from_secs(3600);
+use crate::api::context::HOUR;
 
 /// P6: any client may attach to a promise by id, later, from another process.
 pub(crate) async fn any_client_attaches_by_id_later_and_at_another_process(test: &TestStore) {

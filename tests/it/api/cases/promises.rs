@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{outcome, started};
 use crate::api::client::Server;
+use crate::api::context::HOUR;
 
 const JSON: &[(&str, &str)] = &[("content-type", "application/json")];
 
@@ -47,13 +48,14 @@ pub(crate) async fn a_promise_is_resolved_by_its_id_and_its_tree_goes_on(test: &
     let id = format!("{tree}~.~hand.20over");
     assert_eq!(promise, format!("/v1/parcels/promises/{id}"));
     let shown = server.get(&format!("/v1/parcels/trees/{tree}")).await.expect(200);
-    let waits = json!([{"kind": "promise", "position": 0, "name": "hand over", "id": id}]);
+    let waits = json!([{"kind": "promise", "position": 0, "name": "hand over", "id": id, "until": null}]);
     assert_eq!(shown["nodes"][0]["waits_on"], waits);
     let pending = server.get(&promise).await.expect(200);
     assert_eq!(shown["nodes"][0]["promises"], json!([pending]));
     assert_eq!((&pending["id"], &pending["tree"], &pending["path"]), (&json!(id), &json!(tree), &json!("/")));
     assert_eq!((&pending["name"], &pending["state"]), (&json!("hand over"), &json!("pending")));
-    assert_eq!((&pending["settled_at"], pending.get("value")), (&json!(null), None));
+    assert_eq!((&pending["deadline"], &pending["settled_at"]), (&json!(null), &json!(null)));
+    assert_eq!(pending.get("value"), None);
     assert_eq!(pending["schema"]["required"], json!(["courier", "load"]));
 
     let reply = posts(&server, &format!("{promise}/resolve"), &courier("anna")).await.expect(200);
@@ -215,5 +217,27 @@ pub(crate) async fn a_promise_that_nobody_awaits_is_closed(test: &TestStore) {
     posts(&server, &format!("{promise}/reject"), &json!({"message": "no"})).await.problem(409, "promise_closed");
     let shown = server.get(&format!("{promise}?wait=30s")).await.expect(200);
     assert_eq!((&shown["state"], &shown["settled_at"]), (&json!("cancelled"), &json!(null)));
+    server.end().await;
+}
+
+/// P4, D3: for who looks, for who settles, and for its function.
+pub(crate) async fn a_promise_past_its_deadline_is_timed_out(test: &TestStore) {
+    let server = Server::on(test).await;
+    let tree = started(&server, "hand_over_soon", json!({})).await;
+    let pending = made(test, &server, &tree, 1).await.remove(0);
+    assert!(pending["deadline"].is_string(), "{pending}");
+    let shown = server.get(&format!("/v1/parcels/trees/{tree}")).await.expect(200);
+    assert_eq!(shown["nodes"][0]["waits_on"][0]["until"], pending["deadline"]);
+    test.advance(HOUR).await;
+
+    let promise = format!("/v1/parcels/promises/{}", pending["id"].as_str().expect("an id"));
+    let settled = server.get(&promise).await.expect(200);
+    assert_eq!((&settled["state"], settled.get("value"), settled.get("message")), (&json!("timed_out"), None, None));
+    assert!(settled["settled_at"].is_string());
+    let problem = posts(&server, &format!("{promise}/resolve"), &courier("anna")).await.expect(409);
+    assert_eq!((&problem["code"], &problem["promise"]), (&json!("promise_settled"), &settled));
+    let outcome = outcome(&server, &tree).await;
+    let text = outcome["error"]["message"].as_str().expect("words");
+    assert!(text.contains("promise hand over at / timed out"), "{text}");
     server.end().await;
 }

@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use sapwood_core::control::{ControlRequest, ControlVerb};
 use sapwood_core::journal::{Entry, EntryKind};
-use sapwood_core::store::{Settling, Store, Suspects, Turn, Verdict};
-use sapwood_core::tree::{Invocation, InvocationState, PromiseRow, PromiseState, SettledPromise, Settlement};
+use sapwood_core::store::{Settling, Store, Suspects, TIMED_OUT, Turn, Verdict};
+use sapwood_core::tree::{
+    Invocation, InvocationState, PromiseRow, PromiseState, SettledPromise, Settlement, Timer, TimerKind,
+};
 use sapwood_core::{Path, TreeId};
 
 use super::fixture::{Worker, child, everything, release, row, turn};
@@ -36,6 +39,11 @@ fn at(positions: &[u32]) -> Path {
 
 fn resolved(value: &str) -> Settlement {
     Settlement { state: PromiseState::Resolved, outcome: Bytes::from(format!(r#"{{"resolved":"{value}"}}"#)) }
+}
+
+/// As every store holds it.
+fn stored(at: Timestamp) -> Timestamp {
+    Timestamp::from_microsecond(at.as_microsecond()).expect("a time")
 }
 
 async fn settles(store: &dyn Store, tree: TreeId, path: &Path, name: &str, by: &Settlement) -> Settling {
@@ -197,6 +205,94 @@ pub async fn a_promise_is_not_settled_past_the_deadline_of_its_function(test: &T
     let states: Vec<_> = record.invocations.iter().map(|row| row.invocation.state.promise).collect();
     assert_eq!(states, [PromiseState::Pending, PromiseState::TimingOut, PromiseState::TimingOut]);
     assert_eq!(record.settled.iter().map(|settled| settled.inbox).collect::<Vec<_>>(), [1, 2]);
+}
+
+/// P4, D3: by the store's clock, each once, the earliest first; what was settled in time, or nobody awaits, is left alone.
+pub async fn a_promise_is_settled_by_its_deadline(test: &TestStore) {
+    let store = test.store();
+    let mut worker = Worker::join(&store).await;
+    let hours = [
+        ("second", Some(2)),
+        ("first", Some(1)),
+        ("third", Some(3)),
+        ("settled", Some(1)),
+        ("dropped", None),
+        ("never", None),
+    ];
+    let tree = promising(&mut worker, &hours.map(|(name, _)| name)).await;
+    let now = sapwood_core::clock::Clock::now(test.clock().as_ref());
+    let deadline = |hours: u32| stored(now + Duration::from_secs(3_600) * hours);
+    let timers = (10..).zip(hours).filter_map(|(position, (_, hours))| {
+        let due_at = deadline(hours?);
+        Some(Timer { path: Path::root(), position, kind: TimerKind::Promise, due_at })
+    });
+    let dropped = about(&made(4, "dropped"), 6, EntryKind::Dropped, None);
+    let armed = Turn { timers_set: timers.collect(), entries: vec![(Path::root(), dropped)], ..turn(tree, 2) };
+    worker.commit_all(&[armed]).await;
+    settles(store.as_ref(), tree, &Path::root(), "settled", &resolved("in time")).await;
+    let shown = async |name| {
+        let [row] = &finds(&store, tree, None, Some(name)).await[..] else { panic!("one {name}") };
+        (row.state(), row.settled.as_ref().map_or(0, |settled| settled.inbox))
+    };
+    let all = finds(&store, tree, None, None).await;
+    let deadlines: Vec<_> = all.iter().map(|row| row.deadline).collect();
+    assert_eq!(deadlines, hours.map(|(_, hours)| hours.map(deadline)));
+    assert_eq!(shown("first").await, (PromiseState::Pending, 0));
+
+    test.advance(Duration::from_secs(7_200)).await;
+    let inbox = store.promise_inbox(tree, 1).await.expect("the store answers");
+    let heard: Vec<_> = inbox.iter().map(|row| (row.name.as_str(), row.state, &*row.outcome, row.inbox)).collect();
+    assert_eq!(
+        heard,
+        [("first", PromiseState::TimedOut, TIMED_OUT, 2), ("second", PromiseState::TimedOut, TIMED_OUT, 3),]
+    );
+    assert!(inbox.iter().all(|row| row.settled_at >= deadline(2)));
+    assert_eq!(store.promise_inbox(tree, 1).await.expect("the store answers"), inbox, "once");
+    let winner = winner(settles(store.as_ref(), tree, &Path::root(), "first", &resolved("late")).await);
+    assert_eq!(winner, inbox[0]);
+    let states = [
+        ("settled", PromiseState::Resolved, 1),
+        ("dropped", PromiseState::Cancelled, 0),
+        ("third", PromiseState::Pending, 0),
+        ("never", PromiseState::Pending, 0),
+    ];
+    for (name, state, inbox) in states {
+        assert_eq!(shown(name).await, (state, inbox), "{name}");
+    }
+    // The owner has not heard of it: its release is refused, and without an owner the tree is due at once.
+    assert_eq!(worker.commit_one(Turn { inbox: Some(1), ..release(tree, 3, None, None) }).await, Verdict::Refused);
+    worker.commit_all(&[Turn { inbox: Some(3), ..release(tree, 3, None, None) }]).await;
+    assert_eq!(row(&store, tree).await.ready_at, None);
+    test.advance(Duration::from_secs(3_600)).await;
+    assert_eq!(shown("third").await, (PromiseState::TimedOut, 4));
+    assert!(row(&store, tree).await.ready_at.is_some());
+}
+
+/// P4, P2: of those who settle in the moment of the deadline one wins, and all see the same outcome.
+pub async fn a_deadline_and_settles_make_one_outcome(test: &TestStore) {
+    let store = test.store();
+    let mut worker = Worker::join(&store).await;
+    for round in 0..20 {
+        let tree = promising(&mut worker, &["approval"]).await;
+        let due_at = sapwood_core::clock::Clock::now(test.clock().as_ref());
+        let due_at = if round % 2 == 0 { due_at } else { due_at + Duration::from_secs(3_600) };
+        let timer = Timer { path: Path::root(), position: 10, kind: TimerKind::Promise, due_at };
+        worker.commit_all(&[Turn { timers_set: vec![timer], ..turn(tree, 2) }]).await;
+        let settle = async |value: String| {
+            settles(store.as_ref(), tree, &Path::root(), "approval", &resolved(&value)).await;
+        };
+        let settling = futures::future::join_all((0..4).map(|n| settle(n.to_string())));
+        let reading = futures::future::join_all((0..4).map(|_| store.promise_inbox(tree, 0)));
+        let (_, read) = tokio::join!(settling, reading);
+        let settled = store.promise_inbox(tree, 0).await.expect("the store answers");
+        assert_eq!(settled.len(), 1, "{settled:?}");
+        for read in read {
+            let read = read.expect("the store answers");
+            assert!(read.is_empty() || read == settled, "{read:?}");
+        }
+        let expected = if round % 2 == 0 { PromiseState::TimedOut } else { PromiseState::Resolved };
+        assert_eq!((settled[0].state, settled[0].inbox), (expected, 1));
+    }
 }
 
 /// S3: the owner keeps its tree and may go on, but does not release it unheard; a tree without an owner is due at once.

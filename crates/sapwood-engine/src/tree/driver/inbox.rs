@@ -11,7 +11,11 @@ use crate::tree::hold::Stage;
 impl Driver {
     /// Whether something has settled from outside that is not recorded yet.
     pub(super) fn has_news(&self) -> bool {
-        self.is_hearing || self.tree.has_settled() || self.told > self.tree.inbox()
+        self.is_hearing || self.tree.has_settled() || self.is_to_ask()
+    }
+
+    fn is_to_ask(&self) -> bool {
+        self.told > self.tree.inbox() || self.tree.asks_for_settles()
     }
 
     /// Reads what has settled from outside, if this worker was told that something has, and records what was read, unless
@@ -21,11 +25,12 @@ impl Driver {
             let woken = self.tree.take_settled();
             self.queue_all(woken);
         }
-        if self.is_hearing || self.told <= self.tree.inbox() {
+        if self.is_hearing || !self.is_to_ask() {
             return;
         }
         // A hint may be wrong: what is not there is asked for once.
         self.told = 0;
+        self.tree.asked_for_settles();
         self.is_hearing = true;
         let (services, tree, after) = (Arc::clone(&self.services), self.tree.id(), self.tree.inbox());
         self.outside.push(Box::pin(async move { Outside::Heard(services.promise_inbox(tree, after).await) }));

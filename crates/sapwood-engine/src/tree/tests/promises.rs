@@ -1,9 +1,11 @@
 //! What P and S demand of external promises.
 
 use sapwood_core::tree::SettledPromise;
+use serde_json::value::RawValue;
 
 use super::super::draft::TURN_BYTES;
 use super::*;
+use crate::payload::PromiseMade;
 
 /// A promise of an invocation that was settled, with an outcome of so many bytes.
 fn settled(path: &str, position: Position, inbox: u32, bytes: usize) -> SettledPromise {
@@ -19,7 +21,8 @@ fn settled(path: &str, position: Position, inbox: u32, bytes: usize) -> SettledP
 }
 
 fn made(position: Position) -> Fresh {
-    Fresh::Promise { position, name: format!("p-{position}"), made: "{}".into() }
+    let made = PromiseMade { schema: RawValue::NULL.to_owned(), deadline: None };
+    Fresh::Promise { position, name: format!("p-{position}"), made }
 }
 
 /// The numbers of the entries of a kind, each with its position.

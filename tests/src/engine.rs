@@ -27,13 +27,15 @@ pub struct World {
     store: TestStore,
     cache: CachePolicy,
     engines: Mutex<Vec<Engine>>,
+    /// Those that crashed and are not yet declared dead.
+    crashed: Mutex<Vec<Engine>>,
 }
 
 impl World {
     /// A world on this store; every engine of it treats its bodies like this.
     #[must_use]
     pub fn new(store: TestStore, cache: CachePolicy) -> Self {
-        Self { store, cache, engines: Mutex::default() }
+        Self { store, cache, engines: Mutex::default(), crashed: Mutex::default() }
     }
 
     /// The store.
@@ -76,7 +78,7 @@ impl World {
         self.launch_on(app, self.store.another().await, options).await
     }
 
-    /// An engine on this store, which is the world's own behind faults.
+    /// An engine on this store, which is the world's own behind faults. It takes over from those that crashed.
     ///
     /// # Panics
     /// If it does not launch.
@@ -88,6 +90,10 @@ impl World {
     ) -> Engine {
         let engine = Engine::launch(Arc::clone(app), store, options).await.expect("the engine launches");
         self.engines.lock().push(engine.clone());
+        let crashed = std::mem::take(&mut *self.crashed.lock());
+        for dead in crashed {
+            self.bury(&dead, &engine).await;
+        }
         engine
     }
 
@@ -102,9 +108,16 @@ impl World {
     }
 
     /// Kills an engine as if its process had died, and waits until it drives no tree.
-    pub async fn crash(&self, engine: &Engine) {
+    pub async fn kill(&self, engine: &Engine) {
         engine.kill();
         is_idle(engine).await;
+    }
+
+    /// As [`Self::kill`], and the next engine that is launched declares it dead, as its silence would: the store may still
+    /// carry out what it was asked for last, and a claim of the dead holds a tree.
+    pub async fn crash(&self, engine: &Engine) {
+        self.kill(engine).await;
+        self.crashed.lock().push(engine.clone());
     }
 
     /// Declares an engine dead, crashed or not, on behalf of a survivor, who takes its trees over.
@@ -119,9 +132,7 @@ impl World {
     /// A process that takes over from one that crashed.
     pub async fn take_over<A: Dependencies>(&self, dead: &Engine, app: &Arc<A>) -> Engine {
         self.crash(dead).await;
-        let survivor = self.launch(app).await;
-        self.bury(dead, &survivor).await;
-        survivor
+        self.launch(app).await
     }
 
     /// As [`Self::take_over`], by a process whose store makes the faults that `plan` plans, before it takes anything
@@ -136,7 +147,6 @@ impl World {
         let (store, faults) = with_faults(self.store.another().await);
         plan(&faults);
         let survivor = self.launch_on(app, store, self.options()).await;
-        self.bury(dead, &survivor).await;
         (survivor, faults)
     }
 

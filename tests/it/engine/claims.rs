@@ -133,7 +133,6 @@ async fn run_with(world: &World, commit: usize, fault: Fault) -> Option<Run> {
             world.crash(&first).await;
             is_consistent(first.store().as_ref(), tree).await;
             let second = world.launch_on(&app, world.store().store(), world.options()).await;
-            world.bury(&first, &second).await;
             let result = within("a result", second.attach::<journey>(tree).result()).await;
             world.crash(&second).await;
             result
@@ -275,7 +274,7 @@ async fn a_survivor_takes_over_by_itself(world: &World) {
     let first = world.launch_with(&app, short_lease(world)).await;
     let tree = first.start(waits_at_the_gate()).await.expect("a tree").id();
     app.reached("waits", 1).await;
-    world.crash(&first).await;
+    world.kill(&first).await;
     let second = world.launch_with(&app, short_lease(world)).await;
     app.reached("waits", 2).await;
     app.open("gate", 1);
@@ -295,7 +294,7 @@ async fn a_worker_is_taken_over_from_at_once_when_its_process_has_ended(world: &
     let first = first.await;
     let tree = first.start(waits_at_the_gate()).await.expect("a tree").id();
     app.reached("waits", 1).await;
-    world.crash(&first).await;
+    world.kill(&first).await;
     let second = second.await;
     assert!(is_watched(&second, &first).await, "its lease is as long as any test");
     machine.ends(processes[0]);
@@ -310,7 +309,7 @@ async fn a_worker_is_taken_over_from_at_once_when_its_process_has_ended(world: &
 async fn an_engine_that_was_killed_is_no_process_that_has_ended(world: &World) {
     let app = Probe::new();
     let first = world.launch(&app).await;
-    world.crash(&first).await;
+    world.kill(&first).await;
     let second = world.launch(&app).await;
     assert_eq!(first.environment().process(), second.environment().process());
     assert!(is_watched(&second, &first).await);

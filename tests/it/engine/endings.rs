@@ -399,7 +399,6 @@ async fn a_panic_in_reading_an_input_parks_its_function_alone(world: &World) {
     world.crash(&first).await;
     BREAKS.store(true, std::sync::atomic::Ordering::SeqCst);
     let second = world.launch(&app).await;
-    world.bury(&first, &second).await;
     world.advance(HOUR).await;
     let settled =
         |view: &TreeView| promise(view, "/1") == Some(PromiseState::Resolved) && node(view, "/0").parked.is_some();

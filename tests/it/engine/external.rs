@@ -351,7 +351,6 @@ async fn dies_at(world: &World, commit: usize, fault: Fault) -> bool {
             _ = first.stopped() => {
                 world.crash(&first).await;
                 let second = world.launch_on(&app, world.store().store(), world.options()).await;
-                world.bury(&first, &second).await;
                 let result = within("a result", second.attach::<is_approved_between>(tree).result()).await;
                 world.crash(&second).await;
                 result

@@ -168,7 +168,7 @@ async fn a_burial_that_has_to_wait_holds_up_no_renewal(world: &World) {
     let tree = dead.start(dozes_beside_a_step()).await.expect("a tree").id();
     app.reached("gate", 1).await;
     let survivor = world.launch_on(&app, store, short(world)).await;
-    world.crash(&dead).await;
+    world.kill(&dead).await;
     faults.burial_held().await;
     let watcher = world.launch(&app).await;
     renewed(world, &watcher, &[&survivor], 30).await;

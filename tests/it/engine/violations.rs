@@ -117,7 +117,6 @@ async fn violation_of(world: &World, how: &str) -> Value {
     let before = world.tree_suspended(&first, tree).await;
     world.crash(&first).await;
     let second = world.launch(&Arc::new(Changed(Arc::clone(&app)))).await;
-    world.bury(&first, &second).await;
     world.advance(HOUR).await;
     world.tree_until(&second, tree, |view| node(view, "/0").parked.is_some()).await;
     world.advance(HOUR * 24).await;
@@ -172,7 +171,6 @@ async fn an_added_field_with_a_default_is_no_violation(world: &World) {
     world.tree_suspended(&first, tree).await;
     world.crash(&first).await;
     let second = world.launch(&Arc::new(Changed(Arc::clone(&app)))).await;
-    world.bury(&first, &second).await;
     world.advance(HOUR).await;
     assert_eq!(second.attach::<changed>(tree).result().await.expect("a result"), "not 1");
     assert_eq!(["charge", "charged again", "shipped by other code"].map(|what| app.count(what)), [1, 0, 1]);

@@ -5,6 +5,7 @@ mod conformance;
 mod desk;
 mod engine;
 mod events;
+mod fleet;
 mod floors;
 mod glossary;
 mod growth;

@@ -11,7 +11,7 @@ use sapwood_core::tree::{Invocation, InvocationRow, PromiseState, TimerKind, Tre
 type Check = fn(&TreeRecord) -> Result<(), String>;
 
 /// All of it.
-pub(super) fn always_true(tree: &TreeRecord) -> Result<(), String> {
+pub(crate) fn always_true(tree: &TreeRecord) -> Result<(), String> {
     let checks: [(&str, Check); 8] = [
         ("an owned tree waits for no claim", owned_or_waiting),
         ("a tree without owner has nothing runnable, or is waiting to be claimed", unowned_waits),
@@ -26,7 +26,7 @@ pub(super) fn always_true(tree: &TreeRecord) -> Result<(), String> {
 }
 
 /// P2: what may have become of a tree since it was as before.
-pub(super) fn goes_on(before: &TreeRecord, after: &TreeRecord) -> Result<(), String> {
+pub(crate) fn goes_on(before: &TreeRecord, after: &TreeRecord) -> Result<(), String> {
     ensure(before.row.revision <= after.row.revision && before.row.control <= after.row.control, || {
         "revision or control went back".to_owned()
     })?;

@@ -13,20 +13,21 @@ use super::clients::{Answer, Known};
 use super::record::Record;
 use crate::model::always_true::always_true;
 
-/// Judges all of them.
-pub(super) fn judge(known: &[Known], record: &Record) -> Result<(), String> {
+/// Judges all of them; what is wrong.
+pub(super) fn judge(known: &[Known], record: &Record) -> Vec<String> {
     let mine: BTreeMap<TreeId, &Known> = known.iter().map(|known| (known.tree, known)).collect();
-    ensure(mine.len() == known.len(), || "two clients were given one tree".to_owned())?;
+    let mut wrong = Vec::new();
     for (id, (tree, effects)) in &record.trees {
         let told = |wrong: String| format!("{wrong}\n{:?}\n{tree:#?}\n{effects:#?}", mine.get(id));
         let judged = always_true(tree)
             .and_then(|()| comes_to_its_plan(mine.get(id).copied(), tree))
             .and_then(|()| undoes_what_it_did(tree))
             .and_then(|()| nothing_recorded_is_done_again(tree, effects, record));
-        judged.map_err(told)?;
+        wrong.extend(judged.map_err(told).err());
     }
-    each_tree_is_there_once(&mine, record)?;
-    each_event_is_told_once(record)
+    wrong.extend(each_tree_is_there_once(known, &mine, record).err());
+    wrong.extend(each_event_is_told_once(record).err());
+    wrong
 }
 
 fn ensure(is_so: bool, wrong: impl FnOnce() -> String) -> Result<(), String> {
@@ -54,7 +55,9 @@ fn comes_to_its_plan(known: Option<&Known>, tree: &TreeRecord) -> Result<(), Str
             ensure(planned.contains(&Some(&said)), || format!("it said {said}, not one of {planned:?}"))
         }
         PromiseState::Rejected => {
-            ensure(!is_requested, || "it went on after a request".to_owned())?;
+            // A kill also ends the undoing of what has failed before.
+            let is_left = known.requested == Some("kill") && tree.row.closing == Closing::CompensationFailed;
+            ensure(!is_requested || is_left, || "it went on after a request".to_owned())?;
             ensure(planned(known).contains(&None), || "it failed".to_owned())
         }
         PromiseState::Pending
@@ -159,7 +162,8 @@ fn time(effect: &Effect) -> Timestamp {
 }
 
 /// P5: no tree was lost, and no start made two.
-fn each_tree_is_there_once(mine: &BTreeMap<TreeId, &Known>, record: &Record) -> Result<(), String> {
+fn each_tree_is_there_once(known: &[Known], mine: &BTreeMap<TreeId, &Known>, record: &Record) -> Result<(), String> {
+    ensure(mine.len() == known.len(), || "two clients were given one tree".to_owned())?;
     let lost = mine.values().find(|known| !record.trees.contains_key(&known.tree));
     ensure(lost.is_none(), || format!("a tree was lost: {lost:?}"))?;
     let mut numbers = BTreeSet::new();

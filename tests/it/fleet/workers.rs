@@ -21,28 +21,36 @@ const LATE: Duration = Duration::from_secs(2);
 /// Who stands still for so long is buried, also if the database is restarted meanwhile and all count anew.
 const SURELY: Duration = Duration::from_secs(9);
 
-/// C2: dead are those to whom something happened, and those who were silent for long enough; alive is one worker of each process.
-pub(super) fn judge(fleet: &mut Fleet, record: &Record) -> Result<(), String> {
-    for worker in &record.workers {
-        ensure(worker.other_fences == 0, || format!("the fences of {worker:?} are in another state"))?;
-        if let ("dead", Some(ended)) = (worker.state.as_str(), worker.ended_at) {
-            let why = fleet.troubles.iter().find(|trouble| may_be_buried(trouble, worker, ended));
-            ensure(why.is_some(), || format!("a healthy worker was buried: {worker:?} of {:?}", fleet.troubles))?;
-        } else {
-            ensure(worker.state == "alive", || format!("it left by itself: {worker:?}"))?;
-        }
-    }
+/// C2: dead are those to whom something happened, and those who were silent for long enough; alive is one worker of each process. What
+/// is wrong.
+pub(super) fn judge(fleet: &mut Fleet, record: &Record) -> Vec<String> {
+    let mut wrong: Vec<String> =
+        record.workers.iter().filter_map(|worker| ended_for_a_reason(worker, &fleet.troubles).err()).collect();
     for trouble in fleet.troubles.iter().filter(|trouble| lasts(trouble).is_none_or(|lasts| lasts >= SURELY)) {
         let mut dead = record.workers.iter().filter_map(|worker| worker.ended_at.map(|ended| (worker, ended)));
-        let is_buried = dead.any(|(worker, ended)| may_be_buried(trouble, worker, ended));
-        ensure(is_buried, || format!("nobody buried the worker of {trouble:?}"))?;
+        if !dead.any(|(worker, ended)| may_be_buried(trouble, worker, ended)) {
+            wrong.push(format!("nobody buried the worker of {trouble:?}"));
+        }
     }
     let alive = record.workers.iter().filter(|worker| worker.state == "alive").map(|worker| worker.process);
     let (alive, mut ids): (Vec<u32>, _) = (alive.collect(), fleet.ids());
     let mut sorted = alive.clone();
     sorted.sort_unstable();
     ids.sort_unstable();
-    ensure(sorted == ids, || format!("alive are workers of {alive:?}, the processes are {ids:?}"))
+    if sorted != ids {
+        wrong.push(format!("alive are workers of {alive:?}, the processes are {ids:?}"));
+    }
+    wrong
+}
+
+fn ended_for_a_reason(worker: &Worker, troubles: &[Trouble]) -> Result<(), String> {
+    ensure(worker.other_fences == 0, || format!("the fences of {worker:?} are in another state"))?;
+    let Some(ended) = worker.ended_at else {
+        return ensure(worker.state == "alive", || format!("it has not ended: {worker:?}"));
+    };
+    ensure(worker.state == "dead", || format!("it left by itself: {worker:?}"))?;
+    let has_reason = troubles.iter().any(|trouble| may_be_buried(trouble, worker, ended));
+    ensure(has_reason, || format!("a healthy worker was buried: {worker:?}"))
 }
 
 fn lasts(trouble: &Trouble) -> Option<Duration> {
@@ -63,15 +71,17 @@ fn may_be_buried(trouble: &Trouble, worker: &Worker, ended: Timestamp) -> bool {
 }
 
 /// C2: each process has done what it was asked for last by itself.
-pub(super) fn judge_last_wave(waves: &[(u32, Vec<TreeId>)], record: &Record) -> Result<(), String> {
-    for (process, trees) in waves {
-        let entries = trees.iter().filter_map(|tree| record.trees.get(tree)).flat_map(|(tree, _)| &tree.entries);
-        let steps = entries.filter(|(_, _, entry)| entry.kind == EntryKind::StepResolved);
-        let by = steps.map(|(_, _, entry)| serde_json::from_slice(&entry.payload).map(|did: Effect| did.process));
-        let by: BTreeSet<u32> = by.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
-        ensure(by == BTreeSet::from([*process]), || format!("the last trees of {process} were run by {by:?}"))?;
-    }
-    Ok(())
+pub(super) fn judge_last_wave(waves: &[(u32, Vec<TreeId>)], record: &Record) -> Vec<String> {
+    let judged = waves.iter().map(|(process, trees)| did_it_itself(*process, trees, record));
+    judged.filter_map(Result::err).collect()
+}
+
+fn did_it_itself(process: u32, trees: &[TreeId], record: &Record) -> Result<(), String> {
+    let entries = trees.iter().filter_map(|tree| record.trees.get(tree)).flat_map(|(tree, _)| &tree.entries);
+    let steps = entries.filter(|(_, _, entry)| entry.kind == EntryKind::StepResolved);
+    let by = steps.map(|(_, _, entry)| serde_json::from_slice(&entry.payload).map(|did: Effect| did.process));
+    let by: BTreeSet<u32> = by.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
+    ensure(by == BTreeSet::from([process]), || format!("the last trees of {process} were run by {by:?}"))
 }
 
 fn ensure(is_so: bool, wrong: impl FnOnce() -> String) -> Result<(), String> {

@@ -22,11 +22,8 @@ const IN_FLIGHT: u32 = 256;
 /// Longer than any run.
 const YEAR: SignedDuration = SignedDuration::from_hours(24 * 365);
 
-/// How long after its start the first of the sleepers that wake is due: all sleep by then.
-const SOON: SignedDuration = SignedDuration::from_secs(20);
-
-/// Until the database has reported the last counts of a backend that is idle.
-const SETTLES: Duration = Duration::from_secs(11);
+/// How long after the first start the sleepers are due, besides a millisecond for each: all sleep by then.
+const SOON: SignedDuration = SignedDuration::from_secs(5);
 
 /// Measures what suspended functions cost a worker: its memory, its queries while idle, the time to wake many at once
 #[derive(Args)]
@@ -43,6 +40,9 @@ pub(crate) struct Suspended {
     /// Megabytes for bodies that wait in memory; without it, as many as an app has
     #[arg(long)]
     cache: Option<usize>,
+    /// Fails if the functions take more megabytes
+    #[arg(long)]
+    most: Option<u64>,
 }
 
 impl Suspended {
@@ -63,7 +63,11 @@ impl Suspended {
         let waiting = start_all(&engine, self.functions, asleep_until).await?;
         engine.idle().await;
         println!("suspended      {:>8.0} a second", f64::from(self.functions) / begun.elapsed().as_secs_f64());
-        print_memory("memory", before, resident(), self.functions);
+        let after = resident();
+        print_memory("memory", before, after, self.functions);
+        if self.most.is_some_and(|most| after.saturating_sub(before) > most << 20) {
+            return Err("the functions take more memory than they may".into());
+        }
 
         if let Some(mut connection) = place.connect().await? {
             self.count_queries(&mut connection).await?;
@@ -77,7 +81,6 @@ impl Suspended {
 
     /// Prints the statements of a minute in which nothing happens.
     async fn count_queries(&self, connection: &mut PgConnection) -> Result<()> {
-        tokio::time::sleep(SETTLES).await;
         if sqlx::query("create extension if not exists pg_stat_statements").execute(&mut *connection).await.is_err() {
             println!("idle           queries are not counted: the server has no pg_stat_statements");
             return Ok(());

@@ -24,6 +24,7 @@ mod store_locks;
 mod store_poolers;
 mod store_start;
 mod store_trouble;
+mod suspended;
 mod tables;
 mod tidy;
 mod ui;

@@ -134,7 +134,7 @@ impl Client {
         Known { wish, tree, requested, answered }
     }
 
-    /// P5: starts it as often as it takes.
+    /// Starts it as often as it takes (P5).
     pub(super) async fn start(&mut self, wish: &Wish) -> TreeId {
         let id = format!("fleet-{}", wish.plan.number);
         let deadline = wish.deadline_ms.map(|ms| format!("?deadline={ms}ms")).unwrap_or_default();

@@ -6,6 +6,7 @@
 //! | [`faults`] | what happens and when, drawn from a seed |
 //! | [`processes`] | the processes and their PostgreSQL, and what was done to them |
 //! | [`clients`] | the load, and what each client knows of its tree in the end |
+//! | [`watch`] | somebody who reads trees meanwhile, and what always holds |
 //! | [`record`] | what the database and the file of effects say in the end |
 //! | [`trees`], [`workers`] | what must be so of each tree, and of the workers |
 //!
@@ -18,13 +19,18 @@ mod faults;
 mod processes;
 mod record;
 mod trees;
+mod watch;
 mod workers;
 
 use std::time::Duration;
 
+use sapwood_core::TreeId;
+use sapwood_core::store::Store as _;
+use sapwood_postgres::{PostgresOptions, PostgresStore};
 use sapwood_tests::fleet::Effects;
 use sapwood_tests::sqlite::TestFile;
 use sapwood_tests::wait::within;
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval};
 use uuid::Uuid;
@@ -32,6 +38,7 @@ use uuid::Uuid;
 use self::clients::{Client, Known, Wish};
 use self::processes::{Addresses, Fleet};
 use self::record::Record;
+use self::watch::Watched;
 use crate::model::chance::Chance;
 
 /// Processes of the fleet.
@@ -52,7 +59,7 @@ fn given(name: &str) -> Option<u64> {
     Some(given.parse().unwrap_or_else(|_| panic!("{name} is no number: {given}")))
 }
 
-/// S1, S6, C1, C2, C3, C4, C5, R3, K3, K7, D2, E2, H4, P3, P5: whatever happens to its processes and to its database, every
+/// C1, C2, C5, R3, S6, P3, P5, K1, K2, K3, K7, D2, E2, H4: whatever happens to its processes and to its database, every
 /// tree comes to what its plan allows, what was recorded is not done again, who is dead commits nothing, nobody is buried who
 /// was well, and all processes work again by themselves.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -68,6 +75,8 @@ async fn a_fleet_that_is_killed_stopped_and_cut_off_settles_every_tree() {
     let mut fleet = Fleet::launch(place.directory(), &effects).await;
 
     let faults = faults::draw(&mut chance, length);
+    let (stop, stopped) = oneshot::channel::<()>();
+    let watching = tokio::spawn(watch_until(fleet.server.url(), stopped));
     let load = tokio::spawn(load(Addresses::clone(&fleet.addresses), chance, length));
     fleet.suffer(&faults).await;
     let known = load.await.expect("every client is answered");
@@ -75,9 +84,13 @@ async fn a_fleet_that_is_killed_stopped_and_cut_off_settles_every_tree() {
     all_are_closed(&fleet).await;
     println!("every tree is closed");
     let waves = last_wave(&mut fleet, small(known.len())).await;
+    drop(stop);
+    let watched = watching.await.expect("the watcher watches");
+    println!("{} trees were read meanwhile, {} times the database did not answer", watched.reads, watched.outages);
 
     let record = Record::read(&fleet.server.url(), &Effects::in_directory(&effects)).await;
     let mut wrong = trees::judge(&known, &record);
+    wrong.extend(watched.wrong);
     wrong.extend(workers::judge(&mut fleet, &record));
     wrong.extend(workers::judge_last_wave(&waves, &record));
     println!("{}", record.summary(&fleet.troubles));
@@ -101,12 +114,19 @@ async fn load(addresses: Addresses, mut chance: Chance, length: Duration) -> Vec
     known
 }
 
+async fn watch_until(url: String, stopped: oneshot::Receiver<()>) -> Watched {
+    let store = PostgresStore::connect(PostgresOptions::new(url, "fleet")).await.expect("PostgreSQL answers");
+    let watched = watch::watch(&store, async { drop(stopped.await) }).await;
+    store.close().await;
+    watched
+}
+
 async fn all_are_closed(fleet: &Fleet) {
     within("the end of every tree", record::open_trees(&fleet.server.url())).await;
 }
 
 /// Each process starts trees; where they ran, the record says. Returns the trees by process.
-async fn last_wave(fleet: &mut Fleet, first: u32) -> Vec<(u32, Vec<sapwood_core::TreeId>)> {
+async fn last_wave(fleet: &mut Fleet, first: u32) -> Vec<(u32, Vec<TreeId>)> {
     let mut waves = Vec::new();
     for (at, process) in fleet.ids().into_iter().enumerate() {
         let mut client = Client::of(&fleet.addresses, at);

@@ -91,7 +91,7 @@ fn planned(known: &Known) -> Vec<Option<&'static str>> {
     }
 }
 
-/// K1, K2: what ended otherwise than by resolving has undone each call that resolved, and what resolved has undone none.
+/// What ended otherwise than by resolving has undone each call that resolved, and what resolved has undone none (K1, K2).
 /// After a kill anything may be left.
 fn undoes_what_it_did(tree: &TreeRecord) -> Result<(), String> {
     let rows: BTreeMap<&Path, _> = tree.invocations.iter().map(|row| (&row.invocation.path, &row.invocation)).collect();
@@ -112,8 +112,8 @@ fn undoes_what_it_did(tree: &TreeRecord) -> Result<(), String> {
 /// The effects of one step, or of one of its attempts at one worker.
 type Runs<'r, K> = BTreeMap<K, Vec<&'r Effect>>;
 
-/// R3, C1: the result of a step is that of a run which was noted, and was recorded before its worker was dead; no run began
-/// after that, and no worker ran an attempt twice.
+/// The result of a step is that of a run which was noted, and was recorded before its worker was dead; no run began after
+/// that, and no worker ran an attempt twice (R3, C1).
 fn nothing_recorded_is_done_again(tree: &TreeRecord, effects: &[Effect], record: &Record) -> Result<(), String> {
     let mut of_step: Runs<'_, &str> = BTreeMap::new();
     for effect in effects {
@@ -161,7 +161,7 @@ fn time(effect: &Effect) -> Timestamp {
     Timestamp::from_microsecond(effect.at_us).expect("a time")
 }
 
-/// P5: no tree was lost, and no start made two.
+/// No tree was lost, and no start made two (P5).
 fn each_tree_is_there_once(known: &[Known], mine: &BTreeMap<TreeId, &Known>, record: &Record) -> Result<(), String> {
     ensure(mine.len() == known.len(), || "two clients were given one tree".to_owned())?;
     let lost = mine.values().find(|known| !record.trees.contains_key(&known.tree));
@@ -176,7 +176,7 @@ fn each_tree_is_there_once(known: &[Known], mine: &BTreeMap<TreeId, &Known>, rec
     Ok(())
 }
 
-/// E2, H4: each event that was recorded started one tree, and nothing else did.
+/// Each event that was recorded started one tree, and nothing else did (E2, H4).
 fn each_event_is_told_once(record: &Record) -> Result<(), String> {
     let emitted = |tree: &TreeRecord| {
         let entries = tree.entries.iter().filter(|(_, _, entry)| entry.kind == EntryKind::Emitted);

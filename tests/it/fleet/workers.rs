@@ -21,7 +21,7 @@ const LATE: Duration = Duration::from_secs(2);
 /// Who stands still for so long is buried, also if the database is restarted meanwhile and all count anew.
 const SURELY: Duration = Duration::from_secs(9);
 
-/// C2: dead are those to whom something happened, and those who were silent for long enough; alive is one worker of each process. What
+/// Dead are those to whom something happened, and those who were silent for long enough; alive is one worker of each process. What
 /// is wrong.
 pub(super) fn judge(fleet: &mut Fleet, record: &Record) -> Vec<String> {
     let mut wrong: Vec<String> =
@@ -70,7 +70,7 @@ fn may_be_buried(trouble: &Trouble, worker: &Worker, ended: Timestamp) -> bool {
     worker.process == trouble.process && worker.joined_at < trouble.from && (from..=until).contains(&ended)
 }
 
-/// C2: each process has done what it was asked for last by itself.
+/// Each process has done what it was asked for last by itself.
 pub(super) fn judge_last_wave(waves: &[(u32, Vec<TreeId>)], record: &Record) -> Vec<String> {
     let judged = waves.iter().map(|(process, trees)| did_it_itself(*process, trees, record));
     judged.filter_map(Result::err).collect()

@@ -127,9 +127,15 @@ fn suspended_waits_on_something(tree: &TreeRecord) -> Result<(), String> {
     if tree.row.owner.is_some() || tree.row.state != TreeState::Suspended {
         return Ok(());
     }
+    let made = |it: &Invocation| entries(tree, &it.path).filter(|entry| entry.kind == EntryKind::PromiseMade).count();
+    let settled =
+        |it: &Invocation| entries(tree, &it.path).filter(|entry| entry.kind == EntryKind::PromiseSettled).count();
     let waits = |it: &Invocation| {
         let has_open_child = children(tree, &it.path).any(|row| !row.invocation.state.promise.is_closed());
-        has_open_child || tree.timers.iter().any(|timer| timer.path == it.path) || is_runnable(tree, it)
+        has_open_child
+            || made(it) > settled(it)
+            || tree.timers.iter().any(|timer| timer.path == it.path)
+            || is_runnable(tree, it)
     };
     match open(tree).find(|it| it.state.parked.is_none() && !waits(it)) {
         Some(it) => Err(format!("{it:?} waits for nothing")),

@@ -23,10 +23,17 @@ pub(super) struct Wish {
     pub(super) plan: Plan,
     /// The deadline of the tree, in milliseconds.
     pub(super) deadline_ms: Option<u64>,
-    /// The verb of a request, and after how many milliseconds it is made.
-    request: Option<(&'static str, u64)>,
+    /// A request, and after how many milliseconds it is made.
+    request: Option<(Request, u64)>,
     /// How the promise of a tree that asks is settled, and after how many milliseconds.
     answer: Option<(Answer, u64)>,
+}
+
+/// What a client asks for: a verb, for the whole tree or for the call at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Request {
+    pub(super) verb: &'static str,
+    pub(super) path: &'static str,
 }
 
 /// How a client settles a promise.
@@ -41,8 +48,8 @@ pub(super) enum Answer {
 pub(super) struct Known {
     pub(super) wish: Wish,
     pub(super) tree: TreeId,
-    /// The verb of a request that was acknowledged.
-    pub(super) requested: Option<&'static str>,
+    /// A request that was acknowledged.
+    pub(super) requested: Option<Request>,
     /// How the promise was settled, as this client was told.
     pub(super) answered: Option<Answer>,
 }
@@ -77,7 +84,9 @@ impl Wish {
             _ if task == (Task::Asks { deadline_ms: None }) && answer.is_none() => Some("cancel"),
             _ => None,
         };
-        let request = verb.map(|verb| (verb, below(0, 1_200)));
+        let calls = matches!(task, Task::Fans { .. } | Task::Orders { .. } | Task::Hurries { .. });
+        let path = if calls && below(0, 2) == 0 { "/0" } else { "/" };
+        let request = verb.map(|verb| (Request { verb, path }, below(0, 1_200)));
         let deadline_ms = (below(0, 10) == 0).then(|| below(200, 3_000));
         Self { plan: Plan { number, task }, deadline_ms, request, answer }
     }
@@ -115,19 +124,19 @@ impl Client {
     pub(super) async fn carries_out(mut self, wish: Wish) -> Known {
         let tree = self.start(&wish).await;
         let (answered, requested) = match (wish.answer, wish.request) {
-            (Some((answer, at)), Some((verb, then))) => {
+            (Some((answer, at)), Some((request, then))) => {
                 sleep(Duration::from_millis(at)).await;
                 let answered = self.answer(tree, answer).await;
                 sleep(Duration::from_millis(then)).await;
-                (answered, self.request(tree, verb).await)
+                (answered, self.request(tree, request).await)
             }
             (Some((answer, at)), None) => {
                 sleep(Duration::from_millis(at)).await;
                 (self.answer(tree, answer).await, None)
             }
-            (None, Some((verb, at))) => {
+            (None, Some((request, at))) => {
                 sleep(Duration::from_millis(at)).await;
-                (None, self.request(tree, verb).await)
+                (None, self.request(tree, request).await)
             }
             (None, None) => (None, None),
         };
@@ -150,12 +159,24 @@ impl Client {
         }
     }
 
-    /// Returns the verb, if the tree is to obey it.
-    async fn request(&mut self, tree: TreeId, verb: &'static str) -> Option<&'static str> {
-        let body = json!({"actor": "a client", "reason": "by chance"});
-        let reply = self.post(&format!("/v1/fleet/trees/{tree}/{verb}"), &[], &body).await.expect(200);
-        // What was asked for before was asked by this client, who was not told.
-        (reply["effect"] == "accepted" || reply["why"] == "requested").then_some(verb)
+    /// Returns the request, if the tree is to obey it.
+    async fn request(&mut self, tree: TreeId, request: Request) -> Option<Request> {
+        let Request { verb, path } = request;
+        let body = json!({"actor": "a client", "reason": "by chance", "path": path});
+        loop {
+            let reply = self.post(&format!("/v1/fleet/trees/{tree}/{verb}"), &[], &body).await;
+            if reply.status == 404 {
+                // The call is not made yet, and never is if the tree ends before.
+                if self.is_settled(tree).await {
+                    return None;
+                }
+                sleep(AGAIN).await;
+                continue;
+            }
+            let told = reply.expect(200);
+            // What was asked for before was asked by this client, who was not told.
+            return (told["effect"] == "accepted" || told["why"] == "requested").then_some(request);
+        }
     }
 
     /// Returns the answer, if it is the outcome of the promise.

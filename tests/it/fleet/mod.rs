@@ -59,7 +59,7 @@ fn given(name: &str) -> Option<u64> {
     Some(given.parse().unwrap_or_else(|_| panic!("{name} is no number: {given}")))
 }
 
-/// C1, C2, C5, R3, S6, P3, P5, K1, K2, K3, K7, D2, E2, H4: whatever happens to its processes and to its database, every
+/// C1, C2, C5, R3, S6, P3, P5, K1, K2, K3, K7, K8, D2, E2, H4: whatever happens to its processes and to its database, every
 /// tree comes to what its plan allows, what was recorded is not done again, who is dead commits nothing, nobody is buried who
 /// was well, and all processes work again by themselves.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

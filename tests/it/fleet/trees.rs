@@ -9,7 +9,7 @@ use sapwood_core::tree::{Closing, PromiseState, TreeRecord};
 use sapwood_core::{Path, TreeId};
 use sapwood_tests::fleet::{ALWAYS, Effect, Task};
 
-use super::clients::{Answer, Known};
+use super::clients::{Answer, Known, Request};
 use super::record::Record;
 use crate::model::always_true::always_true;
 
@@ -21,6 +21,7 @@ pub(super) fn judge(known: &[Known], record: &Record) -> Vec<String> {
         let told = |wrong: String| format!("{wrong}\n{:?}\n{tree:#?}\n{effects:#?}", mine.get(id));
         let judged = always_true(tree)
             .and_then(|()| comes_to_its_plan(mine.get(id).copied(), tree))
+            .and_then(|()| calls_obey(tree))
             .and_then(|()| undoes_what_it_did(tree))
             .and_then(|()| nothing_recorded_is_done_again(tree, effects, record));
         wrong.extend(judged.map_err(told).err());
@@ -40,10 +41,13 @@ fn comes_to_its_plan(known: Option<&Known>, tree: &TreeRecord) -> Result<(), Str
     let Some(known) = known else {
         return ensure(root.promise == PromiseState::Resolved, || "it did not resolve".to_owned());
     };
-    let requested = tree.requests.iter().map(|record| record.request.verb.name());
-    let is_lost = known.requested.is_some_and(|verb| !requested.clone().any(|recorded| recorded == verb));
-    ensure(!is_lost, || "a request that was acknowledged is not recorded".to_owned())?;
-    let (is_requested, is_bounded) = (!tree.requests.is_empty(), known.wish.deadline_ms.is_some());
+    let is_recorded = |request: &Request| {
+        let mut recorded = tree.requests.iter().map(|record| &record.request);
+        recorded.any(|it| it.verb.name() == request.verb && it.path.to_string() == request.path)
+    };
+    ensure(known.requested.as_ref().is_none_or(is_recorded), || "an acknowledged request is not recorded".to_owned())?;
+    let is_requested = tree.requests.iter().any(|record| record.request.path == Path::root());
+    let is_bounded = known.wish.deadline_ms.is_some();
     let (state, value) = (root.promise, root.outcome.as_deref().unwrap_or_default());
     match state {
         PromiseState::Cancelled => ensure(is_requested, || "nobody cancelled it".to_owned()),
@@ -51,14 +55,15 @@ fn comes_to_its_plan(known: Option<&Known>, tree: &TreeRecord) -> Result<(), Str
         PromiseState::Resolved => {
             ensure(!is_requested, || "it went on after a request".to_owned())?;
             let said: String = serde_json::from_slice(value).map_err(|error| error.to_string())?;
-            let planned = planned(known);
+            let planned = planned(known, tree);
             ensure(planned.contains(&Some(&said)), || format!("it said {said}, not one of {planned:?}"))
         }
         PromiseState::Rejected => {
             // A kill also ends the undoing of what has failed before.
-            let is_left = known.requested == Some("kill") && tree.row.closing == Closing::CompensationFailed;
+            let is_left = known.requested.is_some_and(|request| request.verb == "kill")
+                && tree.row.closing == Closing::CompensationFailed;
             ensure(!is_requested || is_left, || "it went on after a request".to_owned())?;
-            ensure(planned(known).contains(&None), || "it failed".to_owned())
+            ensure(planned(known, tree).contains(&None), || "it failed".to_owned())
         }
         PromiseState::Pending
         | PromiseState::ReturnedOk
@@ -73,8 +78,11 @@ fn comes_to_its_plan(known: Option<&Known>, tree: &TreeRecord) -> Result<(), Str
 }
 
 /// What a tree may say that comes to its end; `None` if it may fail.
-fn planned(known: &Known) -> Vec<Option<&'static str>> {
+fn planned(known: &Known, tree: &TreeRecord) -> Vec<Option<&'static str>> {
+    let has_lost_a_call = tree.requests.iter().any(|record| record.request.path != Path::root());
     match known.wish.plan.task {
+        Task::Fans { .. } | Task::Orders { .. } if has_lost_a_call => vec![None],
+        Task::Hurries { .. } if has_lost_a_call => vec![Some("late")],
         Task::Works { fails: ALWAYS, .. } | Task::Orders { fails: true, .. } => vec![None],
         Task::Works { .. } => vec![Some("worked")],
         Task::Fans { .. } => vec![Some("fanned")],
@@ -89,6 +97,18 @@ fn planned(known: &Known) -> Vec<Option<&'static str>> {
             (None, None) => vec![],
         },
     }
+}
+
+/// A call that was cancelled or killed by itself has ended so, or timed out before (K8).
+fn calls_obey(tree: &TreeRecord) -> Result<(), String> {
+    for asked in tree.requests.iter().map(|record| &record.request) {
+        let row = tree.invocations.iter().find(|row| row.invocation.path == asked.path);
+        let promise = row.ok_or("a request for what is not there")?.invocation.state.promise;
+        let is_root = asked.path == Path::root();
+        let obeys = matches!(promise, PromiseState::Cancelled | PromiseState::TimedOut);
+        ensure(is_root || obeys, || format!("{} is {promise:?} after {:?}", asked.path, asked.verb))?;
+    }
+    Ok(())
 }
 
 /// What ended otherwise than by resolving has undone each call that resolved, and what resolved has undone none (K1, K2).

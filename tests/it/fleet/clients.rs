@@ -58,9 +58,10 @@ impl Wish {
     /// What the client of this number wants.
     pub(super) fn draw(number: u32, chance: &mut Chance) -> Self {
         let mut below = |least: u64, most: u64| least + chance.below(most - least);
-        let ms = below(1, 500);
+        // Short steps are those between which a process is stopped most often, long ones those in which it is.
+        let ms = if below(0, 2) == 0 { below(1, 40) } else { below(40, 500) };
         let task = match below(0, 12) {
-            0..=3 => Task::Works { steps: small(below(1, 6)), ms, fails: 0 },
+            0..=3 => Task::Works { steps: small(if ms < 40 { below(4, 20) } else { below(1, 4) }), ms, fails: 0 },
             4 => Task::Works { steps: 2, ms, fails: small(below(1, STEP_ATTEMPTS.into())) },
             5 => Task::Works { steps: 2, ms, fails: ALWAYS },
             6 => Task::Fans { calls: small(below(2, 6)), ms },

@@ -66,7 +66,7 @@ fn many(chance: &mut Chance, length: Duration) -> Vec<(Duration, Fault)> {
     let silence = at(ms / 10 + chance.below(ms / 4));
     faults.extend([(silence, Fault::Silence), (silence + SILENCE, Fault::Heal)]);
     // When each is well again, with what its new worker needs to join.
-    let settles = 2 * LEASE;
+    let settles = LEASE;
     let mut well_at = [Duration::ZERO; PROCESSES];
     let mut now = at(2_000);
     while now + settles < length {
@@ -79,11 +79,10 @@ fn many(chance: &mut Chance, length: Duration) -> Vec<(Duration, Fault)> {
         // Whoever may be cut off meanwhile does not count as well.
         let stays = well.iter().any(|well| *well != BEHIND_PROXY && Some(*well) != process);
         if let Some(process) = process.filter(|_| stays) {
-            let (fault, end, lasts) = if chance.percent(45) {
+            let (fault, end, lasts) = if chance.percent(35) {
                 (Fault::Kill(process), Fault::Launch(process), at(chance.below(3_000)))
             } else {
-                let (least, most) =
-                    chance.weighted(&[(3, (1_000, 2_500)), (4, (5_000, 12_000)), (2, (12_000, 30_000))]);
+                let (least, most) = chance.weighted(&[(3, (1_000, 2_500)), (6, (5_000, 9_000)), (1, (12_000, 30_000))]);
                 (Fault::Stop(process), Fault::GoOn(process), at(least + chance.below(most - least)))
             };
             // It is well again before the silence comes.

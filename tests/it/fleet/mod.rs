@@ -48,7 +48,7 @@ const PROCESSES: usize = 4;
 const SECONDS: u64 = 15;
 
 /// The time between two starts of trees.
-const EVERY: Duration = Duration::from_millis(60);
+const EVERY: Duration = Duration::from_millis(50);
 
 /// Trees that each process starts and ends by itself when all is over.
 const LAST_WAVE: u32 = 10;

@@ -1,6 +1,6 @@
 //! What the database and the file of effects say when all is over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -78,8 +78,15 @@ impl Record {
         for (record, _) in self.trees.values() {
             *states.entry((record.row.function.as_str(), record.row.state.name())).or_insert(0) += 1;
         }
-        let effects: usize = self.trees.values().map(|(_, effects)| effects.len()).sum();
-        let _ = write!(summary, "{states:?}, {effects} effects");
+        let effects = || self.trees.values().flat_map(|(_, effects)| effects);
+        let steps: BTreeSet<&str> = effects().map(|effect| effect.key.as_str()).collect();
+        let processes: BTreeSet<(&str, u32)> = effects().map(|effect| (effect.key.as_str(), effect.process)).collect();
+        let (count, taken_over) = (effects().count(), processes.len() - steps.len());
+        let _ = write!(
+            summary,
+            "{states:?}, {count} effects of {} steps, {taken_over} by another process again",
+            steps.len()
+        );
         summary
     }
 }

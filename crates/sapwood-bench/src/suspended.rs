@@ -81,11 +81,12 @@ impl Suspended {
 
     /// Prints the statements of a minute in which nothing happens.
     async fn count_queries(&self, connection: &mut PgConnection) -> Result<()> {
-        if sqlx::query("create extension if not exists pg_stat_statements").execute(&mut *connection).await.is_err() {
-            println!("idle           queries are not counted: the server has no pg_stat_statements");
+        // It can be created where it is not loaded, and then counts nothing.
+        let reset = "create extension if not exists pg_stat_statements; select pg_stat_statements_reset()";
+        if sqlx::raw_sql(reset).execute(&mut *connection).await.is_err() {
+            println!("idle           queries are not counted: the server has not loaded pg_stat_statements");
             return Ok(());
         }
-        sqlx::query("select pg_stat_statements_reset()").execute(&mut *connection).await?;
         tokio::time::sleep(Duration::from_secs(self.idle)).await;
         // Not those of this connection, nor those of the heartbeat.
         let counted: Vec<(String, i64)> = sqlx::query_as(

@@ -6,7 +6,7 @@
 //! | [`faults`] | what happens and when, drawn from a seed |
 //! | [`processes`] | the processes and their PostgreSQL, and what was done to them |
 //! | [`clients`] | the load, and what each client knows of its tree in the end |
-//! | [`watch`] | somebody who reads trees meanwhile, and what always holds |
+//! | [`watch`] | a reader of trees all the while, and what always holds |
 //! | [`record`] | what the database and the file of effects say in the end |
 //! | [`trees`], [`workers`] | what must be so of each tree, and of the workers |
 //!

@@ -1,4 +1,4 @@
-//! Somebody who reads trees all the time, while things happen to the fleet: what always holds, holds at every moment.
+//! A reader of trees, while things happen to the fleet: what always holds, holds at every moment.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -149,7 +149,8 @@ fn run(directory: &Path, port: u16) -> Child {
     postgres.args(["-D", "data", "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]);
     postgres.args(["-c", &format!("port={port}"), "-c", "shared_buffers=32MB"]);
     // A standby that is asked something, such as to become the primary, answers, however far behind it is then.
-    postgres.args(["-c", "max_standby_streaming_delay=-1"]);
+    // Once its primary is gone it replays what it has written already, for which the other delay holds.
+    postgres.args(["-c", "max_standby_streaming_delay=-1", "-c", "max_standby_archive_delay=-1"]);
     postgres.spawn().expect("PostgreSQL starts")
 }
 

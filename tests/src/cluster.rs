@@ -55,21 +55,35 @@ impl Server {
     async fn start(directory: PathBuf) -> Self {
         let free = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
         let port = free.expect("a free port").port();
-        let mut postgres = program("postgres", &directory);
-        postgres.args(["-D", "data", "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]);
-        postgres.args(["-c", &format!("port={port}"), "-c", "shared_buffers=32MB"]);
-        // A standby that is asked something, such as to become the primary, answers, however far behind it is then.
-        postgres.args(["-c", "max_standby_streaming_delay=-1"]);
-        let process = postgres.spawn().expect("PostgreSQL starts");
+        let process = run(&directory, port);
         let mut server = Self { port, directory, process };
-        let url = server.url();
+        server.answers().await;
+        server
+    }
+
+    /// Returns once it answers.
+    async fn answers(&mut self) {
+        let url = self.url();
         let answers = async || {
-            let ended = server.process.try_wait().expect("it is a child");
-            assert!(ended.is_none(), "PostgreSQL has ended: {}", server.log());
+            let ended = self.process.try_wait().expect("it is a child");
+            assert!(ended.is_none(), "PostgreSQL has ended: {}", self.log());
             PgConnection::connect(&url).await.map(drop).map_err(|error| error.to_string())
         };
         until_asked("a PostgreSQL that answers", LOOK, answers).await;
-        server
+    }
+
+    /// Ends it as `pg_ctl restart -m immediate` does, all of its processes at once and nothing written, and starts it again
+    /// on the same port. Returns once it answers.
+    ///
+    /// # Panics
+    /// If it does not end, or does not start.
+    pub async fn restart(&mut self) {
+        let quit = format!("kill -QUIT {}", self.process.id());
+        let sent = Command::new("sh").args(["-c", &quit]).status().expect("the system has a shell");
+        assert!(sent.success(), "{quit}: {sent}");
+        self.process.wait().expect("it is a child");
+        self.process = run(&self.directory, self.port);
+        self.answers().await;
     }
 
     /// `HOST:PORT`.
@@ -127,6 +141,17 @@ impl Drop for Server {
         // What cannot be removed is in the directory for temporary files anyway.
         let _ = std::fs::remove_dir_all(&self.directory);
     }
+}
+
+/// Runs a server on the data in a directory.
+fn run(directory: &Path, port: u16) -> Child {
+    let mut postgres = program("postgres", directory);
+    postgres.args(["-D", "data", "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]);
+    postgres.args(["-c", &format!("port={port}"), "-c", "shared_buffers=32MB"]);
+    // A standby that is asked something, such as to become the primary, answers, however far behind it is then.
+    // Once its primary is gone it replays what it has written already, for which the other delay holds.
+    postgres.args(["-c", "max_standby_streaming_delay=-1", "-c", "max_standby_archive_delay=-1"]);
+    postgres.spawn().expect("PostgreSQL starts")
 }
 
 /// A directory that the server's user may write to.

@@ -11,6 +11,29 @@ use tokio::net::TcpStream;
 /// # Panics
 /// As [`send_raw`].
 pub async fn send(address: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
+    send_raw(address, &request(method, path, headers, body)).await
+}
+
+/// As [`send`], to a server that may have ended, or may end before it has answered.
+///
+/// # Errors
+/// If nothing listens, or what comes back is no whole head of a response.
+pub async fn try_send(
+    address: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> std::io::Result<Reply> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(&request(method, path, headers, body)).await?;
+    let mut response = Vec::new();
+    stream.read_to_end(&mut response).await?;
+    let is_cut = !response.windows(4).any(|bytes| bytes == b"\r\n\r\n");
+    if is_cut { Err(std::io::ErrorKind::UnexpectedEof.into()) } else { Ok(Reply::read(&response)) }
+}
+
+fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut request = format!("{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n");
     for (name, value) in headers {
         request.push_str(&format!("{name}: {value}\r\n"));
@@ -19,7 +42,7 @@ pub async fn send(address: &str, method: &str, path: &str, headers: &[(&str, &st
         request.push_str(&format!("content-length: {}\r\n", body.len()));
     }
     request.push_str("\r\n");
-    send_raw(address, &[request.as_bytes(), body].concat()).await
+    [request.as_bytes(), body].concat()
 }
 
 /// Sends these bytes, and reads until the server closes the connection.

@@ -13,6 +13,7 @@
 //! | [`conformance`] | the cases that every store and every broker passes |
 //! | [`pooler`], [`cluster`] | a pgbouncer before PostgreSQL; a primary and its standby |
 //! | [`process`] | programs of the workspace, run as processes and watched |
+//! | [`fleet`] | what the fleet test and its processes share: plans of trees, and the file of effects |
 //! | [`http`] | requests, with no library between them and the socket |
 //! | [`clock`], [`environment`] | the clock that tests move; chance from a seed, on one thread |
 //! | [`workspace`] | what cargo knows of the workspace, and its files |
@@ -32,6 +33,7 @@ pub mod damage;
 pub mod engine;
 pub mod environment;
 pub mod faults;
+pub mod fleet;
 pub mod front;
 pub mod http;
 pub mod kafka;

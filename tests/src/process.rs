@@ -215,6 +215,16 @@ impl Process {
         self.ended()
     }
 
+    /// Ends it with SIGKILL, and returns once it is gone. Something else takes its place later.
+    ///
+    /// # Panics
+    /// If it had ended by itself.
+    pub fn kill_at_once(&mut self) {
+        assert!(self.runs(), "{} ended by itself: {:#?}", self.name, self.said.lines.lock());
+        self.child.kill().expect("a child can be killed");
+        self.child.wait().expect("a child can be waited for");
+    }
+
     /// Whether it still runs.
     ///
     /// # Panics

@@ -2,13 +2,14 @@
 //!
 //! Run with `cargo run --release -p sapwood-bench -- --store postgres://…`, or without `--store` for SQLite in a
 //! temporary directory. The speed of machines varies, so compare ratios within one run. `… -- growth` measures instead
-//! how the cost of one tree grows with its size.
+//! how the cost of one tree grows with its size, `… -- suspended N` what functions cost that wait.
 
 mod bare;
 mod growth;
 mod meter;
 mod place;
 mod processes;
+mod suspended;
 mod workloads;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use sapwood::{Call, Engine, EngineOptions, Function, ResultError};
 use crate::growth::Growth;
 use crate::meter::{Cost, Reading};
 use crate::place::Place;
+use crate::suspended::Suspended;
 use crate::workloads::{BenchApp, dozes, fails, seq3, times_out, tree4x2, undone};
 
 /// Measures trees per second and the cost of a tree, and compares them with the same rows written by bare batched SQL.
@@ -44,6 +46,7 @@ enum Command {
     Growth(Growth),
     /// Measures what an undo and a deadline add to a tree
     Contract,
+    Suspended(Suspended),
 }
 
 type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
@@ -53,6 +56,7 @@ async fn main() -> Result<()> {
     let arguments = Arguments::parse();
     match &arguments.command {
         Some(Command::Growth(growth)) => growth.measure(arguments.store.as_deref()).await,
+        Some(Command::Suspended(suspended)) => suspended.measure(arguments.store.as_deref()).await,
         Some(Command::Contract) => contract(&arguments).await,
         None => compare(&arguments).await,
     }

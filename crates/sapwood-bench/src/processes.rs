@@ -1,4 +1,4 @@
-//! Processor time of this process, and, read from Linux's `/proc`, of the PostgreSQL server behind a connection.
+//! Processor time and memory of this process, and, read from Linux's `/proc`, of the PostgreSQL server behind a connection.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,6 +14,14 @@ pub(crate) fn own_time() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     // Time that was spent is not negative.
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
+}
+
+/// The bytes of this process that are in memory, by Linux's `/proc`; 0 where there is none.
+pub(crate) fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes: Option<u64> = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    kilobytes.unwrap_or_default() * 1_024
 }
 
 /// A PostgreSQL server on this machine, named by its first process: the parent of all others.

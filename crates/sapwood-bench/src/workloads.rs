@@ -1,7 +1,9 @@
 //! The workloads: functions whose steps only return 100 bytes, so that the platform is what is measured.
 
+use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use sapwood::prelude::*;
 use tokio::sync::watch;
@@ -19,6 +21,32 @@ pub(crate) struct BenchApp {
     pub(crate) is_down: AtomicBool,
     /// How many sleepers have woken.
     pub(crate) woken: watch::Sender<u32>,
+    /// Which functions went on after they were suspended, and when.
+    awake: Mutex<HashMap<u32, Instant>>,
+}
+
+impl BenchApp {
+    /// Nobody is awake.
+    pub(crate) fn forget_awake(&self) {
+        self.awake.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.woken.send_replace(0);
+    }
+
+    /// Which functions are awake and since when, once they are so many.
+    pub(crate) async fn all_awake(&self, many: usize) -> HashMap<u32, Instant> {
+        // This value holds the sender.
+        let _ = self.woken.subscribe().wait_for(|woken| *woken as usize >= many).await;
+        self.awake.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn is_awake(&self, number: u32) {
+        // A body may run again before its end is durable.
+        let mut awake = self.awake.lock().unwrap_or_else(PoisonError::into_inner);
+        awake.entry(number).or_insert_with(Instant::now);
+        let many = u32::try_from(awake.len()).unwrap_or(u32::MAX);
+        drop(awake);
+        self.woken.send_modify(|woken| *woken = many.max(*woken));
+    }
 }
 
 /// Why a function fails.
@@ -31,6 +59,9 @@ pub(crate) enum BenchError {
     /// It fails on purpose.
     #[error("it fails on purpose")]
     OnPurpose,
+    /// A promise was not resolved.
+    #[error("nobody says when to go on")]
+    NotTold,
     /// A child's failure.
     #[error(transparent)]
     #[failure(call)]
@@ -115,6 +146,26 @@ pub(crate) async fn dozes(cx: &mut Cx<BenchApp>, millis: u64) -> Result<(), Benc
 #[sapwood::function]
 pub(crate) async fn dozes_off(cx: &mut Cx<BenchApp>, millis: u64) -> Result<(), BenchError> {
     cx.sleep(Duration::from_millis(millis)).await;
+    Ok(())
+}
+
+/// The promise of a function that waits for one.
+pub(crate) const GO: &str = "go";
+
+/// Waits for a promise.
+#[sapwood::function]
+pub(crate) async fn awaits_go(cx: &mut Cx<BenchApp>, number: u32) -> Result<(), BenchError> {
+    cx.promise::<bool>(GO).await.map_err(|_| BenchError::NotTold)?;
+    cx.dependencies().is_awake(number);
+    Ok(())
+}
+
+/// Sleeps until a time.
+#[sapwood::function]
+pub(crate) async fn sleeps_until(cx: &mut Cx<BenchApp>, number: u32, until_ms: i64) -> Result<(), BenchError> {
+    let left = until_ms - cx.now().as_millisecond();
+    cx.sleep(Duration::from_millis(left.unsigned_abs())).await;
+    cx.dependencies().is_awake(number);
     Ok(())
 }
 

@@ -37,8 +37,8 @@ pub struct EngineOptions {
 pub enum CachePolicy {
     /// The bodies of trees that wait stay in memory while these bytes suffice; the least recently used leave first.
     ///
-    /// Counted are the futures of the bodies and every result that they were given; what a body has built on the heap
-    /// besides is not known.
+    /// Counted are the futures of the bodies, every result that they were given, and what the engine keeps for each; what a
+    /// body has built on the heap besides is not known.
     Bytes(usize),
     /// Every body leaves memory when it waits. A test mode: it finds what a body keeps outside of its record (R10). Bodies
     /// are also polled more often than is needed, to find one that goes by the count of its polls.
@@ -51,8 +51,9 @@ impl Default for EngineOptions {
             name: "worker".to_owned(),
             // Active functions mostly wait for the outside, so this bounds memory rather than work.
             concurrency: 10_000,
-            // A body that waits takes a few kilobytes, so this is room for tens of thousands.
-            cache: CachePolicy::Bytes(256 * 1024 * 1024),
+            // A body that waits takes some six kilobytes, so this is room for 16,000. A worker of a million that wait stays
+            // below 150 megabytes.
+            cache: CachePolicy::Bytes(96 * 1024 * 1024),
             // Six renewals fit into a lease, so a slow one does not end it.
             lease: Duration::from_secs(3),
             heartbeat: Duration::from_millis(500),

@@ -11,7 +11,7 @@ use sapwood_core::tree::{Invocation, InvocationRow, PromiseState, TimerKind, Tre
 type Check = fn(&TreeRecord) -> Result<(), String>;
 
 /// All of it.
-pub(super) fn always_true(tree: &TreeRecord) -> Result<(), String> {
+pub(crate) fn always_true(tree: &TreeRecord) -> Result<(), String> {
     let checks: [(&str, Check); 8] = [
         ("an owned tree waits for no claim", owned_or_waiting),
         ("a tree without owner has nothing runnable, or is waiting to be claimed", unowned_waits),
@@ -26,7 +26,7 @@ pub(super) fn always_true(tree: &TreeRecord) -> Result<(), String> {
 }
 
 /// P2: what may have become of a tree since it was as before.
-pub(super) fn goes_on(before: &TreeRecord, after: &TreeRecord) -> Result<(), String> {
+pub(crate) fn goes_on(before: &TreeRecord, after: &TreeRecord) -> Result<(), String> {
     ensure(before.row.revision <= after.row.revision && before.row.control <= after.row.control, || {
         "revision or control went back".to_owned()
     })?;
@@ -127,9 +127,15 @@ fn suspended_waits_on_something(tree: &TreeRecord) -> Result<(), String> {
     if tree.row.owner.is_some() || tree.row.state != TreeState::Suspended {
         return Ok(());
     }
+    let made = |it: &Invocation| entries(tree, &it.path).filter(|entry| entry.kind == EntryKind::PromiseMade).count();
+    let settled =
+        |it: &Invocation| entries(tree, &it.path).filter(|entry| entry.kind == EntryKind::PromiseSettled).count();
     let waits = |it: &Invocation| {
         let has_open_child = children(tree, &it.path).any(|row| !row.invocation.state.promise.is_closed());
-        has_open_child || tree.timers.iter().any(|timer| timer.path == it.path) || is_runnable(tree, it)
+        has_open_child
+            || made(it) > settled(it)
+            || tree.timers.iter().any(|timer| timer.path == it.path)
+            || is_runnable(tree, it)
     };
     match open(tree).find(|it| it.state.parked.is_none() && !waits(it)) {
         Some(it) => Err(format!("{it:?} waits for nothing")),

@@ -11,9 +11,9 @@
 //!
 //! A run is on one thread, with time that stands still while there is something to do, so a seed repeats it exactly.
 
-mod always_true;
+pub(crate) mod always_true;
 mod bodies;
-mod chance;
+pub(crate) mod chance;
 mod databases;
 mod oracle;
 mod plan;

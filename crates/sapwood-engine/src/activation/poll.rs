@@ -21,6 +21,10 @@ pub(crate) type Body = BoxFuture<'static, Result<BodyResult, NotRecordable>>;
 /// body tell each other, few enough that one that wakes itself without end holds up nothing.
 const REACTIONS: u32 = 64;
 
+/// What a body takes of memory besides its future and the results that it was given: its cell, its wakers, its script. As
+/// measured, rounded up.
+const BODY_BYTES: usize = 3 * 1024;
+
 /// A body in memory. After a poll, and after news of its operations, it reports how it goes on.
 pub(crate) struct Activation {
     cell: Arc<Cell>,
@@ -131,7 +135,8 @@ impl Activation {
 
     /// What it takes of memory at most, in bytes, as far as that is known: its future, and what it was given.
     pub(crate) fn bytes(&self) -> usize {
-        self.body.as_ref().map_or(0, |body| std::mem::size_of_val(&**body)) + self.cell.held_bytes()
+        let body = self.body.as_ref().map_or(0, |body| std::mem::size_of_val(&**body));
+        BODY_BYTES + body + self.cell.held_bytes()
     }
 
     /// Whether the body woke itself, and reacts to that before anything else happens to it.

@@ -27,6 +27,7 @@
 //! - Renewals of the lease touch the row of the worker, never those of its fences.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sapwood_core::WorkerId;
 use sapwood_core::store::StoreResult;
@@ -91,6 +92,20 @@ impl Fenced {
             self.session = Some(session);
         }
         worked.map_err(|error| failed(doing, error))
+    }
+
+    /// The session, if one is open.
+    pub(crate) const fn session(&mut self) -> Option<&mut Session> {
+        self.session.as_mut()
+    }
+
+    pub(crate) const fn session_ref(&self) -> Option<&Session> {
+        self.session.as_ref()
+    }
+
+    /// How long a statement may go without an answer.
+    pub(crate) const fn answers_within(&self) -> Duration {
+        self.connector.commit_within
     }
 
     /// Forgets the session, so that the next call opens another with a new incarnation.

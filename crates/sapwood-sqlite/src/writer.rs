@@ -21,6 +21,7 @@ use crate::checkpoint::Checkpoints;
 use crate::db::Db;
 use crate::error::{again, classify, closed, permanent};
 use crate::identity::Identity;
+use crate::lent::{self, Lent};
 use crate::lock::FileLock;
 use crate::options::SqliteOptions;
 use crate::reads::Reads;
@@ -43,6 +44,7 @@ pub(crate) struct Writer {
 enum Command {
     Run(Box<dyn Job>),
     Migrate(oneshot::Sender<StoreResult<u16>>),
+    Lend(oneshot::Sender<StoreResult<Lent>>),
     Close(oneshot::Sender<()>),
 }
 
@@ -78,6 +80,13 @@ impl Writer {
         let (reply, answer) = oneshot::channel();
         let job = Pending { work, outcome: None, reply };
         self.queue.send(Command::Run(Box::new(job))).await.map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
+    }
+
+    /// Lends the connection, within a transaction that has just begun. What else is queued waits until it is given back.
+    pub(crate) async fn borrow(&self) -> StoreResult<Lent> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.send(Command::Lend(reply)).await.map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?
     }
 
@@ -177,6 +186,7 @@ impl Desk {
                     let migrated = self.migrate().await;
                     let _ = reply.send(migrated);
                 }
+                Some(Command::Lend(reply)) => self.lend(reply).await,
                 Some(Command::Close(reply)) => {
                     self.close().await;
                     // The lock on the file is released when the thread ends, a moment after this answer.
@@ -251,6 +261,31 @@ impl Desk {
             tracing::warn!(%error, "the SQLite connection is opened again");
             self.connection = None;
         }
+    }
+
+    /// Lends the connection and waits for it. A caller that has stopped waiting gives it back at once.
+    async fn lend(&mut self, reply: oneshot::Sender<StoreResult<Lent>>) {
+        let connection = match self.begin().await {
+            Ok(connection) => connection,
+            Err(error) => {
+                let _ = reply.send(Err(error));
+                return;
+            }
+        };
+        let (back, given_back) = oneshot::channel();
+        let _ = reply.send(Ok(Lent::new(connection, back, self.identity.clone(), Arc::clone(&self.clock))));
+        let Ok(mut connection) = given_back.await else { return };
+        let is_as_before = lent::roll_back(&mut connection).await;
+        if is_as_before || self.options.file.is_none() {
+            self.connection = Some(connection);
+        } else {
+            tracing::warn!("the SQLite connection is opened again");
+        }
+    }
+
+    async fn begin(&mut self) -> StoreResult<SqliteConnection> {
+        lent::begin(self.connection().await?).await?;
+        self.connection.take().ok_or_else(closed)
     }
 
     async fn migrate(&mut self) -> StoreResult<u16> {

@@ -40,8 +40,9 @@
 mod bodies;
 mod ending;
 mod inbox;
+mod transactions;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -51,7 +52,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use jiff::Timestamp;
-use sapwood_core::store::{StoreResult, TreeOutcome};
+use sapwood_core::store::{StoreResult, TreeOutcome, Turn};
 use sapwood_core::tree::{InvocationImage, PromiseState, SettledPromise};
 use sapwood_core::{Path, Position, TreeId};
 use serde_json::value::RawValue;
@@ -116,6 +117,8 @@ enum Outside {
     Started { node: NodeId, position: Position, function: &'static str, input: Bytes, outcome: Option<StartOutcome> },
     Heard(StoreResult<Vec<SettledPromise>>),
     LeaseLooksGood,
+    /// The driver was told what became of it.
+    Transacted,
 }
 
 /// Something that ended during a hold and is recorded after it.
@@ -138,6 +141,12 @@ pub(crate) struct Driver {
     permits: BTreeMap<NodeId, OwnedSemaphorePermit>,
     /// The turn under way, and what waits for it.
     hold: Hold<End>,
+    /// Ends of transactional steps that wait for the commit of their transactions.
+    prepared: VecDeque<(NodeId, StepEnd)>,
+    /// Nodes that may have a transaction open.
+    transacting: BTreeSet<NodeId>,
+    /// The tree is to be loaded again, after the turn that was refused, if there is one.
+    leaving: Option<Option<Turn>>,
     /// Operations outside of the tree's own task; the driver awaits them all.
     outside: FuturesUnordered<BoxFuture<'static, Outside>>,
     /// Wakes the loop when the next timer is due.
@@ -186,6 +195,9 @@ impl Driver {
             ready,
             permits: BTreeMap::new(),
             hold: Hold::default(),
+            prepared: VecDeque::new(),
+            transacting: BTreeSet::new(),
+            leaving: None,
             outside: FuturesUnordered::new(),
             alarm: None,
             created,
@@ -235,7 +247,11 @@ impl Driver {
                 return Ended::Stopped;
             }
             if self.is_outdated && !self.hold.is_committing() {
-                return self.refused(None);
+                self.leave(None);
+            }
+            if self.may_leave() {
+                let refused = self.leaving.take().flatten();
+                return self.refused(refused);
             }
             self.is_draining |= services.life.is_draining();
             self.tree.tick(self.services.clock.now());
@@ -255,7 +271,7 @@ impl Driver {
                     continue;
                 }
             }
-            if self.is_outdated && !self.hold.is_committing() {
+            if self.is_outdated && !self.hold.is_committing() || self.may_leave() {
                 continue;
             }
             let signals = std::future::poll_fn(|task| self.poll_news(task)).await;
@@ -307,7 +323,7 @@ impl Driver {
             Signal::Committed => return self.committed().await,
             Signal::Refused(turn) => {
                 tracing::info!(tree = %self.tree.id(), "the commit was refused; the tree is not as this worker knew it");
-                return Some(self.refused(Some(*turn)));
+                self.leave(Some(*turn));
             }
             Signal::Failed(error) => return Some(self.failed(error)),
         }
@@ -322,6 +338,10 @@ impl Driver {
         if let Some(created) = self.created.take() {
             // The caller may have stopped waiting.
             let _ = created.send(Ok(()));
+        }
+        if let Some((id, _)) = sent.transaction {
+            // A hold may have kept it from being told.
+            self.queue(id);
         }
         if sent.has_events {
             self.services.outbox.emitted();
@@ -384,6 +404,7 @@ impl Driver {
                 // The next round of the loop grants what waits.
                 self.awaits_lease = false;
             }
+            Outside::Transacted => {}
         }
     }
 
@@ -637,17 +658,24 @@ impl Driver {
         if self.hold.is_committing() || self.is_late(self.services.clock.now()) {
             return;
         }
+        if self.commit_prepared() {
+            return;
+        }
+        if self.has_transaction() {
+            return self.set_alarm();
+        }
         let (has_events, has_news) = (self.tree.drafts_events(), self.tree.has_news());
+        let sent = Sent { has_events, has_news, ..Sent::default() };
         // What is still in the queue has something to do, though it may have no more than a completion to be told of.
         let is_idle = self.ready.is_empty() && !self.has_news() && !self.tree.is_active(self.is_draining);
         if self.tree.outcome().is_some() || is_idle {
             let (turn, ready_at) = self.tree.release(self.services.clock.now());
-            self.hold.sent(Sent { releases: Some(ready_at), has_events, has_news });
+            self.hold.sent(Sent { releases: Some(ready_at), ..sent });
             return self.services.committers.submit(turn, Arc::clone(&self.mailbox));
         }
         if self.tree.has_draft() {
             let turn = self.tree.keep();
-            self.hold.sent(Sent { releases: None, has_events, has_news });
+            self.hold.sent(sent);
             self.services.committers.submit(turn, Arc::clone(&self.mailbox));
         }
         self.set_alarm();

@@ -1,0 +1,20 @@
+-- Checks what an author did in a transaction, and plans from here on as `connection_configure.sql` says. Who ends the
+-- transaction by hand runs in another one, which has another time. A table that is only read is locked in a weaker mode.
+select
+    $1::bigint is null
+        or (extract(epoch from transaction_timestamp()) * 1000000)::bigint = $1::bigint as is_same,
+    (extract(epoch from transaction_timestamp()) * 1000000)::bigint as begun,
+    (
+        select t.name
+        from unnest(array[
+            'context.worker', 'context.fence', 'context.tree', 'context.invocation', 'context.control_request',
+            'context.journal', 'context.timer', 'context.promise', 'context.start_key', 'context.store_setting',
+            'context.lane', 'context.outbox', 'context.group_offset', 'context.log_record'
+        ]) as t (name)
+        join pg_locks l on l.relation = to_regclass(t.name)
+        where $1::bigint is not null
+            and l.pid = pg_backend_pid()
+            and l.locktype = 'relation'
+            and l.mode not in ('AccessShareLock', 'RowShareLock')
+        limit 1
+    ) as written;

@@ -12,8 +12,9 @@ use sapwood_core::control::ControlRequest;
 use sapwood_core::store::{
     AssignedPartition, Beat, Claims, Committer, EventLog, Governing, GroupOffsets, Hint, Intake, Joined, KeyScope,
     LaneAdvance, LaneLease, Lease, ListedTree, LogRecord, LoggedRecord, Membership, OrderedRows, Outbox, OutboxRow,
-    OwnedTree, Promises, Reading, Recovered, Ruling, Settling, Start, Started, Starter, StepTransaction, Store, StoreError,
-    StoreErrorKind, StoreInfo, StoreResult, Suspects, Transactions, TreeFilter, TreeOutcome, Trees, Turn, Unprepared, Verdict,
+    OwnedTree, Promises, Reading, Recovered, Ruling, Settling, Start, Started, Starter, StepTransaction, Store,
+    StoreError, StoreErrorKind, StoreInfo, StoreResult, Suspects, Transactions, TreeFilter, TreeOutcome, Trees, Turn,
+    Unprepared, Verdict,
 };
 use sapwood_core::tree::{InvocationImage, PromiseRow, SettledPromise, Settlement, TreeImage, TreeRecord, TreeRow};
 use sapwood_core::{FunctionVersion, Path, ProcessId, TreeId, WorkerId};

@@ -91,7 +91,11 @@ impl Server {
 
 /// The connections that a process may have open at once.
 fn needed(options: &PostgresOptions) -> u32 {
-    options.reader_connections + options.worker_connections + u32::from(options.committers) + u32::from(options.transactions) + SINGLE
+    options.reader_connections
+        + options.worker_connections
+        + u32::from(options.committers)
+        + u32::from(options.transactions)
+        + SINGLE
 }
 
 fn limits(row: &Fields<'_>) -> StoreResult<Vec<(&'static str, u32)>> {

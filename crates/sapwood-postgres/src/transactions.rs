@@ -174,7 +174,8 @@ impl StepTransaction for PostgresTransaction {
             Ok(None) => Ok(()),
             Ok(Some(misuse)) => Err(Unprepared::Misused(misuse)),
             Err(error) if is_of_a_failed_transaction(&error) => {
-                let why = "it passes over an error of the database, after which nothing of its transaction can be committed";
+                let why =
+                    "it passes over an error of the database, after which nothing of its transaction can be committed";
                 Err(Unprepared::Misused(why.to_owned()))
             }
             Err(error) if is_of_the_connection(&error) => Err(Unprepared::Store(failed(doing, error))),

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use sapwood_core::clock::Clock;
 use sapwood_core::store::StoreResult;
-use sqlx::{SqlSafeStr as _, SqliteConnection};
 use sqlx::sqlite::SqliteTransactionManager;
+use sqlx::{SqlSafeStr as _, SqliteConnection};
 use sqlx_core::transaction::TransactionManager as _;
 use tokio::sync::oneshot;
 

@@ -6,9 +6,7 @@ use std::any::Any;
 
 use async_trait::async_trait;
 use sapwood_core::WorkerId;
-use sapwood_core::store::{
-    Database, Recovered, StepTransaction, StoreResult, Transactions, Turn, Unprepared, Verdict,
-};
+use sapwood_core::store::{Database, Recovered, StepTransaction, StoreResult, Transactions, Turn, Unprepared, Verdict};
 use sqlx::SqliteConnection;
 
 use crate::committer::{Commit, Recover};
@@ -74,23 +72,19 @@ impl StepTransaction for SqliteTransaction {
     }
 
     async fn prepare(&mut self) -> Result<(), Unprepared> {
-        if self.lent.depth() > 1 {
-            let why = "it leaves a transaction open that it began within the step's";
-            return Err(Unprepared::Misused(why.to_owned()));
-        }
-        match self.lent.is_as_begun().await {
-            Ok(true) => Ok(()),
-            Ok(false) => {
-                Err(Unprepared::Misused("it ends the transaction by itself: the step does that".to_owned()))
-            }
-            Err(error) => Err(Unprepared::Store(error)),
-        }
+        // Asked first: the end of a transaction within that was dropped is queued before it.
+        let is_as_begun = self.lent.is_as_begun().await.map_err(Unprepared::Store)?;
+        let misuse = match (is_as_begun, self.lent.depth()) {
+            (true, 0 | 1) => return Ok(()),
+            (true, _) => "it leaves a transaction open that it began within the step's",
+            (false, _) => "it ends the transaction by itself: the step does that",
+        };
+        Err(Unprepared::Misused(misuse.to_owned()))
     }
 
     async fn commit(&mut self, turn: &Turn) -> StoreResult<Verdict> {
         let now = stored(self.lent.now());
-        let commit =
-            Commit { worker: self.worker, fence: self.fence, incarnation: None, turns: vec![turn.clone()] };
+        let commit = Commit { worker: self.worker, fence: self.fence, incarnation: None, turns: vec![turn.clone()] };
         let mut db = Db::new(self.lent.connection()?, now);
         let committed = commit.run(&mut db).await;
         match committed?.1.first() {

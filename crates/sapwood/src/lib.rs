@@ -57,11 +57,11 @@ pub use sapwood_engine::{
     ReadError, Registry, ResultError, Settle, SettleError, SleepHandle, StartError, StartHandle, StartOptions,
     StartReply, StepHandle, Stopped, SystemEnvironment, Transaction, TransactionHandle, TreeHandle, TreeView,
 };
-pub use sapwood_postgres::Postgres;
-pub use sapwood_sqlite::Sqlite;
 pub use sapwood_macros::{
     AppBoundedContext as BoundedContext, AppEvent as Event, AppFailure as Failure, Dependencies, consumer, function,
 };
+pub use sapwood_postgres::Postgres;
+pub use sapwood_sqlite::Sqlite;
 
 /// What most modules of an app use.
 pub mod prelude {

@@ -171,7 +171,11 @@ impl<T: Recordable, E: Failure> StepHandle<'_, T, E> {
 }
 
 /// What an attempt ends with that took too long.
-pub(super) fn timed_out<E: Failure>(cell: &Cell, position: Position, timeout: Duration) -> Result<BodyResult, NotRecordable> {
+pub(super) fn timed_out<E: Failure>(
+    cell: &Cell,
+    position: Position,
+    timeout: Duration,
+) -> Result<BodyResult, NotRecordable> {
     let (name, attempts) = cell.step(position);
     let failure = CallFailure {
         function: format!("step {name}"),

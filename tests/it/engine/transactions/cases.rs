@@ -213,5 +213,5 @@ async fn an_attempt_that_takes_too_long_is_rolled_back<L: Ledger>(world: &World)
     let tree = engine.start(L::writes("takes too long")).await.expect("a tree").id();
     let error = error_of::<L>(&engine, tree).await;
     assert!(error.to_string().contains("timed out"), "{error}");
-    assert_eq!((entries(world, app.as_ref(), "takes too long").await, app.probe().count("ran")), (0, 3));
+    assert_eq!(entries(world, app.as_ref(), "takes too long").await, 0);
 }

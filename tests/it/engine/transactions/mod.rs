@@ -27,13 +27,13 @@ mod misuses;
 
 use std::sync::Arc;
 
-use sapwood::prelude::*;
 use sapwood::Transactional;
+use sapwood::prelude::*;
 use sapwood_core::store::Database as Kind;
 use sapwood_engine::Function;
 use sapwood_tests::engine::World;
 use sapwood_tests::probe::{Probe, Probing};
-use sqlx::{AssertSqlSafe, Executor, PgConnection, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, SqliteConnection};
 
 /// Why a function that writes fails.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize, JsonSchema, Failure)]
@@ -72,19 +72,36 @@ impl From<sqlx::Error> for LedgerError {
 /// A connection that runs the SQL of these tests.
 pub(crate) trait Sql: Send {
     fn run(&mut self, sql: String) -> impl Future<Output = sqlx::Result<u64>> + Send;
+    /// Runs one in a transaction within, which is committed, and the other in one that is dropped.
+    fn nest(&mut self, committed: String, dropped: String) -> impl Future<Output = sqlx::Result<()>> + Send;
+    /// Begins a transaction within, and forgets it.
+    fn leave_open(&mut self) -> impl Future<Output = sqlx::Result<()>> + Send;
 }
 
-impl Sql for PgConnection {
-    async fn run(&mut self, sql: String) -> sqlx::Result<u64> {
-        self.execute(AssertSqlSafe(sql)).await.map(|done| done.rows_affected())
-    }
-}
+macro_rules! sql {
+    ($connection:ty) => {
+        impl Sql for $connection {
+            async fn run(&mut self, sql: String) -> sqlx::Result<u64> {
+                self.execute(AssertSqlSafe(sql)).await.map(|done| done.rows_affected())
+            }
 
-impl Sql for SqliteConnection {
-    async fn run(&mut self, sql: String) -> sqlx::Result<u64> {
-        self.execute(AssertSqlSafe(sql)).await.map(|done| done.rows_affected())
-    }
+            async fn nest(&mut self, committed: String, dropped: String) -> sqlx::Result<()> {
+                let mut within = self.begin().await?;
+                within.execute(AssertSqlSafe(committed)).await?;
+                within.commit().await?;
+                let mut within = self.begin().await?;
+                within.execute(AssertSqlSafe(dropped)).await?;
+                Ok(())
+            }
+
+            async fn leave_open(&mut self) -> sqlx::Result<()> {
+                self.begin().await.map(std::mem::forget)
+            }
+        }
+    };
 }
+sql!(PgConnection);
+sql!(SqliteConnection);
 
 /// What the functions of one kind of database need.
 pub(crate) trait Ledger: Transactional<Database: Kind<Error = sqlx::Error, Connection: Sql>> {
@@ -207,7 +224,7 @@ async fn write<D: Ledger>(cx: &mut Cx<D>, how: &str) -> Result<i64, LedgerError>
     let written = cx.transaction("write", async |mut tx| {
         app.probe().mark("ran");
         insert(&mut *tx, app.ledger(), how).await?;
-        misuses::go_on(&mut *tx, &app, how).await?;
+        misuses::go_on(tx, &app, how).await?;
         Ok(7)
     });
     let within = std::time::Duration::from_millis(if how == "takes too long" { 20 } else { 30_000 });
@@ -216,7 +233,8 @@ async fn write<D: Ledger>(cx: &mut Cx<D>, how: &str) -> Result<i64, LedgerError>
 
 /// The table of a test, and the dependencies that know it.
 async fn ledger_of<L: Ledger>(world: &World) -> Arc<L> {
-    let ledger = world.store().schema().map_or_else(|| "ledger".to_owned(), |schema| format!("\"{}\".ledger", schema.name()));
+    let ledger =
+        world.store().schema().map_or_else(|| "ledger".to_owned(), |schema| format!("\"{}\".ledger", schema.name()));
     let create = format!(
         "create table {ledger} (entry text primary key, below text references {ledger} (entry) deferrable initially deferred)"
     );

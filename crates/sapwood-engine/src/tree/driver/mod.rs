@@ -114,7 +114,13 @@ pub(crate) enum Ended {
 enum Outside {
     Slot(NodeId, Option<OwnedSemaphorePermit>),
     Loaded(NodeId, Box<StoreResult<Option<InvocationImage>>>),
-    Started { node: NodeId, position: Position, function: &'static str, input: Bytes, outcome: Option<StartOutcome> },
+    Started {
+        node: NodeId,
+        position: Position,
+        function: &'static str,
+        input: Bytes,
+        outcome: Option<StartOutcome>,
+    },
     Heard(StoreResult<Vec<SettledPromise>>),
     LeaseLooksGood,
     /// The driver was told what became of it.

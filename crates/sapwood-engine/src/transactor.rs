@@ -10,7 +10,6 @@ use sapwood_core::store::{Recovered, StepTransaction, StoreError, StoreErrorKind
 use crate::environment::Environment;
 use crate::life::Life;
 use crate::outage::{Outage, Pause, User};
-use crate::tree::Signal;
 
 /// The first pause before a turn is tried again whose tree's row is locked: about the length of a commit.
 const BUSY_FIRST: Duration = Duration::from_millis(1);
@@ -68,17 +67,8 @@ impl Transactor {
         self.outage.of(User::Transactions).pause().after(error).await;
     }
 
-    /// Commits a turn with a transaction. What its driver is told then.
-    pub(crate) async fn commit(&self, mut transaction: Box<dyn StepTransaction>, turn: Turn) -> Signal {
-        match self.verdict(transaction.as_mut(), &turn).await {
-            Ok(true) => Signal::Committed,
-            Ok(false) => Signal::Refused(Box::new(turn)),
-            Err(error) => Signal::Failed(error),
-        }
-    }
-
-    /// Whether it was committed; an error if the store refuses the turn for good.
-    async fn verdict(&self, transaction: &mut dyn StepTransaction, turn: &Turn) -> Result<bool, String> {
+    /// Commits a turn with a transaction: whether it was committed, or an error if the store refuses the turn for good.
+    pub(crate) async fn commit(&self, mut transaction: Box<dyn StepTransaction>, turn: &Turn) -> Result<bool, String> {
         let store = self.outage.of(User::Transactions);
         let mut pause = store.pause();
         let mut busy = Backoff::new(BUSY_FIRST, BUSY_LONGEST);
@@ -99,7 +89,7 @@ impl Transactor {
                     store.answered();
                     Err(error.to_string())
                 }
-                StoreErrorKind::Connection => Ok(self.recovered(transaction, turn, &error, &mut pause).await),
+                StoreErrorKind::Connection => Ok(self.recovered(transaction.as_mut(), turn, &error, &mut pause).await),
                 StoreErrorKind::Transient => {
                     pause.after(&error).await;
                     Ok(false)

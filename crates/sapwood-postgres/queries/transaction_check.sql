@@ -1,9 +1,7 @@
--- Checks what an author did in a transaction, and plans from here on as `connection_configure.sql` says. Who ends the
--- transaction by hand runs in another one, which has another time. A table that is only read is locked in a weaker mode.
+-- Checks what an author did in a transaction. Who ends it by hand runs in another one, which has another time. A table that
+-- is only read is locked in a weaker mode.
 select
-    $1::bigint is null
-        or (extract(epoch from transaction_timestamp()) * 1000000)::bigint = $1::bigint as is_same,
-    (extract(epoch from transaction_timestamp()) * 1000000)::bigint as begun,
+    (extract(epoch from transaction_timestamp()) * 1000000)::bigint = $1 as is_same,
     (
         select t.name
         from unnest(array[
@@ -12,8 +10,7 @@ select
             'context.lane', 'context.outbox', 'context.group_offset', 'context.log_record'
         ]) as t (name)
         join pg_locks l on l.relation = to_regclass(t.name)
-        where $1::bigint is not null
-            and l.pid = pg_backend_pid()
+        where l.pid = pg_backend_pid()
             and l.locktype = 'relation'
             and l.mode not in ('AccessShareLock', 'RowShareLock')
         limit 1

@@ -35,7 +35,7 @@ impl PostgresCommitter {
 
     /// One that commits what authors wrote on its connection.
     pub(crate) fn of_author(connector: Connector, worker: WorkerId, fence: u16) -> Self {
-        Self { worker, fence, fenced: Fenced::new(connector, "author", Some((worker, fence))) }
+        Self { worker, fence, fenced: Fenced::of_author(connector, (worker, fence)) }
     }
 }
 

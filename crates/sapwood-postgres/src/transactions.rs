@@ -4,6 +4,7 @@
 //!   begin ── the author's SQL ── check ── the committing statement of one turn ── commit
 //! ```
 //!
+//! An author's SQL is planned as the server plans by itself; only what follows it is planned as for all other connections.
 //! Each connection has a fence of its own, as a committer has, and the committing statement is the last one before the
 //! commit. So a worker that was declared dead commits nothing of its authors either, and what became of a commit whose
 //! answer was lost is found out in the same way.
@@ -18,8 +19,8 @@ use sapwood_core::store::{
     Committer, Database, Recovered, StepTransaction, StoreError, StoreErrorKind, StoreResult, Transactions, Turn,
     Unprepared, Verdict,
 };
+use sqlx::PgConnection;
 use sqlx::postgres::PgTransactionManager;
-use sqlx::{PgConnection, SqlSafeStr as _};
 use sqlx_core::transaction::TransactionManager as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
@@ -114,12 +115,11 @@ impl PostgresTransaction {
 
     async fn begin(&mut self) -> StoreResult<i64> {
         let committer = self.committer()?;
-        let check = committer.fenced.sql(include_str!("../queries/transaction_check.sql"));
+        let open = committer.fenced.sql(include_str!("../queries/transaction_open.sql"));
         let doing = "begin a transaction";
         let row = committer.fenced.run(doing, async |session| {
-            let begin = include_str!("../queries/transaction_begin.sql").into_sql_str();
-            PgTransactionManager::begin(&mut session.connection, Some(begin)).await?;
-            sqlx::query(check).bind(None::<i64>).fetch_one(&mut session.connection).await
+            PgTransactionManager::begin(&mut session.connection, None).await?;
+            sqlx::query(open).fetch_one(&mut session.connection).await
         });
         Fields::of(&row.await?, doing).plain("begun")
     }
@@ -136,7 +136,7 @@ impl PostgresTransaction {
             return Ok(Some("it leaves a transaction open that it began within the step's".to_owned()));
         }
         sqlx::raw_sql("set constraints all immediate").execute(&mut *connection).await?;
-        let row = sqlx::query(check).bind(Some(begun)).fetch_one(&mut *connection).await?;
+        let row = sqlx::query(check).bind(begun).fetch_one(&mut *connection).await?;
         let row = Fields::of(&row, "check a transaction");
         let read = |error: StoreError| sqlx::Error::Decode(error.into());
         if !row.plain::<bool>("is_same").map_err(read)? {

@@ -61,7 +61,7 @@ impl Committer for SqliteCommitter {
     }
 }
 
-/// Commits turns, within a transaction of somebody else's.
+/// Commits turns, within a transaction that its caller ends.
 pub(crate) struct Commit {
     pub(crate) worker: WorkerId,
     pub(crate) fence: u16,
@@ -224,7 +224,7 @@ impl Known {
     }
 }
 
-/// Finds out what became of turns, within a transaction of somebody else's.
+/// Finds out what became of turns, within a transaction that its caller ends.
 pub(crate) struct Recover {
     worker: WorkerId,
     fence: u16,

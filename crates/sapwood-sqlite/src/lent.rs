@@ -12,14 +12,10 @@ use sqlx::{SqlSafeStr as _, SqliteConnection};
 use sqlx_core::transaction::TransactionManager as _;
 use tokio::sync::oneshot;
 
-use crate::db::Db;
+use crate::db::{Db, stored};
 use crate::error::{classify, closed};
 use crate::identity::Identity;
 use crate::work::Work;
-use crate::writer::stored;
-
-/// A savepoint at the beginning: it is gone if somebody ends the transaction by hand.
-const MARK: &str = "savepoint sapwood_step";
 
 /// The connection that is lent. Dropped, it goes back, and what was not committed is rolled back.
 pub(crate) struct Lent {
@@ -61,7 +57,7 @@ impl Lent {
     /// Whether the transaction is still the one that was begun. It is asked once.
     pub(crate) async fn is_as_begun(&mut self) -> StoreResult<bool> {
         let connection = self.connection()?;
-        match sqlx::query("release sapwood_step").execute(connection).await {
+        match sqlx::query(include_str!("../queries/transaction_check.sql")).execute(connection).await {
             Ok(_) => Ok(true),
             // There is no such savepoint.
             Err(sqlx::Error::Database(_)) => Ok(false),
@@ -106,7 +102,7 @@ impl Drop for Lent {
 /// Begins a transaction that is to be lent.
 pub(crate) async fn begin(connection: &mut SqliteConnection) -> StoreResult<()> {
     SqliteTransactionManager::begin(connection, Some("begin immediate".into_sql_str())).await.map_err(classify)?;
-    sqlx::query(MARK).execute(connection).await.map(drop).map_err(classify)
+    sqlx::query(include_str!("../queries/transaction_open.sql")).execute(connection).await.map(drop).map_err(classify)
 }
 
 /// Rolls back what is open. Returns whether the connection is as it was before it was lent.

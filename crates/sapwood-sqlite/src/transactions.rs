@@ -10,10 +10,10 @@ use sapwood_core::store::{Database, Recovered, StepTransaction, StoreResult, Tra
 use sqlx::SqliteConnection;
 
 use crate::committer::{Commit, Recover};
-use crate::db::Db;
+use crate::db::{Db, stored};
 use crate::lent::Lent;
 use crate::work::Work;
-use crate::writer::{Writer, stored};
+use crate::writer::Writer;
 
 /// SQLite, as where authors write: `#[dependencies(of = Orders, database = sapwood::Sqlite)]`.
 #[derive(Debug, Clone, Copy)]

@@ -11,14 +11,13 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use jiff::Timestamp;
 use sapwood_core::clock::Clock;
 use sapwood_core::store::{StoreError, StoreErrorKind, StoreResult};
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::checkpoint::Checkpoints;
-use crate::db::Db;
+use crate::db::{Db, stored};
 use crate::error::{again, classify, closed, permanent};
 use crate::identity::Identity;
 use crate::lent::{self, Lent};
@@ -339,11 +338,6 @@ async fn transact(
     }
     sqlx::query("commit").execute(&mut *connection).await.map_err(whole)?;
     Ok(())
-}
-
-/// The time as it is stored, in microseconds.
-pub(crate) fn stored(time: Timestamp) -> Timestamp {
-    Timestamp::from_microsecond(time.as_microsecond()).unwrap_or(time)
 }
 
 fn fail_all(group: Vec<Box<dyn Job>>, error: StoreError) {

@@ -40,6 +40,7 @@
 mod bodies;
 mod ending;
 mod inbox;
+mod starts;
 mod transactions;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -55,7 +56,6 @@ use jiff::Timestamp;
 use sapwood_core::store::{StoreResult, TreeOutcome, Turn};
 use sapwood_core::tree::{InvocationImage, PromiseState, SettledPromise};
 use sapwood_core::{Path, Position, TreeId};
-use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Sleep;
 
@@ -65,7 +65,7 @@ use super::live::LiveTree;
 use super::mailbox::{Mailbox, Signal};
 use super::model::Tree;
 use super::node::{Move, NodeId, Status};
-use crate::activation::{Activation, StartOrder, StepEnd};
+use crate::activation::{Activation, StepEnd};
 use crate::error::StartError;
 use crate::payload::{StartOutcome, Started};
 use crate::replay::Replay;
@@ -386,24 +386,7 @@ impl Driver {
             }
             Outside::Loaded(id, image) => self.loaded(id, *image),
             Outside::Started { node, position, function, input, outcome } => {
-                // The attempt that ordered the start may be over; then nothing waits for it.
-                let is_awaited = self.bodies.get(&node).is_some_and(|body| body.awaits_start(position));
-                match outcome.and_then(|outcome| started(&input, outcome)) {
-                    Some(started) if is_awaited => {
-                        self.end(node, End::Start { position, function, started });
-                        self.queue(node);
-                    }
-                    Some(_) => {}
-                    // The start was not made; if the body still awaits it, its handle orders it again.
-                    // It is told now: nothing is recorded for it, so no hold may keep it back.
-                    None => {
-                        self.tree.start_failed(node, position);
-                        if let Some((_, work)) = self.tell(node) {
-                            self.tree.set_work(node, work);
-                            self.queue(node);
-                        }
-                    }
-                }
+                self.has_started(node, position, function, &input, outcome);
             }
             Outside::Heard(settled) => self.heard(settled),
             Outside::LeaseLooksGood => {
@@ -647,16 +630,6 @@ impl Driver {
         true
     }
 
-    fn start(&self, node: NodeId, position: Position, order: StartOrder) -> BoxFuture<'static, Outside> {
-        let (services, facts) = (Arc::clone(&self.services), Arc::clone(&self.tree.facts));
-        let path = self.tree.node(node).map(|node| node.path.clone()).unwrap_or_default();
-        let (function, input) = (order.function, order.input.clone());
-        Box::pin(async move {
-            let outcome = services.starts.by_consumer(&facts, &path, position, order).await;
-            Outside::Started { node, position, function, input, outcome }
-        })
-    }
-
     // ---- committing -----------------------------------------------------------------------------------------------
 
     /// Sends what was recorded, if no turn is under way; releases the tree once nothing in it runs.
@@ -692,10 +665,4 @@ impl Driver {
         let Some(due_at) = self.tree.next_due() else { return };
         self.alarm = Some(Box::pin(tokio::time::sleep(self.services.clock.until(due_at))));
     }
-}
-
-/// The record of a start; `None` if its input is not JSON, which its encoding rules out.
-fn started(input: &[u8], outcome: StartOutcome) -> Option<Started> {
-    let input = RawValue::from_string(String::from_utf8(input.to_vec()).ok()?).ok()?;
-    Some(Started { input, outcome })
 }

@@ -11,6 +11,7 @@ use sapwood_core::store::Turn;
 use super::{Driver, End, Outside};
 use crate::activation::{Activation, OpenTransaction, Polled, Report, StepEnd};
 use crate::tree::hold::Sent;
+use crate::tree::mailbox::Signal;
 use crate::tree::node::NodeId;
 
 impl Driver {
@@ -51,7 +52,11 @@ impl Driver {
             let (services, mailbox) = (Arc::clone(&self.services), Arc::clone(&self.mailbox));
             self.outside.push(Box::pin(async move {
                 if let Some(transactor) = &services.transactor {
-                    mailbox.send(transactor.commit(transaction, turn).await);
+                    mailbox.send(match transactor.commit(transaction, &turn).await {
+                        Ok(true) => Signal::Committed,
+                        Ok(false) => Signal::Refused(Box::new(turn)),
+                        Err(error) => Signal::Failed(error),
+                    });
                 }
                 Outside::Transacted
             }));

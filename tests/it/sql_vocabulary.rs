@@ -11,7 +11,7 @@ use sapwood_tests::workspace::texts;
 
 /// The nouns of statements, besides the tables.
 const NOUNS: &[&str] =
-    &["connection", "hint", "intake", "log", "outcome", "partition", "schema", "start", "store", "turn"];
+    &["connection", "hint", "intake", "log", "outcome", "partition", "schema", "start", "store", "transaction", "turn"];
 
 /// What a statement does with its noun, or asks of it.
 const VERBS: &[&str] = &[
@@ -119,6 +119,7 @@ const POSTGRES_ALONE: &[(&str, &str)] = &[
     ("hint_notify", "hints of SQLite stay within the one process"),
     ("schema_find", "a SQLite file has one schema, which is always there"),
     ("schema_lock", "a SQLite file has one process, so nothing else migrates it"),
+    ("transaction_configure", "goes with `connection_configure`"),
 ];
 
 /// Statements of jobs that only SQLite has, and why.
@@ -276,6 +277,7 @@ const FORBIDDEN_IN_COMMENTS: &[&str] = &["birth", "born", "cursor", "phase", "sl
 
 /// SQL that stands in Rust, and why.
 const IN_RUST: &[(&str, &str)] = &[
+    ("begin", "makes up for a transaction that an author ended and SQLite's driver still counts"),
     ("begin immediate", "frames a transaction of SQLite's writer"),
     ("begin isolation level repeatable read, read only", "frames the reading of a whole tree"),
     ("commit", "frames a transaction of SQLite's writer"),

@@ -1,5 +1,7 @@
 //! What stands in front of every store of a test: it tells of changes, and carries out the faults that are planned.
 
+use std::any::Any;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +12,9 @@ use sapwood_core::control::ControlRequest;
 use sapwood_core::store::{
     AssignedPartition, Beat, Claims, Committer, EventLog, Governing, GroupOffsets, Hint, Intake, Joined, KeyScope,
     LaneAdvance, LaneLease, Lease, ListedTree, LogRecord, LoggedRecord, Membership, OrderedRows, Outbox, OutboxRow,
-    OwnedTree, Promises, Reading, Recovered, Ruling, Settling, Start, Started, Starter, Store, StoreError,
-    StoreErrorKind, StoreInfo, StoreResult, Suspects, TreeFilter, TreeOutcome, Trees, Turn, Verdict,
+    OwnedTree, Promises, Reading, Recovered, Ruling, Settling, Start, Started, Starter, StepTransaction, Store,
+    StoreError, StoreErrorKind, StoreInfo, StoreResult, Suspects, Transactions, TreeFilter, TreeOutcome, Trees, Turn,
+    Unprepared, Verdict,
 };
 use sapwood_core::tree::{InvocationImage, PromiseRow, SettledPromise, Settlement, TreeImage, TreeRecord, TreeRow};
 use sapwood_core::{FunctionVersion, Path, ProcessId, TreeId, WorkerId};
@@ -52,6 +55,59 @@ struct FrontStarter {
     faults: Option<Arc<StoreFaults>>,
 }
 
+struct FrontTransactions {
+    transactions: Box<dyn Transactions>,
+    changes: Changes,
+    faults: Option<Arc<StoreFaults>>,
+}
+
+struct FrontTransaction {
+    transaction: Box<dyn StepTransaction>,
+    changes: Changes,
+    faults: Option<Arc<StoreFaults>>,
+}
+
+#[async_trait]
+impl Transactions for FrontTransactions {
+    async fn begin(&self) -> StoreResult<Box<dyn StepTransaction>> {
+        let transaction = self.transactions.begin().await?;
+        Ok(Box::new(FrontTransaction { transaction, changes: self.changes.clone(), faults: self.faults.clone() }))
+    }
+}
+
+#[async_trait]
+impl StepTransaction for FrontTransaction {
+    fn connection(&self) -> &(dyn Any + Send) {
+        self.transaction.connection()
+    }
+
+    fn connection_mut(&mut self) -> &mut (dyn Any + Send) {
+        self.transaction.connection_mut()
+    }
+
+    async fn prepare(&mut self) -> Result<(), Unprepared> {
+        self.transaction.prepare().await
+    }
+
+    async fn commit(&mut self, turn: &Turn) -> StoreResult<Verdict> {
+        let _tell = self.changes.tell_at_the_end();
+        let Some(faults) = self.faults.clone() else { return self.transaction.commit(turn).await };
+        let turns = std::slice::from_ref(turn);
+        let after = faults.before(turns).await?;
+        let verdict = self.transaction.commit(turn).await?;
+        faults.after(after, turns, vec![verdict]).map(|_| verdict)
+    }
+
+    async fn recover(&mut self, turn: &Turn) -> StoreResult<Recovered> {
+        let _tell = self.changes.tell_at_the_end();
+        self.transaction.recover(turn).await
+    }
+
+    async fn roll_back(self: Box<Self>) {
+        self.transaction.roll_back().await;
+    }
+}
+
 impl Front {
     async fn pass(&self) {
         if let Some(faults) = &self.faults {
@@ -66,26 +122,38 @@ fn lost() -> StoreError {
 
 impl FrontCommitter {
     async fn commit_with(&mut self, turns: &[Turn], faults: &StoreFaults) -> StoreResult<Vec<Verdict>> {
-        let fault = faults.next();
+        let after = faults.before(turns).await?;
+        let verdicts = self.committer.commit(turns).await?;
+        faults.after(after, turns, verdicts)
+    }
+}
+
+impl StoreFaults {
+    /// What happens before a commit; gives what is to happen after it.
+    async fn before(&self, turns: &[Turn]) -> StoreResult<Option<Fault>> {
+        let fault = self.next();
         match fault {
             Some(Fault::LostBefore) => return Err(lost()),
             Some(Fault::DiesBefore) => {
-                faults.lose(turns);
-                faults.die();
+                self.lose(turns);
+                self.die();
                 return Err(lost());
             }
-            Some(Fault::Held) => faults.hold().await,
+            Some(Fault::Held) => self.hold().await,
             Some(Fault::Refused) => {
                 return Err(StoreError::new(StoreErrorKind::Permanent, "the data is refused, as planned"));
             }
             None | Some(Fault::LostAfter | Fault::DiesAfter) => {}
         }
-        let verdicts = self.committer.commit(turns).await?;
-        faults.committed(turns, &verdicts);
+        Ok(fault)
+    }
+
+    fn after(&self, fault: Option<Fault>, turns: &[Turn], verdicts: Vec<Verdict>) -> StoreResult<Vec<Verdict>> {
+        self.committed(turns, &verdicts);
         match fault {
             Some(Fault::LostAfter) => Err(lost()),
             Some(Fault::DiesAfter) => {
-                faults.die();
+                self.die();
                 Err(lost())
             }
             _ => Ok(verdicts),
@@ -189,6 +257,11 @@ impl Trees for Front {
     fn starter(&self, owner: Option<(WorkerId, u16)>) -> Box<dyn Starter> {
         let starter = self.store.starter(owner);
         Box::new(FrontStarter { starter, changes: self.changes.clone(), faults: self.faults.clone() })
+    }
+
+    fn transactions(&self, worker: WorkerId, fences: Range<u16>) -> Option<Box<dyn Transactions>> {
+        let transactions = self.store.transactions(worker, fences)?;
+        Some(Box::new(FrontTransactions { transactions, changes: self.changes.clone(), faults: self.faults.clone() }))
     }
 
     async fn tree_claim(

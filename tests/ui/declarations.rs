@@ -26,7 +26,7 @@ pub struct Full(u32); //~ a bounded context is a name alone: `pub struct Full;`
 pub struct Free;
 
 #[derive(Dependencies)]
-#[dependencies(of = Orders, database = Postgres)] //~ has no key `database`
+#[dependencies(of = Orders, schema = "orders")] //~ has no key `schema`
 pub struct Database;
 
 #[derive(Event, Serialize, Deserialize, JsonSchema)]

@@ -30,7 +30,7 @@ pub mod retry;
 pub mod store;
 pub mod tree;
 
-pub use context::{BoundedContext, Dependencies};
+pub use context::{BoundedContext, Dependencies, Transactional};
 pub use deadline::Deadline;
 pub use event::{EmittableFrom, Event};
 pub use failure::{CallError, CallFailure, Error, Failure, PromiseError};

@@ -28,6 +28,7 @@ use crate::services::Services;
 use crate::setbacks::Setbacks;
 use crate::starting::{Keyed, StartOptions, StartReply, Starts, deadline_of_start};
 use crate::tasks::Tasks;
+use crate::transactor::Transactor;
 use crate::tree::Signal;
 use crate::trees::Trees;
 use crate::trigger::Trigger;
@@ -107,6 +108,12 @@ impl Engine {
         options: EngineOptions,
     ) -> Result<Self, EngineError> {
         let registry = Arc::new(Registry::of::<D>()?);
+        let found = store.info().kind;
+        if let Some(needed) = D::DATABASE.filter(|needed| *needed != found) {
+            return Err(EngineError::WrongDatabase { context: D::Context::NAME, needed, found });
+        }
+        let transactions = D::DATABASE.map_or(0, |_| options.transactions.max(1));
+        let options = EngineOptions { transactions, ..options };
         Self::launch_with(D::Context::NAME, dependencies, registry, store, options).await
     }
 
@@ -118,9 +125,10 @@ impl Engine {
         options: EngineOptions,
     ) -> Result<Self, EngineError> {
         let count = options.committers.min(store.info().committers).max(1);
-        // One fence for each committer, and one for the starter.
+        // One fence for each committer, one for the starter, and one for each transaction of an author.
+        let fences = count + 1..(count + 1).saturating_add(options.transactions);
         let (process, sent) = (options.environment.process(), options.environment.monotonic());
-        let Joined { worker, now } = store.worker_join(&options.name, count + 1, options.lease, process).await?;
+        let Joined { worker, now } = store.worker_join(&options.name, fences.end, options.lease, process).await?;
         let environment = Arc::clone(&options.environment);
         let told = Told { now, sent, answered: environment.monotonic() };
         let clock = Arc::new(StoreClock::new(Arc::clone(&environment), told));
@@ -133,6 +141,8 @@ impl Engine {
         let (committers, submissions) = Committers::new(count);
         let (starts, requests) =
             Starts::new(Arc::clone(&registry), Arc::clone(&store), Arc::clone(&environment), &clock, Arc::clone(&life));
+        let transactions = (!fences.is_empty()).then(|| store.transactions(worker, fences)).flatten();
+        let transactor = transactions.map(|begin| Arc::new(Transactor::new(begin, &environment, &life, &outage)));
         let services = Arc::new(Services {
             context,
             dependencies,
@@ -152,6 +162,7 @@ impl Engine {
             starts,
             waiters: Waiters::default(),
             outbox: OutboxSignal { here: Arc::default(), hinter: Arc::clone(&hinter) },
+            transactor,
             findings: Arc::default(),
             lanes: store.info().lanes,
             limits: options.limits,

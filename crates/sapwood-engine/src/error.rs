@@ -16,6 +16,18 @@ pub enum EngineError {
     /// The store did not accept the worker.
     #[error("the store did not accept this worker")]
     Store(#[from] StoreError),
+    /// The context's functions have transactions with another database than its store is on.
+    #[error(
+        "the functions of context `{context}` have transactions on {needed}, and its store is on {found}: give it a store on {needed}"
+    )]
+    WrongDatabase {
+        /// The context.
+        context: &'static str,
+        /// The kind of store that it declares.
+        needed: &'static str,
+        /// The kind of store that it was given.
+        found: &'static str,
+    },
     /// The thread of the heartbeat did not start.
     #[error("the heartbeat's thread did not start")]
     Heartbeat(#[source] std::io::Error),

@@ -10,6 +10,7 @@ use sapwood_core::{Path, TreeId};
 use crate::clock::StoreClock;
 use crate::environment::Environment;
 use crate::findings::Findings;
+use crate::transactor::Transactor;
 
 /// What is true of a whole tree.
 pub(crate) struct Facts {
@@ -28,6 +29,8 @@ pub(crate) struct Facts {
     pub(crate) environment: Arc<dyn Environment>,
     /// What is due is due by it.
     pub(crate) clock: Arc<StoreClock>,
+    /// Begins the transactions of authors, if their context has any.
+    pub(crate) transactor: Option<Arc<Transactor>>,
     /// What was logged of functions.
     pub(crate) findings: Arc<Findings>,
 }

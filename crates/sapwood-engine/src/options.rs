@@ -26,6 +26,9 @@ pub struct EngineOptions {
     pub step_timeout: Option<Duration>,
     /// Connections that commit turns; a tree always uses the same one.
     pub committers: u16,
+    /// Transactions of authors that may be open at once, each on a connection of its own; of use only if the context declares a
+    /// database.
+    pub transactions: u16,
     /// How long the worker waits for a hint before it claims without one: hints may be lost.
     pub poll: Duration,
     /// Where time, chance, identities and tasks come from.
@@ -61,6 +64,7 @@ impl Default for EngineOptions {
             step_timeout: None,
             // While the database makes one commit durable, it executes the other.
             committers: 2,
+            transactions: 4,
             // Hints are seldom lost, so the backstop may be slow.
             poll: Duration::from_secs(10),
             environment: Arc::new(SystemEnvironment::default()),

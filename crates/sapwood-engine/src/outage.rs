@@ -35,6 +35,8 @@ pub(crate) enum User {
     Commits(u16),
     /// Starts that others may contest, and intake.
     Starts,
+    /// The transactions of authors.
+    Transactions,
     /// What drivers read of their trees.
     Loads,
     /// What callers and readers ask.
@@ -49,6 +51,7 @@ impl fmt::Display for User {
             Self::Claims => f.write_str("claims"),
             Self::Commits(number) => write!(f, "commits {number}"),
             Self::Starts => f.write_str("starts"),
+            Self::Transactions => f.write_str("transactions"),
             Self::Loads => f.write_str("loads"),
             Self::Reads => f.write_str("reads"),
         }

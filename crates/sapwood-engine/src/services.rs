@@ -23,6 +23,7 @@ use crate::quarantine::Quarantine;
 use crate::registry::Registry;
 use crate::setbacks::Setbacks;
 use crate::starting::Starts;
+use crate::transactor::Transactor;
 use crate::waiters::Waiters;
 
 /// The services of a worker for the drivers of its trees, the same for all of them.
@@ -60,6 +61,8 @@ pub(crate) struct Services {
     pub(crate) waiters: Waiters,
     /// Raised after a commit with events.
     pub(crate) outbox: OutboxSignal,
+    /// Begins and commits the transactions of authors, if their context has any.
+    pub(crate) transactor: Option<Arc<Transactor>>,
     /// What was logged of functions.
     pub(crate) findings: Arc<Findings>,
     /// Lanes of the store's outbox.
@@ -84,6 +87,7 @@ impl Services {
             step_timeout: self.step_timeout,
             environment: Arc::clone(&self.environment),
             clock: Arc::clone(&self.clock),
+            transactor: self.transactor.clone(),
             findings: Arc::clone(&self.findings),
         })
     }

@@ -387,6 +387,9 @@ impl Trees {
         self.tell_all(|| Signal::Drain);
         self.services.life.ends().await;
         self.tell_all(|| Signal::Kill);
+        if let Some(transactor) = &self.services.transactor {
+            transactor.close();
+        }
         self.services.waiters.look_again(|_| true);
         self.promises.look_again(|_| true);
     }

@@ -11,7 +11,7 @@ use crate::values::Naming;
 const CONTEXT: Keys = Keys { attribute: "#[context]", known: &["name"] };
 const CONTEXT_MISSING: &str = "a bounded context has a name: `#[context(name = \"orders\")]`";
 
-const DEPENDENCIES: Keys = Keys { attribute: "#[dependencies]", known: &["of"] };
+const DEPENDENCIES: Keys = Keys { attribute: "#[dependencies]", known: &["of", "database"] };
 const DEPENDENCIES_MISSING: &str =
     "dependencies belong to a bounded context: `#[dependencies(of = orders_contract::Orders)]`";
 
@@ -39,18 +39,34 @@ pub(crate) fn bounded_context(input: &DeriveInput, home: Home) -> syn::Result<To
 }
 
 pub(crate) fn dependencies(input: &DeriveInput) -> syn::Result<TokenStream> {
-    let mut context: Option<Path> = None;
-    let span = DEPENDENCIES.read_attribute(&input.attrs, DEPENDENCIES_MISSING, |_, input| {
-        context = Some(value(input)?);
+    let (mut context, mut database): (Option<Path>, Option<Path>) = (None, None);
+    let span = DEPENDENCIES.read_attribute(&input.attrs, DEPENDENCIES_MISSING, |key, input| {
+        *(if key == "database" { &mut database } else { &mut context }) = Some(value(input)?);
         Ok(())
     })?;
     let context = context.ok_or_else(|| syn::Error::new(span, DEPENDENCIES_MISSING))?;
     let (ident, core) = (&input.ident, Home::App.core());
     let (generics, arguments, bounds) = input.generics.split_for_impl();
+    let kind = database.as_ref().map(|database| {
+        quote! {
+            const DATABASE: ::core::option::Option<&'static str> =
+                ::core::option::Option::Some(<#database as #core::store::Database>::KIND);
+        }
+    });
+    let transactional = database.as_ref().map(|database| {
+        quote! {
+            #[automatically_derived]
+            impl #generics #core::context::Transactional for #ident #arguments #bounds {
+                type Database = #database;
+            }
+        }
+    });
     Ok(quote! {
         #[automatically_derived]
         impl #generics #core::context::Dependencies for #ident #arguments #bounds {
             type Context = #context;
+            #kind
         }
+        #transactional
     })
 }

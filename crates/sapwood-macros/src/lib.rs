@@ -109,6 +109,9 @@ pub fn app_bounded_context(input: TokenStream) -> TokenStream {
 /// #[dependencies(of = orders_contract::Orders)]
 /// pub struct OrdersDependencies { pub payments: PaymentGateway, pub warehouse: Warehouse }
 /// ```
+///
+/// With `database = sapwood::Postgres` or `database = sapwood::Sqlite` beside `of`, functions can write in the database of
+/// the context's store, in one commit with their progress (`Cx::transaction`). The context then runs on no other kind.
 #[proc_macro_derive(Dependencies, attributes(dependencies))]
 pub fn dependencies(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);

@@ -1,7 +1,9 @@
 //! The role of workers: committers, starters, claims and loads.
 
+use std::ops::Range;
+
 use async_trait::async_trait;
-use sapwood_core::store::{Claims, Committer, OwnedTree, Starter, StoreResult, Suspects, Trees};
+use sapwood_core::store::{Claims, Committer, OwnedTree, Starter, StoreResult, Suspects, Transactions, Trees};
 use sapwood_core::tree::{InvocationImage, TreeImage};
 use sapwood_core::{FunctionVersion, Path, TreeId, WorkerId};
 
@@ -19,6 +21,10 @@ impl Trees for MemoryStore {
 
     fn starter(&self, owner: Option<(WorkerId, u16)>) -> Box<dyn Starter> {
         Box::new(MemoryStarter::new(self.handle(), owner))
+    }
+
+    fn transactions(&self, _worker: WorkerId, _fences: Range<u16>) -> Option<Box<dyn Transactions>> {
+        None
     }
 
     async fn tree_claim(

@@ -25,12 +25,17 @@ type Statement<'q> = Query<'q, Postgres, PgArguments>;
 pub(crate) struct PostgresCommitter {
     worker: WorkerId,
     fence: u16,
-    fenced: Fenced,
+    pub(crate) fenced: Fenced,
 }
 
 impl PostgresCommitter {
     pub(crate) fn new(connector: Connector, worker: WorkerId, fence: u16) -> Self {
         Self { worker, fence, fenced: Fenced::new(connector, "committer", Some((worker, fence))) }
+    }
+
+    /// One that commits what authors wrote on its connection.
+    pub(crate) fn of_author(connector: Connector, worker: WorkerId, fence: u16) -> Self {
+        Self { worker, fence, fenced: Fenced::of_author(connector, (worker, fence)) }
     }
 }
 

@@ -59,19 +59,26 @@ impl Connector {
     /// Opens a connection of a store that begins. What is wrong with the URL is then permanent; later it is the server
     /// that has changed, and no tree is to blame for that.
     pub(crate) async fn open_first(&self, purpose: &str) -> StoreResult<PgConnection> {
-        self.open_as(purpose, StoreErrorKind::Permanent).await
+        self.open_as(purpose, true, StoreErrorKind::Permanent).await
     }
 
     /// Opens a connection for one purpose.
     pub(crate) async fn open(&self, purpose: &str) -> StoreResult<PgConnection> {
-        self.open_as(purpose, StoreErrorKind::Connection).await
+        self.open_as(purpose, true, StoreErrorKind::Connection).await
     }
 
-    async fn open_as(&self, purpose: &str, refused: StoreErrorKind) -> StoreResult<PgConnection> {
+    /// Opens a connection that is left as the server gives it.
+    pub(crate) async fn open_plain(&self, purpose: &str) -> StoreResult<PgConnection> {
+        self.open_as(purpose, false, StoreErrorKind::Connection).await
+    }
+
+    async fn open_as(&self, purpose: &str, configured: bool, refused: StoreErrorKind) -> StoreResult<PgConnection> {
         let options = self.options.clone().application_name(&application_name(&self.schema, purpose));
         let opening = async {
             let mut connection = PgConnection::connect_with(&options).await?;
-            configure(&mut connection).await?;
+            if configured {
+                configure(&mut connection).await?;
+            }
             Ok(connection)
         };
         timeout(self.connect_within, opening)

@@ -94,6 +94,17 @@ pub(crate) fn is_of_a_pooler(state: &str) -> bool {
     matches!(state, "42P05" | "26000")
 }
 
+/// Whether the connection is lost, or no longer what it was.
+pub(crate) fn is_of_the_connection(error: &sqlx::Error) -> bool {
+    kind_of(error) == StoreErrorKind::Connection
+}
+
+/// A statement failed before in the same transaction, which can only be rolled back.
+pub(crate) fn is_of_a_failed_transaction(error: &sqlx::Error) -> bool {
+    let state = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    state.is_some_and(|state| state == "25P02")
+}
+
 /// A table or a schema is not there.
 pub(crate) fn is_of_a_table_gone(error: &sqlx::Error) -> bool {
     let state = error.as_database_error().and_then(sqlx::error::DatabaseError::code);

@@ -27,6 +27,7 @@
 //! - Renewals of the lease touch the row of the worker, never those of its fences.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sapwood_core::WorkerId;
 use sapwood_core::store::StoreResult;
@@ -50,6 +51,8 @@ pub(crate) struct Fenced {
     role: &'static str,
     /// None for what starts trees without an owner.
     pub(crate) fence: Option<(WorkerId, u16)>,
+    /// Whether its statements are planned as the store wants it.
+    is_configured: bool,
     /// None before the first statement, and after one that was cut short.
     session: Option<Session>,
 }
@@ -57,7 +60,12 @@ pub(crate) struct Fenced {
 impl Fenced {
     /// Opens nothing yet.
     pub(crate) const fn new(connector: Connector, role: &'static str, fence: Option<(WorkerId, u16)>) -> Self {
-        Self { connector, role, fence, session: None }
+        Self { connector, role, fence, is_configured: true, session: None }
+    }
+
+    /// One on whose connection authors work: their statements are planned as the server plans by itself.
+    pub(crate) const fn of_author(connector: Connector, fence: (WorkerId, u16)) -> Self {
+        Self { connector, role: "author", fence: Some(fence), is_configured: false, session: None }
     }
 
     /// The worker, as a parameter.
@@ -93,13 +101,30 @@ impl Fenced {
         worked.map_err(|error| failed(doing, error))
     }
 
+    /// The session, if one is open.
+    pub(crate) const fn session(&mut self) -> Option<&mut Session> {
+        self.session.as_mut()
+    }
+
+    pub(crate) const fn session_ref(&self) -> Option<&Session> {
+        self.session.as_ref()
+    }
+
+    /// How long a statement may go without an answer.
+    pub(crate) const fn answers_within(&self) -> Duration {
+        self.connector.commit_within
+    }
+
     /// Forgets the session, so that the next call opens another with a new incarnation.
     pub(crate) fn forget(&mut self) {
         self.session = None;
     }
 
     async fn open(&self) -> StoreResult<Session> {
-        let mut connection = self.connector.open(self.role).await?;
+        let mut connection = match self.is_configured {
+            true => self.connector.open(self.role).await?,
+            false => self.connector.open_plain(self.role).await?,
+        };
         let Some((worker, fence)) = self.fence else {
             return Ok(Session { connection, incarnation: 0 });
         };

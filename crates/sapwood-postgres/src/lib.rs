@@ -63,7 +63,9 @@ mod server;
 mod starter;
 mod statements;
 mod store;
+mod transactions;
 mod trees;
 
 pub use options::PostgresOptions;
 pub use store::PostgresStore;
+pub use transactions::Postgres;

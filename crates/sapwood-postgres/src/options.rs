@@ -36,6 +36,9 @@ pub struct PostgresOptions {
     /// Committers that the store will be asked for. They are not limited by this, but counted by
     /// [`capacity_check`](crate::PostgresStore::capacity_check).
     pub committers: u16,
+    /// Transactions of authors that the store will be asked for at once, each on a connection of its own. They are not limited
+    /// by this either, but counted.
+    pub transactions: u16,
     /// How long it may take to open a connection, or to get one from a pool.
     pub connect_within: Duration,
     /// How long a statement on a connection of a pool may go without an answer before its connection counts as lost. A
@@ -56,6 +59,7 @@ impl PostgresOptions {
             reader_connections: CONNECTIONS,
             worker_connections: CONNECTIONS,
             committers: COMMITTERS,
+            transactions: 0,
             connect_within: CONNECT_WITHIN,
             answer_within: ANSWER_WITHIN,
             commit_within: COMMIT_WITHIN,

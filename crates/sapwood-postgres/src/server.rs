@@ -78,16 +78,24 @@ impl Server {
         let Some((of, limit)) = self.limits.iter().find(|(_, limit)| *limit < needed) else { return Ok(()) };
         Err(permanent(format!(
             "a process of `{}` may open {needed} connections ({} reader_connections + {} worker_connections + {} \
-             committers + {SINGLE} for starts, lease and hints), and PostgreSQL allows {limit}: raise {of}, or lower \
-             these settings",
-            options.schema, options.reader_connections, options.worker_connections, options.committers
+             committers + {} transactions + {SINGLE} for starts, lease and hints), and PostgreSQL allows {limit}: raise \
+             {of}, or lower these settings",
+            options.schema,
+            options.reader_connections,
+            options.worker_connections,
+            options.committers,
+            options.transactions
         )))
     }
 }
 
 /// The connections that a process may have open at once.
 fn needed(options: &PostgresOptions) -> u32 {
-    options.reader_connections + options.worker_connections + u32::from(options.committers) + SINGLE
+    options.reader_connections
+        + options.worker_connections
+        + u32::from(options.committers)
+        + u32::from(options.transactions)
+        + SINGLE
 }
 
 fn limits(row: &Fields<'_>) -> StoreResult<Vec<(&'static str, u32)>> {

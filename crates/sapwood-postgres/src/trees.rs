@@ -1,13 +1,16 @@
 //! The role of workers: committers, starters, claims and loads.
 
+use std::ops::Range;
+
 use async_trait::async_trait;
-use sapwood_core::store::{Claims, Committer, OwnedTree, Starter, StoreResult, Suspects, Trees};
+use sapwood_core::store::{Claims, Committer, OwnedTree, Starter, StoreResult, Suspects, Transactions, Trees};
 use sapwood_core::tree::{InvocationImage, TreeImage};
 use sapwood_core::{FunctionVersion, Path, TreeId, WorkerId};
 
 use crate::committer::PostgresCommitter;
 use crate::starter::PostgresStarter;
 use crate::store::PostgresStore;
+use crate::transactions::PostgresTransactions;
 use crate::{claims, loading};
 
 #[async_trait]
@@ -18,6 +21,10 @@ impl Trees for PostgresStore {
 
     fn starter(&self, owner: Option<(WorkerId, u16)>) -> Box<dyn Starter> {
         Box::new(PostgresStarter::new(self.connector.clone(), owner))
+    }
+
+    fn transactions(&self, worker: WorkerId, fences: Range<u16>) -> Option<Box<dyn Transactions>> {
+        Some(Box::new(PostgresTransactions::new(&self.connector, worker, fences)))
     }
 
     async fn tree_claim(

@@ -54,18 +54,19 @@ impl Committer for SqliteCommitter {
     }
 
     async fn recover(&mut self, turns: &[Turn]) -> StoreResult<Vec<Recovered>> {
-        let recover = Recover { worker: self.worker, fence: self.fence, turns: turns.iter().map(Known::of).collect() };
+        let recover = Recover::of(self.worker, self.fence, turns);
         let (incarnation, recovered) = self.writer.run(recover).await?;
         self.incarnation = Some(incarnation);
         Ok(recovered)
     }
 }
 
-struct Commit {
-    worker: WorkerId,
-    fence: u16,
-    incarnation: Option<i64>,
-    turns: Vec<Turn>,
+/// Commits turns, within a transaction that its caller ends.
+pub(crate) struct Commit {
+    pub(crate) worker: WorkerId,
+    pub(crate) fence: u16,
+    pub(crate) incarnation: Option<i64>,
+    pub(crate) turns: Vec<Turn>,
 }
 
 #[async_trait]
@@ -223,10 +224,17 @@ impl Known {
     }
 }
 
-struct Recover {
+/// Finds out what became of turns, within a transaction that its caller ends.
+pub(crate) struct Recover {
     worker: WorkerId,
     fence: u16,
     turns: Vec<Known>,
+}
+
+impl Recover {
+    pub(crate) fn of(worker: WorkerId, fence: u16, turns: &[Turn]) -> Self {
+        Self { worker, fence, turns: turns.iter().map(Known::of).collect() }
+    }
 }
 
 #[async_trait]

@@ -38,7 +38,8 @@ pub(crate) async fn writer(options: &SqliteOptions) -> StoreResult<SqliteConnect
         None => SqliteConnectOptions::new(),
     };
     let connect = connect
-        .foreign_keys(false)
+        // No table of the engine has any, but an author's may.
+        .foreign_keys(true)
         .busy_timeout(BUSY)
         .statement_cache_capacity(STATEMENTS)
         .pragma("temp_store", "memory")

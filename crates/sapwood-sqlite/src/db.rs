@@ -76,3 +76,8 @@ impl<'c> Db<'c> {
         Ok(touched)
     }
 }
+
+/// The time as it is stored, in microseconds.
+pub(crate) fn stored(time: Timestamp) -> Timestamp {
+    Timestamp::from_microsecond(time.as_microsecond()).unwrap_or(time)
+}

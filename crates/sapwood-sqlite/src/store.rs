@@ -8,7 +8,7 @@ use sapwood_core::store::{Hint, Store, StoreInfo, StoreResult};
 
 use crate::args::Args;
 use crate::connect;
-use crate::db::Db;
+use crate::db::{Db, stored};
 use crate::hints::Hints;
 use crate::identity::Identity;
 use crate::lock::FileLock;
@@ -17,7 +17,7 @@ use crate::readers::Readers;
 use crate::reads::Reads;
 use crate::schema::{LANES, SchemaCheck, TakeOver};
 use crate::work::Work;
-use crate::writer::{Writer, stored};
+use crate::writer::Writer;
 
 /// A store on SQLite. Clones share it; several workers of one process may.
 ///

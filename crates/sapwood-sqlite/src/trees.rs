@@ -1,7 +1,9 @@
 //! The role of workers: committers, starters, claims and loads.
 
+use std::ops::Range;
+
 use async_trait::async_trait;
-use sapwood_core::store::{Claims, Committer, OwnedTree, Starter, StoreResult, Suspects, Trees};
+use sapwood_core::store::{Claims, Committer, OwnedTree, Starter, StoreResult, Suspects, Transactions, Trees};
 use sapwood_core::tree::{InvocationImage, TreeImage};
 use sapwood_core::{FunctionVersion, Path, TreeId, WorkerId};
 
@@ -10,6 +12,7 @@ use crate::committer::SqliteCommitter;
 use crate::loading::{LoadInvocation, LoadTree};
 use crate::starter::SqliteStarter;
 use crate::store::SqliteStore;
+use crate::transactions::SqliteTransactions;
 
 #[async_trait]
 impl Trees for SqliteStore {
@@ -19,6 +22,10 @@ impl Trees for SqliteStore {
 
     fn starter(&self, owner: Option<(WorkerId, u16)>) -> Box<dyn Starter> {
         Box::new(SqliteStarter::new(self.writer().clone(), owner))
+    }
+
+    fn transactions(&self, worker: WorkerId, fences: Range<u16>) -> Option<Box<dyn Transactions>> {
+        Some(Box::new(SqliteTransactions::new(self.writer().clone(), worker, fences.start)))
     }
 
     async fn tree_claim(

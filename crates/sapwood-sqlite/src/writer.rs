@@ -11,16 +11,16 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use jiff::Timestamp;
 use sapwood_core::clock::Clock;
 use sapwood_core::store::{StoreError, StoreErrorKind, StoreResult};
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::checkpoint::Checkpoints;
-use crate::db::Db;
+use crate::db::{Db, stored};
 use crate::error::{again, classify, closed, permanent};
 use crate::identity::Identity;
+use crate::lent::{self, Lent};
 use crate::lock::FileLock;
 use crate::options::SqliteOptions;
 use crate::reads::Reads;
@@ -43,6 +43,7 @@ pub(crate) struct Writer {
 enum Command {
     Run(Box<dyn Job>),
     Migrate(oneshot::Sender<StoreResult<u16>>),
+    Lend(oneshot::Sender<StoreResult<Lent>>),
     Close(oneshot::Sender<()>),
 }
 
@@ -78,6 +79,13 @@ impl Writer {
         let (reply, answer) = oneshot::channel();
         let job = Pending { work, outcome: None, reply };
         self.queue.send(Command::Run(Box::new(job))).await.map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
+    }
+
+    /// Lends the connection, within a transaction that has just begun. What else is queued waits until it is given back.
+    pub(crate) async fn borrow(&self) -> StoreResult<Lent> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.send(Command::Lend(reply)).await.map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?
     }
 
@@ -177,6 +185,7 @@ impl Desk {
                     let migrated = self.migrate().await;
                     let _ = reply.send(migrated);
                 }
+                Some(Command::Lend(reply)) => self.lend(reply).await,
                 Some(Command::Close(reply)) => {
                     self.close().await;
                     // The lock on the file is released when the thread ends, a moment after this answer.
@@ -253,6 +262,31 @@ impl Desk {
         }
     }
 
+    /// Lends the connection and waits for it. A caller that has stopped waiting gives it back at once.
+    async fn lend(&mut self, reply: oneshot::Sender<StoreResult<Lent>>) {
+        let connection = match self.begin().await {
+            Ok(connection) => connection,
+            Err(error) => {
+                let _ = reply.send(Err(error));
+                return;
+            }
+        };
+        let (back, given_back) = oneshot::channel();
+        let _ = reply.send(Ok(Lent::new(connection, back, self.identity.clone(), Arc::clone(&self.clock))));
+        let Ok(mut connection) = given_back.await else { return };
+        let is_as_before = lent::roll_back(&mut connection).await;
+        if is_as_before || self.options.file.is_none() {
+            self.connection = Some(connection);
+        } else {
+            tracing::warn!("the SQLite connection is opened again");
+        }
+    }
+
+    async fn begin(&mut self) -> StoreResult<SqliteConnection> {
+        lent::begin(self.connection().await?).await?;
+        self.connection.take().ok_or_else(closed)
+    }
+
     async fn migrate(&mut self) -> StoreResult<u16> {
         let (location, now) = (self.options.location(), stored(self.clock.now()));
         let connection = self.connection().await?;
@@ -304,11 +338,6 @@ async fn transact(
     }
     sqlx::query("commit").execute(&mut *connection).await.map_err(whole)?;
     Ok(())
-}
-
-/// The time as it is stored, in microseconds.
-pub(crate) fn stored(time: Timestamp) -> Timestamp {
-    Timestamp::from_microsecond(time.as_microsecond()).unwrap_or(time)
 }
 
 fn fail_all(group: Vec<Box<dyn Job>>, error: StoreError) {

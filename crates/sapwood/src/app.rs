@@ -63,7 +63,7 @@ impl App {
         let listener = listen(&config.listen).await?;
         let mut stores: Vec<(String, Arc<dyn Store>)> = Vec::new();
         for context in &self.contexts {
-            let store = stores::open(config, context.name(), config.migrate).await?;
+            let store = stores::open(config, context.as_ref(), config.migrate).await?;
             stores.push((context.name().to_owned(), store));
         }
         let broker = broker(&config.broker, &stores).await?;
@@ -74,6 +74,7 @@ impl App {
                 name: worker_name(),
                 concurrency: config.concurrency,
                 committers: config.committers,
+                transactions: config.transactions,
                 step_timeout: config.step_timeout,
                 ..EngineOptions::default()
             };
@@ -86,7 +87,7 @@ impl App {
     /// Migrates the stores of all contexts.
     pub(crate) async fn migrate(&self, config: &Config) -> Result<()> {
         for context in &self.contexts {
-            let store = stores::open(config, context.name(), true).await?;
+            let store = stores::open(config, context.as_ref(), true).await?;
             println!("{}: {} is up to date", context.name(), store.info().location);
             store.close().await;
         }

@@ -35,6 +35,9 @@ pub struct Config {
     pub step_timeout: Option<Duration>,
     /// Connections that commit turns, per context on PostgreSQL. `SAPWOOD_COMMITTERS`.
     pub committers: u16,
+    /// Transactions of functions that may be open at once, each on a connection of its own, per context on PostgreSQL whose
+    /// functions have any. `SAPWOOD_TRANSACTIONS`.
+    pub transactions: u16,
     /// Connections for readers, per context on PostgreSQL. `SAPWOOD_READER_CONNECTIONS`.
     pub reader_connections: u32,
     /// Connections for claims, loads and events, per context on PostgreSQL. `SAPWOOD_WORKER_CONNECTIONS`.
@@ -60,7 +63,7 @@ pub enum BrokerUrl {
 }
 
 /// The names of the settings in the file; in the environment they are in upper case, after `SAPWOOD_`.
-const SETTINGS: [&str; 12] = [
+const SETTINGS: [&str; 13] = [
     "store",
     "stores",
     "direct_store",
@@ -71,6 +74,7 @@ const SETTINGS: [&str; 12] = [
     "shutdown_timeout",
     "step_timeout",
     "committers",
+    "transactions",
     "reader_connections",
     "worker_connections",
 ];
@@ -88,6 +92,7 @@ impl Default for Config {
             shutdown_timeout: DRAIN_WITHIN,
             step_timeout: None,
             committers: 2,
+            transactions: 4,
             reader_connections: 4,
             worker_connections: 4,
         }
@@ -177,6 +182,7 @@ impl Config {
             "shutdown_timeout" => self.shutdown_timeout = length(value)?,
             "step_timeout" => self.step_timeout = Some(length(value)?),
             "committers" => self.committers = at_least_one(value)?,
+            "transactions" => self.transactions = at_least_one(value)?,
             "reader_connections" => self.reader_connections = at_least_one(value)?,
             "worker_connections" => self.worker_connections = at_least_one(value)?,
             other => return Err(unknown(other)),

@@ -24,7 +24,7 @@ impl StartupError {
     }
 
     /// The stable code: `invalid_setting`, `invalid_configuration`, `store_unavailable`, `store_refused`,
-    /// `broker_unavailable`, `feature_missing`, `address_in_use`, `invalid_functions`, `duplicate_context`.
+    /// `broker_unavailable`, `feature_missing`, `address_in_use`, `invalid_functions`, `wrong_database`, `duplicate_context`.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         self.code

@@ -24,6 +24,8 @@ const LEAVE_WITHIN: Duration = Duration::from_secs(3);
 #[async_trait::async_trait]
 pub(crate) trait Hosted: Send + Sync {
     fn name(&self) -> &'static str;
+    /// The kind of store without which it cannot run.
+    fn database(&self) -> Option<&'static str>;
     fn registry(&self) -> std::result::Result<Registry, RegistryError>;
     async fn launch(&self, store: Arc<dyn Store>, options: EngineOptions) -> std::result::Result<Engine, EngineError>;
 }
@@ -37,6 +39,10 @@ pub(crate) struct Host<D> {
 impl<D: Dependencies> Hosted for Host<D> {
     fn name(&self) -> &'static str {
         D::Context::NAME
+    }
+
+    fn database(&self) -> Option<&'static str> {
+        D::DATABASE
     }
 
     fn registry(&self) -> std::result::Result<Registry, RegistryError> {
@@ -271,6 +277,9 @@ impl From<LaunchTrouble> for StartupError {
     fn from(trouble: LaunchTrouble) -> Self {
         match trouble {
             LaunchTrouble::Engine(EngineError::Registry(error)) => registry_error(error),
+            LaunchTrouble::Engine(error @ EngineError::WrongDatabase { .. }) => {
+                Self::new("wrong_database", format!("SAPWOOD_STORE: {error}"))
+            }
             LaunchTrouble::Engine(error) => {
                 Self::new("store_unavailable", "the store did not take this process as a worker").caused_by(error)
             }

@@ -43,7 +43,7 @@ pub mod telemetry;
 pub use app::{App, Running};
 pub use config::{BrokerUrl, Config, StoreUrl};
 pub use error::{Result, StartupError};
-pub use sapwood_core::context::{BoundedContext, Dependencies};
+pub use sapwood_core::context::{BoundedContext, Dependencies, Transactional};
 pub use sapwood_core::event::{EmittableFrom, Event};
 pub use sapwood_core::failure::{CallError, CallFailure, Error, Failure, PromiseError, PromiseErrorKind};
 pub use sapwood_core::limits::{LimitError, Limits};
@@ -55,11 +55,13 @@ pub use sapwood_engine::{
     CachePolicy, Call, CallHandle, CallableFrom, Consumer, ConsumerCx, Cx, Definition, Delivered, Engine,
     EngineOptions, Environment, ExternalPromise, Function, OutcomeError, PromiseHandle, PromiseName, PromiseReadError,
     ReadError, Registry, ResultError, Settle, SettleError, SleepHandle, StartError, StartHandle, StartOptions,
-    StartReply, StepHandle, Stopped, SystemEnvironment, TreeHandle, TreeView,
+    StartReply, StepHandle, Stopped, SystemEnvironment, Transaction, TransactionHandle, TreeHandle, TreeView,
 };
 pub use sapwood_macros::{
     AppBoundedContext as BoundedContext, AppEvent as Event, AppFailure as Failure, Dependencies, consumer, function,
 };
+pub use sapwood_postgres::Postgres;
+pub use sapwood_sqlite::Sqlite;
 
 /// What most modules of an app use.
 pub mod prelude {

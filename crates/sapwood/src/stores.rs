@@ -10,8 +10,10 @@ use sapwood_sqlite::{SqliteOptions, SqliteStore};
 
 use crate::config::{Config, StoreUrl};
 use crate::error::{Result, StartupError};
+use crate::hosted::Hosted;
 
-pub(crate) async fn open(config: &Config, context: &str, migrate: bool) -> Result<Arc<dyn Store>> {
+pub(crate) async fn open(config: &Config, host: &dyn Hosted, migrate: bool) -> Result<Arc<dyn Store>> {
+    let context = host.name();
     let url = config.store_of(context);
     let failed = |error| store_error(url, context, error);
     match url {
@@ -26,7 +28,9 @@ pub(crate) async fn open(config: &Config, context: &str, migrate: bool) -> Resul
             Ok(Arc::new(store))
         }
         StoreUrl::Postgres(address) => {
-            let store = PostgresStore::connect(postgres(config, address, context)).await.map_err(failed)?;
+            let transactions = host.database().map_or(0, |_| config.transactions);
+            let options = PostgresOptions { transactions, ..postgres(config, address, context) };
+            let store = PostgresStore::connect(options).await.map_err(failed)?;
             store.capacity_check().map_err(failed)?;
             if migrate {
                 store.migrate().await.map_err(failed)?;

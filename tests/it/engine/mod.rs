@@ -24,6 +24,7 @@ mod retrying;
 mod seeded;
 mod suspension;
 mod time;
+mod transactions;
 mod tree;
 mod turns;
 mod unreadable;

@@ -32,6 +32,7 @@ mod promises;
 mod reading;
 mod schema;
 mod starting;
+mod transactions;
 mod trees;
 mod turn;
 
@@ -49,6 +50,7 @@ pub use promises::{Promises, Settling, TIMED_OUT, settle};
 pub use reading::{ListedTree, Reading, TreeFilter, TreeOutcome};
 pub use schema::{AppliedMigration, SchemaFit};
 pub use starting::{Intake, KeyScope, NewTree, Start, StartKey, Started, Starter};
+pub use transactions::{Database, StepTransaction, Transactions, Unprepared};
 pub use trees::{Claimed, Claims, OwnedTree, Suspects, Trees, UnreadableTree};
 pub use turn::{Committer, InvocationChange, Next, Ownership, Recovered, Turn, Verdict};
 

@@ -1,9 +1,11 @@
 //! Claims, and what a worker loads of a tree.
 
+use std::ops::Range;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::{Committer, Starter, StoreResult};
+use super::{Committer, Starter, StoreResult, Transactions};
 use crate::tree::{InvocationImage, TreeImage, TreeRow};
 use crate::{FunctionVersion, Path, TreeId, WorkerId};
 
@@ -16,6 +18,10 @@ pub trait Trees {
     /// A value that starts trees and takes in events, on a connection of its own. With a worker and one of its fences,
     /// the trees are inserted with that worker as owner; without, they have no owner and are ready at once.
     fn starter(&self, owner: Option<(WorkerId, u16)>) -> Box<dyn Starter>;
+
+    /// Transactions of `worker` for the authors of its functions, one at a time on each of these fences; `None` if no author
+    /// can write where this store is.
+    fn transactions(&self, worker: WorkerId, fences: Range<u16>) -> Option<Box<dyn Transactions>>;
 
     /// Claims at most `limit` trees for `worker`: those without an owner that are due, and those whose owner is not
     /// alive; only if `needs` is null or among `versions`. Each claim moves the revision on by one, clears

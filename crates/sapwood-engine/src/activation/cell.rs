@@ -18,8 +18,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use super::report::{Fresh, Notice, Report, RetryBasis, Stand, StartOrder, StepEnd, Stop, Work};
-use super::state::{State, StepPoll};
+use super::report::{Fresh, Notice, OpenTransaction, Report, RetryBasis, Stand, StartOrder, StepEnd, Stop, Work};
+use super::state::{State, StepKind, StepPoll};
 use super::steps::{StepState, Steps};
 use super::waker::wake_expected;
 use crate::facts::{Bound, Facts};
@@ -242,7 +242,7 @@ impl Cell {
         position: Position,
         waker: &Waker,
         location: &'static Location<'static>,
-        is_interruptible: bool,
+        kind: StepKind,
     ) -> StepPoll {
         let mut state = self.enter("an awaited step", location);
         let (completion, stale) = state.poll(position, waker);
@@ -250,8 +250,15 @@ impl Cell {
             Some(completion) => StepPoll::Ready(completion),
             None => state.poll_open_step(position),
         };
-        if is_interruptible && matches!(polled, StepPoll::Run) {
-            state.steps.may_be_interrupted(position);
+        if matches!(polled, StepPoll::Run) {
+            match kind {
+                StepKind::Binding => {}
+                StepKind::Interruptible => state.steps.may_be_interrupted(position),
+                StepKind::Transactional => {
+                    state.steps.may_be_interrupted(position);
+                    state.steps.transacts(position);
+                }
+            }
         }
         drop(state);
         drop(stale);
@@ -265,6 +272,7 @@ impl Cell {
         policy: &RetryPolicy,
         location: &'static Location<'static>,
         result: Option<Result<BodyResult, NotRecordable>>,
+        transaction: Option<OpenTransaction>,
     ) {
         let mut state = self.state.lock();
         state.in_step = false;
@@ -302,7 +310,10 @@ impl Cell {
             state = self.check_entries(state, || format!("step {name}"), entries);
         }
         state.steps.set(position, StepState::Ended);
-        state.report.steps_ended.push(StepEnd { position, name, attempt, result, retry_at });
+        if transaction.is_some() {
+            state.steps.transacts(position);
+        }
+        state.report.steps_ended.push(StepEnd { position, name, attempt, result, retry_at, transaction });
     }
 
     /// A handle was dropped.
@@ -587,6 +598,21 @@ impl Cell {
     /// Whether a start ordered by this body is in flight.
     pub(super) fn awaits_start(&self, position: Position) -> bool {
         self.state.lock().orders_in_flight.contains(&position)
+    }
+
+    /// Whether it has a transaction open.
+    pub(super) fn has_transaction(&self) -> bool {
+        self.state.lock().steps.is_any_transacting()
+    }
+
+    /// The transaction of a step is committed now.
+    pub(super) fn commits_step(&self, position: Position) {
+        self.state.lock().steps.commits(position);
+    }
+
+    /// The end of a step was never: its transaction was rolled back.
+    pub(super) fn void_step(&self, position: Position) {
+        self.state.lock().steps.remove(position);
     }
 
     /// Forgets the starts that it ordered; returns whether a step of it is in flight.

@@ -16,6 +16,6 @@ pub(crate) use cell::Cell;
 pub(crate) use poll::{Activation, Body, panic_message};
 #[cfg(test)]
 pub(crate) use report::RetryBasis;
-pub(crate) use report::{Finish, Fresh, Notice, Polled, Report, Stand, StartOrder, StepEnd, Work};
-pub(crate) use state::StepPoll;
+pub(crate) use report::{Finish, Fresh, Notice, OpenTransaction, Polled, Report, Stand, StartOrder, StepEnd, Work};
+pub(crate) use state::{StepKind, StepPoll};
 pub(crate) use waker::{BodyWaker, StepWaker, Wakes};

@@ -117,6 +117,21 @@ impl Activation {
         self.cell.awaits_start(position)
     }
 
+    /// Whether it has a transaction open, which may be one that waits to be committed.
+    pub(crate) fn has_transaction(&self) -> bool {
+        self.cell.has_transaction()
+    }
+
+    /// The transaction of a step is committed now, and no longer open.
+    pub(crate) fn commits_step(&self, position: Position) {
+        self.cell.commits_step(position);
+    }
+
+    /// The end of a step was never: its transaction was rolled back.
+    pub(crate) fn void_step(&self, position: Position) {
+        self.cell.void_step(position);
+    }
+
     /// Whether the body has dropped the handle of an operation, or has its result.
     pub(crate) fn is_done(&self, position: Position) -> bool {
         self.cell.is_done(position)

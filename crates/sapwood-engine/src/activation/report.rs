@@ -1,11 +1,12 @@
 //! What a body and its driver tell each other: what a poll did, how the body goes on, what became of its operations.
 
+use std::fmt;
 use std::panic::Location;
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use sapwood_core::limits::LimitError;
-use sapwood_core::store::OutboxEvent;
+use sapwood_core::store::{OutboxEvent, StepTransaction};
 use sapwood_core::{Deadline, FunctionVersion, Position};
 
 use crate::findings::FindingCode;
@@ -51,6 +52,17 @@ pub(crate) struct StepEnd {
     /// When the next attempt is due, if there is one: the error is transient, the policy has an attempt left, and the
     /// body has not dropped the handle.
     pub(crate) retry_at: Option<Timestamp>,
+    /// What its result is committed with, if it is a transactional step that succeeded.
+    pub(crate) transaction: Option<OpenTransaction>,
+}
+
+/// A transaction that waits for its commit.
+pub(crate) struct OpenTransaction(pub(crate) Box<dyn StepTransaction>);
+
+impl fmt::Debug for OpenTransaction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OpenTransaction")
+    }
 }
 
 impl StepEnd {
@@ -173,15 +185,17 @@ pub(crate) struct Work {
     pub(crate) is_in_flight: bool,
     /// Something that is under way has to end, and to be recorded, also if the body is cancelled (K4).
     pub(crate) is_binding: bool,
+    /// A transaction of its author is open.
+    pub(crate) has_transaction: bool,
     /// It awaits a call, a sleep or a promise, perhaps beside its own work.
     pub(crate) awaits_another: bool,
 }
 
 impl Work {
     /// Whether the slot of the body is lent while it waits: a step of it is in flight, so that it cannot leave memory, and
-    /// what it awaits besides may need a slot (S2, S5).
+    /// what it awaits besides may need a slot (S2, S5). With a transaction open it keeps it: others may wait for that.
     pub(crate) const fn lends(self) -> bool {
-        self.is_in_flight && self.awaits_another && !self.is_wanted
+        self.is_in_flight && self.awaits_another && !self.is_wanted && !self.has_transaction
     }
 }
 

@@ -13,6 +13,17 @@ use crate::findings::FindingCode;
 use crate::payload::{Parked, ParkedCode};
 use crate::replay::{Completion, Script};
 
+/// What becomes of an attempt under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StepKind {
+    /// It ends, and is recorded (K4).
+    Binding,
+    /// A cancellation drops it.
+    Interruptible,
+    /// A cancellation drops it, and nothing of it was.
+    Transactional,
+}
+
 /// What a step's handle does in a poll.
 pub(crate) enum StepPoll {
     /// Give the completion.
@@ -126,6 +137,7 @@ impl State {
             is_wanted: self.steps.is_any_wanted() || !self.orders.is_empty(),
             is_in_flight: self.is_in_flight(),
             is_binding: self.steps.is_any_binding() || !self.orders_in_flight.is_empty(),
+            has_transaction: self.steps.is_any_transacting(),
             awaits_another: self.script.awaits_another(),
         };
         let stand = if self.script.has_offer() {

@@ -38,6 +38,8 @@ pub(super) struct Steps {
     in_flight: usize,
     /// Steps whose attempts a cancellation drops.
     interruptible: BTreeSet<Position>,
+    /// Steps that have a transaction open, which may be one that waits for its commit.
+    transacting: BTreeSet<Position>,
     backing_off: usize,
 }
 
@@ -75,6 +77,9 @@ impl Steps {
     }
 
     fn leaves(&mut self, position: Position, state: Option<StepState>) {
+        if state.is_some_and(|state| matches!(state, StepState::InFlight | StepState::Ended)) {
+            self.transacting.remove(&position);
+        }
         match state {
             None => {}
             Some(StepState::Wanted) => {
@@ -113,6 +118,20 @@ impl Steps {
     /// A cancellation drops the attempts of this step.
     pub(super) fn may_be_interrupted(&mut self, position: Position) {
         self.interruptible.insert(position);
+    }
+
+    /// The attempt of this step that is under way, or that has just ended, has a transaction open.
+    pub(super) fn transacts(&mut self, position: Position) {
+        self.transacting.insert(position);
+    }
+
+    /// The transaction of this step is committed now, and no longer open.
+    pub(super) fn commits(&mut self, position: Position) {
+        self.transacting.remove(&position);
+    }
+
+    pub(super) fn is_any_transacting(&self) -> bool {
+        !self.transacting.is_empty()
     }
 
     /// Whether a cancellation waits for an attempt: for one that is under way and may not be interrupted, or is over and not

@@ -4,9 +4,11 @@ mod call;
 mod compensate;
 mod emit;
 mod promise;
+mod result;
 mod sleep;
 mod start;
 mod step;
+mod transaction;
 mod value;
 
 use std::sync::Arc;
@@ -20,6 +22,7 @@ pub use sleep::SleepHandle;
 pub use start::StartHandle;
 pub(crate) use start::start;
 pub use step::StepHandle;
+pub use transaction::TransactionHandle;
 
 use crate::activation::Cell;
 

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
 use sapwood_core::failure::CallFailureKind;
 use sapwood_core::json::NotRecordable;
 use sapwood_core::retry::RetryPolicy;
@@ -15,10 +14,11 @@ use sapwood_core::{CallFailure, Dependencies, Failure, Position};
 use tokio::time::Sleep;
 
 use super::Cx;
-use crate::activation::{Cell, StepPoll, StepWaker};
+use super::result::StepResult;
+use crate::activation::{Cell, StepKind, StepPoll, StepWaker};
 use crate::function::Recordable;
-use crate::payload::{BodyError, BodyResult, Rejection, RejectionKind, decode, record_and_read};
-use crate::replay::{Asked, Completion, OpKind};
+use crate::payload::{BodyError, BodyResult, record_and_read};
+use crate::replay::{Asked, OpKind};
 
 impl<D: Dependencies> Cx<D> {
     /// Runs a side effect in this function's own activation, and records its result: once that is durable, `run` is
@@ -53,10 +53,10 @@ impl<D: Dependencies> Cx<D> {
             location,
             policy: RetryPolicy::STEP,
             timeout,
-            is_interruptible: false,
+            kind: StepKind::Binding,
             run,
             attempt: None,
-            read: None,
+            result: StepResult::new(),
             waker: None,
         }
     }
@@ -85,12 +85,11 @@ pub struct StepHandle<'a, T, E> {
     /// How long an attempt may take.
     timeout: Option<Duration>,
     /// Whether a cancellation drops an attempt under way.
-    is_interruptible: bool,
+    kind: StepKind,
     run: Box<dyn FnMut() -> Attempt<'a, T, E> + Send + 'a>,
     /// The attempt under way; `None` between two attempts.
     attempt: Option<Running<'a, T, E>>,
-    /// The result of the attempt that succeeded, as it is read from its stored form; given once it is recorded.
-    read: Option<Box<T>>,
+    result: StepResult<T, E>,
     /// What the attempt was last polled with.
     waker: Option<StepWaker>,
 }
@@ -116,7 +115,7 @@ impl<T, E> StepHandle<'_, T, E> {
     /// Without this, a cancellation waits until the attempt has ended, and its result is recorded (K4). For what may wait long
     /// and has no effect that would have to be known.
     pub fn interruptible(mut self) -> Self {
-        self.is_interruptible = true;
+        self.kind = StepKind::Interruptible;
         self
     }
 }
@@ -125,12 +124,15 @@ impl<T: Recordable, E: Failure> Future for StepHandle<'_, T, E> {
     type Output = Result<T, E>;
 
     fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.cell.poll_step(self.position, task.waker(), self.location, self.is_interruptible) {
-            StepPoll::Ready(completion) => Poll::Ready(self.read(completion)),
+        match self.cell.poll_step(self.position, task.waker(), self.location, self.kind) {
+            StepPoll::Ready(completion) => {
+                let this = &mut *self;
+                Poll::Ready(this.result.read(&this.cell, (this.position, this.location), completion))
+            }
             StepPoll::Wait => Poll::Pending,
             StepPoll::Run => {
                 let result = self.run_on(task);
-                self.cell.leave_step(self.position, &self.policy, self.location, result);
+                self.cell.leave_step(self.position, &self.policy, self.location, result, None);
                 Poll::Pending
             }
         }
@@ -150,9 +152,8 @@ impl<T: Recordable, E: Failure> StepHandle<'_, T, E> {
             timer: timeout.map(|timeout| (timeout, Box::pin(tokio::time::sleep(timeout)))),
         });
         let ended = match running.attempt.as_mut().poll(task) {
-            // What a replay would read is kept for the delivery, so that it is read once.
             Poll::Ready(Ok(value)) => record_and_read(&value).map(|(stored, read)| {
-                this.read = Some(Box::new(read));
+                this.result.keep(read);
                 Ok(stored)
             }),
             Poll::Ready(Err(error)) => BodyError::of(&error).map(Err),
@@ -167,42 +168,14 @@ impl<T: Recordable, E: Failure> StepHandle<'_, T, E> {
         this.attempt = None;
         Some(ended)
     }
-
-    fn read(&mut self, completion: Completion) -> Result<T, E> {
-        match completion {
-            Completion::StepOk(value) => match self.read.take().map_or_else(|| decode(&value), |read| Ok(*read)) {
-                Ok(value) => Ok(value),
-                Err(error) => self.unreadable::<T>(&error),
-            },
-            Completion::StepErr(rejection) => Err(self.read_error(&rejection)),
-            Completion::Call { .. } | Completion::SleepEnded | Completion::Started(_) | Completion::Promise(_) => {
-                self.unreadable::<T>(&"the completion of another kind of operation")
-            }
-        }
-    }
-
-    fn read_error(&self, rejection: &Bytes) -> E {
-        let rejection = match Rejection::read(rejection) {
-            Ok(rejection) => rejection,
-            Err(error) => self.unreadable::<E>(&error),
-        };
-        if rejection.kind == RejectionKind::StepTimedOut {
-            self.cell.step_timed_out(rejection.message);
-        }
-        let error = rejection.error.as_ref().map_or("null", |error| error.get());
-        match serde_json::from_str(error) {
-            Ok(error) => error,
-            Err(error) => self.unreadable::<E>(&error),
-        }
-    }
-
-    fn unreadable<V>(&self, error: &dyn std::fmt::Display) -> ! {
-        self.cell.unreadable(self.position, self.location, std::any::type_name::<V>(), error)
-    }
 }
 
 /// What an attempt ends with that took too long.
-fn timed_out<E: Failure>(cell: &Cell, position: Position, timeout: Duration) -> Result<BodyResult, NotRecordable> {
+pub(super) fn timed_out<E: Failure>(
+    cell: &Cell,
+    position: Position,
+    timeout: Duration,
+) -> Result<BodyResult, NotRecordable> {
     let (name, attempts) = cell.step(position);
     let failure = CallFailure {
         function: format!("step {name}"),

@@ -67,7 +67,7 @@ pub(super) fn ends_of(turn: Turn) -> Vec<(Path, StepEnd)> {
             _ => return None,
         };
         let Entry { position, name, attempt, .. } = entry;
-        Some((path, StepEnd { position, name, attempt, result, retry_at }))
+        Some((path, StepEnd { position, name, attempt, result, retry_at, transaction: None }))
     };
     entries.into_iter().filter_map(end).collect()
 }

@@ -27,11 +27,12 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use jiff::Timestamp;
+use sapwood_core::Position;
 
 use super::node::NodeId;
 
 /// A turn that was sent to its committer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Sent {
     /// Whether the turn releases the tree, and when the tree is due then.
     pub(crate) releases: Option<Option<Timestamp>>,
@@ -39,6 +40,8 @@ pub(crate) struct Sent {
     pub(crate) has_events: bool,
     /// Whether it has the root's outcome and does not end the tree: who waits is told of it once it is durable.
     pub(crate) has_news: bool,
+    /// The transactional step whose transaction commits it.
+    pub(crate) transaction: Option<(NodeId, Position)>,
 }
 
 /// How far what a tree recorded is durable.
@@ -93,6 +96,11 @@ impl<E> Hold<E> {
     /// Whether a turn is under way.
     pub(crate) const fn is_committing(&self) -> bool {
         self.sent.is_some()
+    }
+
+    /// The transactional step whose transaction commits the turn under way.
+    pub(crate) fn transaction(&self) -> Option<(NodeId, Position)> {
+        self.sent.and_then(|sent| sent.transaction)
     }
 
     /// A turn was sent.
@@ -150,7 +158,7 @@ impl<E> Hold<E> {
 mod tests {
     use super::*;
 
-    const KEEPS: Sent = Sent { releases: None, has_events: false, has_news: false };
+    const KEEPS: Sent = Sent { releases: None, has_events: false, has_news: false, transaction: None };
     const RELEASES: Sent = Sent { releases: Some(None), ..KEEPS };
 
     /// R12: steps start only in the stage in which all that is recorded is durable.

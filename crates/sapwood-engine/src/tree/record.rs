@@ -147,7 +147,7 @@ impl Tree {
 
     /// Records the end of an attempt of a step: its result, its last error, or that another attempt follows.
     pub(crate) fn step_ended(&mut self, id: NodeId, end: StepEnd) {
-        let StepEnd { position, name, attempt, result, retry_at } = end;
+        let StepEnd { position, name, attempt, result, retry_at, transaction: _ } = end;
         let error = match result {
             Ok(value) => {
                 let line = Line { attempt, ..Line::of(EntryKind::StepResolved, position, &name, value.clone()) };

@@ -260,7 +260,9 @@ impl Driver {
 
     fn poll(&mut self, id: NodeId, deliver: bool) -> Option<(Polled, Report)> {
         self.polls += 1;
-        Some(self.bodies.get_mut(&id)?.poll(deliver))
+        let (polled, mut report) = self.bodies.get_mut(&id)?.poll(deliver);
+        self.take_prepared(id, &polled, &mut report);
+        Some((polled, report))
     }
 
     /// The slot of a body that waits with a step in flight goes to what it waits for; it takes one again before it is

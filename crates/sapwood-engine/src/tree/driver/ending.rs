@@ -27,9 +27,13 @@ impl Driver {
             let message = "its deadline passed before the store could take it".to_owned();
             let _ = created.send(Err(StartError::InvalidDeadline { message }));
         }
+        let transaction = self.hold.landed().and_then(|sent| sent.transaction);
+        let transaction = transaction.and_then(|(id, position)| Some((self.tree.node(id)?.path.clone(), position)));
         let has_times = refused.as_ref().is_some_and(|turn| turn.not_before.or(turn.only_before).is_some());
         let drafted = self.tree.has_draft().then(|| self.tree.keep());
         let mut ends: Vec<_> = refused.into_iter().chain(drafted).flat_map(ends_of).collect();
+        // What its transaction wrote was rolled back with the turn.
+        ends.retain(|(path, end)| transaction.as_ref().is_none_or(|(of, at)| (path, end.position) != (of, *at)));
         let path = |tree: &Tree, id| tree.node(id).map(|node| node.path.clone());
         while let Some((id, end)) = self.hold.take_deferred() {
             if let (Some(path), End::Step(end)) = (path(&self.tree, id), end) {

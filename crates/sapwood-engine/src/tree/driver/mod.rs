@@ -40,8 +40,10 @@
 mod bodies;
 mod ending;
 mod inbox;
+mod starts;
+mod transactions;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -51,10 +53,9 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use jiff::Timestamp;
-use sapwood_core::store::{StoreResult, TreeOutcome};
+use sapwood_core::store::{StoreResult, TreeOutcome, Turn};
 use sapwood_core::tree::{InvocationImage, PromiseState, SettledPromise};
 use sapwood_core::{Path, Position, TreeId};
-use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Sleep;
 
@@ -64,7 +65,7 @@ use super::live::LiveTree;
 use super::mailbox::{Mailbox, Signal};
 use super::model::Tree;
 use super::node::{Move, NodeId, Status};
-use crate::activation::{Activation, StartOrder, StepEnd};
+use crate::activation::{Activation, StepEnd};
 use crate::error::StartError;
 use crate::payload::{StartOutcome, Started};
 use crate::replay::Replay;
@@ -113,9 +114,17 @@ pub(crate) enum Ended {
 enum Outside {
     Slot(NodeId, Option<OwnedSemaphorePermit>),
     Loaded(NodeId, Box<StoreResult<Option<InvocationImage>>>),
-    Started { node: NodeId, position: Position, function: &'static str, input: Bytes, outcome: Option<StartOutcome> },
+    Started {
+        node: NodeId,
+        position: Position,
+        function: &'static str,
+        input: Bytes,
+        outcome: Option<StartOutcome>,
+    },
     Heard(StoreResult<Vec<SettledPromise>>),
     LeaseLooksGood,
+    /// The driver was told what became of it.
+    Transacted,
 }
 
 /// Something that ended during a hold and is recorded after it.
@@ -138,6 +147,12 @@ pub(crate) struct Driver {
     permits: BTreeMap<NodeId, OwnedSemaphorePermit>,
     /// The turn under way, and what waits for it.
     hold: Hold<End>,
+    /// Ends of transactional steps that wait for the commit of their transactions.
+    prepared: VecDeque<(NodeId, StepEnd)>,
+    /// Nodes that may have a transaction open.
+    transacting: BTreeSet<NodeId>,
+    /// The tree is to be loaded again, after the turn that was refused, if there is one.
+    leaving: Option<Option<Turn>>,
     /// Operations outside of the tree's own task; the driver awaits them all.
     outside: FuturesUnordered<BoxFuture<'static, Outside>>,
     /// Wakes the loop when the next timer is due.
@@ -186,6 +201,9 @@ impl Driver {
             ready,
             permits: BTreeMap::new(),
             hold: Hold::default(),
+            prepared: VecDeque::new(),
+            transacting: BTreeSet::new(),
+            leaving: None,
             outside: FuturesUnordered::new(),
             alarm: None,
             created,
@@ -235,7 +253,11 @@ impl Driver {
                 return Ended::Stopped;
             }
             if self.is_outdated && !self.hold.is_committing() {
-                return self.refused(None);
+                self.leave(None);
+            }
+            if self.may_leave() {
+                let refused = self.leaving.take().flatten();
+                return self.refused(refused);
             }
             self.is_draining |= services.life.is_draining();
             self.tree.tick(self.services.clock.now());
@@ -255,7 +277,7 @@ impl Driver {
                     continue;
                 }
             }
-            if self.is_outdated && !self.hold.is_committing() {
+            if self.is_outdated && !self.hold.is_committing() || self.may_leave() {
                 continue;
             }
             let signals = std::future::poll_fn(|task| self.poll_news(task)).await;
@@ -307,7 +329,7 @@ impl Driver {
             Signal::Committed => return self.committed().await,
             Signal::Refused(turn) => {
                 tracing::info!(tree = %self.tree.id(), "the commit was refused; the tree is not as this worker knew it");
-                return Some(self.refused(Some(*turn)));
+                self.leave(Some(*turn));
             }
             Signal::Failed(error) => return Some(self.failed(error)),
         }
@@ -322,6 +344,10 @@ impl Driver {
         if let Some(created) = self.created.take() {
             // The caller may have stopped waiting.
             let _ = created.send(Ok(()));
+        }
+        if let Some((id, _)) = sent.transaction {
+            // A hold may have kept it from being told.
+            self.queue(id);
         }
         if sent.has_events {
             self.services.outbox.emitted();
@@ -360,30 +386,14 @@ impl Driver {
             }
             Outside::Loaded(id, image) => self.loaded(id, *image),
             Outside::Started { node, position, function, input, outcome } => {
-                // The attempt that ordered the start may be over; then nothing waits for it.
-                let is_awaited = self.bodies.get(&node).is_some_and(|body| body.awaits_start(position));
-                match outcome.and_then(|outcome| started(&input, outcome)) {
-                    Some(started) if is_awaited => {
-                        self.end(node, End::Start { position, function, started });
-                        self.queue(node);
-                    }
-                    Some(_) => {}
-                    // The start was not made; if the body still awaits it, its handle orders it again.
-                    // It is told now: nothing is recorded for it, so no hold may keep it back.
-                    None => {
-                        self.tree.start_failed(node, position);
-                        if let Some((_, work)) = self.tell(node) {
-                            self.tree.set_work(node, work);
-                            self.queue(node);
-                        }
-                    }
-                }
+                self.has_started(node, position, function, &input, outcome);
             }
             Outside::Heard(settled) => self.heard(settled),
             Outside::LeaseLooksGood => {
                 // The next round of the loop grants what waits.
                 self.awaits_lease = false;
             }
+            Outside::Transacted => {}
         }
     }
 
@@ -620,16 +630,6 @@ impl Driver {
         true
     }
 
-    fn start(&self, node: NodeId, position: Position, order: StartOrder) -> BoxFuture<'static, Outside> {
-        let (services, facts) = (Arc::clone(&self.services), Arc::clone(&self.tree.facts));
-        let path = self.tree.node(node).map(|node| node.path.clone()).unwrap_or_default();
-        let (function, input) = (order.function, order.input.clone());
-        Box::pin(async move {
-            let outcome = services.starts.by_consumer(&facts, &path, position, order).await;
-            Outside::Started { node, position, function, input, outcome }
-        })
-    }
-
     // ---- committing -----------------------------------------------------------------------------------------------
 
     /// Sends what was recorded, if no turn is under way; releases the tree once nothing in it runs.
@@ -637,17 +637,24 @@ impl Driver {
         if self.hold.is_committing() || self.is_late(self.services.clock.now()) {
             return;
         }
+        if self.commit_prepared() {
+            return;
+        }
+        if self.has_transaction() {
+            return self.set_alarm();
+        }
         let (has_events, has_news) = (self.tree.drafts_events(), self.tree.has_news());
+        let sent = Sent { has_events, has_news, ..Sent::default() };
         // What is still in the queue has something to do, though it may have no more than a completion to be told of.
         let is_idle = self.ready.is_empty() && !self.has_news() && !self.tree.is_active(self.is_draining);
         if self.tree.outcome().is_some() || is_idle {
             let (turn, ready_at) = self.tree.release(self.services.clock.now());
-            self.hold.sent(Sent { releases: Some(ready_at), has_events, has_news });
+            self.hold.sent(Sent { releases: Some(ready_at), ..sent });
             return self.services.committers.submit(turn, Arc::clone(&self.mailbox));
         }
         if self.tree.has_draft() {
             let turn = self.tree.keep();
-            self.hold.sent(Sent { releases: None, has_events, has_news });
+            self.hold.sent(sent);
             self.services.committers.submit(turn, Arc::clone(&self.mailbox));
         }
         self.set_alarm();
@@ -658,10 +665,4 @@ impl Driver {
         let Some(due_at) = self.tree.next_due() else { return };
         self.alarm = Some(Box::pin(tokio::time::sleep(self.services.clock.until(due_at))));
     }
-}
-
-/// The record of a start; `None` if its input is not JSON, which its encoding rules out.
-fn started(input: &[u8], outcome: StartOutcome) -> Option<Started> {
-    let input = RawValue::from_string(String::from_utf8(input.to_vec()).ok()?).ok()?;
-    Some(Started { input, outcome })
 }

@@ -130,6 +130,7 @@ impl Play {
             step_timeout: None,
             environment: Arc::new(Unasked),
             clock: Arc::new(StoreClock::new(Arc::new(Unasked), told)),
+            transactor: None,
             findings: Arc::default(),
         };
         let new =
@@ -180,7 +181,7 @@ impl Play {
     /// A step of a node has ended.
     fn step(&mut self, id: NodeId, attempt: u32, result: Result<&'static str, BodyError>, retry_at: Option<Timestamp>) {
         let result = result.map(Bytes::from);
-        let end = StepEnd { position: 0, name: "s".to_owned(), attempt, result, retry_at };
+        let end = StepEnd { position: 0, name: "s".to_owned(), attempt, result, retry_at, transaction: None };
         self.tree.step_ended(id, end);
     }
 

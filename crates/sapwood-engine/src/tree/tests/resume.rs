@@ -98,6 +98,7 @@ fn a_step_keeps_its_next_attempt_when_its_function_is_parked() {
             attempt: 1,
             result: Err(error(true)),
             retry_at: Some(NOW + SECOND),
+            transaction: None,
         };
         play.tree.finished(ROOT, finish, Report { fresh: Vec::new(), steps_ended: vec![end] });
         let turn = play.commits();

@@ -15,6 +15,12 @@ pub const ALWAYS: u32 = u32::MAX;
 /// Attempts of each step.
 pub const STEP_ATTEMPTS: u32 = 3;
 
+/// The table of the entries, and how it is made.
+pub const ENTRIES: &str = "public.entry";
+
+/// A step that makes an entry.
+pub const ENTER: &str = "enter";
+
 /// The promise of a tree that asks.
 pub const ANSWER: &str = "answer";
 
@@ -66,6 +72,13 @@ pub enum Task {
         nap_ms: u64,
         /// When it times out.
         deadline_ms: u64,
+    },
+    /// Entries in a table of the author's, in sequence: each in one commit with its step.
+    Enters {
+        /// How many.
+        entries: u32,
+        /// How long each takes.
+        ms: u64,
     },
     /// An external promise, with a deadline if there is one.
     Asks {

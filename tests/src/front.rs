@@ -103,8 +103,8 @@ impl StepTransaction for FrontTransaction {
         self.transaction.recover(turn).await
     }
 
-    async fn roll_back(self: Box<Self>) {
-        self.transaction.roll_back().await;
+    async fn roll_back(self: Box<Self>) -> StoreResult<()> {
+        self.transaction.roll_back().await
     }
 }
 

@@ -205,9 +205,10 @@ impl StepTransaction for PostgresTransaction {
         Ok(recovered.first().copied().unwrap_or(Recovered::Refused))
     }
 
-    async fn roll_back(mut self: Box<Self>) {
-        let Ok(within) = self.committer().map(|committer| committer.fenced.answers_within()) else { return };
-        let Ok(session) = self.session() else { return };
+    async fn roll_back(mut self: Box<Self>) -> StoreResult<()> {
+        let doing = "roll a transaction back";
+        let within = self.committer()?.fenced.answers_within();
+        let session = self.session()?;
         let connection = &mut session.connection;
         let rolling_back = async {
             while PgTransactionManager::get_transaction_depth(connection) > 0 {
@@ -216,7 +217,10 @@ impl StepTransaction for PostgresTransaction {
             sqlx::Result::<()>::Ok(())
         };
         // A connection that cannot be used again is closed, and with it the transaction.
-        self.is_over = matches!(timeout(within, rolling_back).await, Ok(Ok(())));
+        let rolled_back = timeout(within, rolling_back).await.map_err(|_| unanswered(doing))?;
+        rolled_back.map_err(|error| failed(doing, error))?;
+        self.is_over = true;
+        Ok(())
     }
 }
 

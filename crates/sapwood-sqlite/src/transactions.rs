@@ -109,5 +109,8 @@ impl StepTransaction for SqliteTransaction {
         Ok(recovered.first().copied().unwrap_or(Recovered::Refused))
     }
 
-    async fn roll_back(self: Box<Self>) {}
+    async fn roll_back(self: Box<Self>) -> StoreResult<()> {
+        // The writer does it, as it gets its connection back.
+        Ok(())
+    }
 }

@@ -60,7 +60,7 @@ impl Wish {
         let mut below = |least: u64, most: u64| least + chance.below(most - least);
         // Short steps are those between which a process is stopped most often, long ones those in which it is.
         let ms = if below(0, 2) == 0 { below(1, 40) } else { below(40, 500) };
-        let task = match below(0, 12) {
+        let task = match below(0, 14) {
             0..=3 => Task::Works { steps: small(if ms < 40 { below(4, 20) } else { below(1, 4) }), ms, fails: 0 },
             4 => Task::Works { steps: 2, ms, fails: small(below(1, STEP_ATTEMPTS.into())) },
             5 => Task::Works { steps: 2, ms, fails: ALWAYS },
@@ -68,7 +68,8 @@ impl Wish {
             7 => Task::Naps { ms: below(1, 6_000) },
             8 => Task::Orders { calls: small(below(1, 4)), ms, fails: false },
             9 => Task::Orders { calls: small(below(1, 4)), ms, fails: true },
-            10 => Task::Hurries { nap_ms: below(1, 3_000), deadline_ms: below(200, 3_000) },
+            10..=11 => Task::Enters { entries: small(below(1, 8)), ms: ms / 4 },
+            12 => Task::Hurries { nap_ms: below(1, 3_000), deadline_ms: below(200, 3_000) },
             _ => Task::Asks { deadline_ms: (below(0, 2) == 0).then(|| below(200, 5_000)) },
         };
         let asks = matches!(task, Task::Asks { .. });

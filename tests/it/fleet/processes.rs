@@ -8,7 +8,9 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use sapwood_tests::cluster::Server;
 use sapwood_tests::faults::Proxy;
+use sapwood_tests::fleet::ENTRIES;
 use sapwood_tests::process::{Process, Program};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep_until};
 
@@ -36,6 +38,13 @@ pub(super) enum TroubleKind {
     CutOff,
 }
 
+/// Makes the table in which functions write. Nothing in it keeps an entry from being made twice.
+async fn make_entries(url: &str) {
+    let mut connection = PgConnection::connect(url).await.expect("PostgreSQL answers");
+    let create = AssertSqlSafe(format!("create table {ENTRIES} (step text not null)"));
+    connection.execute(create).await.expect("the table is made");
+}
+
 /// The fleet.
 pub(super) struct Fleet {
     // Before the server, so that they are killed first.
@@ -52,6 +61,7 @@ impl Fleet {
     /// All processes, on a server of their own.
     pub(super) async fn launch(place: &Path, effects: &Path) -> Self {
         let server = Server::primary().await;
+        make_entries(&server.url()).await;
         let proxy = Proxy::before(&server.address()).await;
         let mut fleet = Self {
             processes: Vec::new(),

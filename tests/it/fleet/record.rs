@@ -9,9 +9,9 @@ use sapwood_core::TreeId;
 use sapwood_core::store::{Reading as _, Store as _};
 use sapwood_core::tree::TreeRecord;
 use sapwood_postgres::{PostgresOptions, PostgresStore};
-use sapwood_tests::fleet::{Effect, Effects};
+use sapwood_tests::fleet::{ENTRIES, Effect, Effects};
 use sqlx::postgres::PgConnection;
-use sqlx::{Connection as _, Row as _};
+use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 use tokio::time::sleep;
 
 use super::processes::Trouble;
@@ -37,6 +37,8 @@ pub(super) struct Worker {
 pub(super) struct Record {
     /// Every tree with the effects that were noted of it, by id.
     pub(super) trees: BTreeMap<TreeId, (TreeRecord, Vec<Effect>)>,
+    /// The steps that made entries in the author's table, in order, by tree.
+    pub(super) entered: BTreeMap<TreeId, Vec<String>>,
     /// In the order in which they joined.
     pub(super) workers: Vec<Worker>,
 }
@@ -57,7 +59,8 @@ impl Record {
             trees.insert(tree, (record, effects.of(&id).expect("the effects are read")));
         }
         store.close().await;
-        Self { trees, workers: workers(&mut connection).await }
+        let entered = entered(&mut connection).await;
+        Self { trees, entered, workers: workers(&mut connection).await }
     }
 
     /// The worker that a process was at a time.
@@ -89,6 +92,18 @@ impl Record {
         );
         summary
     }
+}
+
+async fn entered(connection: &mut PgConnection) -> BTreeMap<TreeId, Vec<String>> {
+    let steps = AssertSqlSafe(format!("select step from {ENTRIES}"));
+    let mut steps: Vec<String> = sqlx::query_scalar(steps).fetch_all(connection).await.expect("the entries are listed");
+    steps.sort();
+    let mut entered: BTreeMap<TreeId, Vec<String>> = BTreeMap::new();
+    for step in steps {
+        let tree = step.split(':').next().and_then(|tree| tree.parse().ok()).expect("a key begins with its tree");
+        entered.entry(tree).or_default().push(step);
+    }
+    entered
 }
 
 async fn workers(connection: &mut PgConnection) -> Vec<Worker> {

@@ -7,7 +7,7 @@ use sapwood_core::control::ControlVerb;
 use sapwood_core::journal::{Entry, EntryKind};
 use sapwood_core::tree::{Closing, PromiseState, TreeRecord};
 use sapwood_core::{Path, TreeId};
-use sapwood_tests::fleet::{ALWAYS, Effect, Task};
+use sapwood_tests::fleet::{ALWAYS, ENTER, Effect, Task};
 
 use super::clients::{Answer, Known, Request};
 use super::record::Record;
@@ -23,7 +23,8 @@ pub(super) fn judge(known: &[Known], record: &Record) -> Vec<String> {
             .and_then(|()| comes_to_its_plan(mine.get(id).copied(), tree))
             .and_then(|()| calls_obey(tree))
             .and_then(|()| undoes_what_it_did(tree))
-            .and_then(|()| nothing_recorded_is_done_again(tree, effects, record));
+            .and_then(|()| nothing_recorded_is_done_again(tree, effects, record))
+            .and_then(|()| enters_what_it_records(tree, record));
         wrong.extend(judged.map_err(told).err());
     }
     wrong.extend(each_tree_is_there_once(known, &mine, record).err());
@@ -87,6 +88,7 @@ fn planned(known: &Known, tree: &TreeRecord) -> Vec<Option<&'static str>> {
         Task::Works { .. } => vec![Some("worked")],
         Task::Fans { .. } => vec![Some("fanned")],
         Task::Naps { .. } => vec![Some("napped")],
+        Task::Enters { .. } => vec![Some("entered")],
         Task::Orders { .. } => vec![Some("ordered")],
         Task::Hurries { nap_ms, deadline_ms } if nap_ms > deadline_ms => vec![Some("late")],
         Task::Hurries { .. } => vec![Some("late"), Some("in time")],
@@ -129,6 +131,9 @@ fn undoes_what_it_did(tree: &TreeRecord) -> Result<(), String> {
     Ok(())
 }
 
+/// How the plan of a tree is written that makes entries.
+const ENTERS: &[u8] = b"\"Enters\"";
+
 /// The effects of one step, or of one of its attempts at one worker.
 type Runs<'r, K> = BTreeMap<K, Vec<&'r Effect>>;
 
@@ -157,6 +162,11 @@ fn nothing_recorded_is_done_again(tree: &TreeRecord, effects: &[Effect], record:
             ensure(!is_too_late, || format!("{key} was recorded at {at} by {worker:?}"))?;
         }
     }
+    // What was rolled back with its transaction never was, and is no attempt.
+    let input = tree.invocations.first().map(|row| &row.invocation.input);
+    if input.is_some_and(|input| input.windows(ENTERS.len()).any(|at| at == ENTERS)) {
+        return Ok(());
+    }
     for (key, runs) in of_step {
         let retried = |(path, _, entry): &&(Path, Timestamp, Entry)| {
             entry.kind == EntryKind::StepRetried && self::key(tree.row.id, path, entry) == key
@@ -171,6 +181,16 @@ fn nothing_recorded_is_done_again(tree: &TreeRecord, effects: &[Effect], record:
         ensure(twice.is_none(), || format!("{key} has {attempts} attempts, and one worker did {twice:?}"))?;
     }
     Ok(())
+}
+
+/// The entries of the author's table are those whose steps are recorded, each once.
+fn enters_what_it_records(tree: &TreeRecord, record: &Record) -> Result<(), String> {
+    let is_one = |entry: &Entry| entry.name == ENTER && entry.kind == EntryKind::StepResolved;
+    let recorded = tree.entries.iter().filter(|(_, _, entry)| is_one(entry));
+    let mut recorded: Vec<String> = recorded.map(|(path, _, entry)| key(tree.row.id, path, entry)).collect();
+    recorded.sort();
+    let entered = record.entered.get(&tree.row.id).cloned().unwrap_or_default();
+    ensure(recorded == entered, || format!("it recorded {recorded:?} and entered {entered:?}"))
 }
 
 fn key(tree: TreeId, path: &Path, entry: &Entry) -> String {

@@ -7,7 +7,8 @@ use std::time::Duration;
 use futures::future::try_join_all;
 use sapwood::prelude::*;
 use sapwood::{Deadline, PromiseErrorKind};
-use sapwood_tests::fleet::{ALWAYS, ANSWER, Effect, Effects, Plan, STEP_ATTEMPTS, Task};
+use sapwood_tests::fleet::{ALWAYS, ANSWER, ENTER, ENTRIES, Effect, Effects, Plan, STEP_ATTEMPTS, Task};
+use sqlx::AssertSqlSafe;
 
 /// The fleet context.
 #[derive(BoundedContext)]
@@ -16,7 +17,7 @@ pub struct Fleet;
 
 /// What its functions need.
 #[derive(Dependencies)]
-#[dependencies(of = Fleet)]
+#[dependencies(of = Fleet, database = sapwood::Postgres)]
 pub struct FleetDependencies {
     effects: Effects,
 }
@@ -51,6 +52,12 @@ pub enum Woe {
     #[error(transparent)]
     #[failure(call)]
     Call(CallFailure),
+}
+
+impl From<sqlx::Error> for Woe {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Outside { what: error.to_string() }
+    }
 }
 
 /// Does what its plan says, and tells it.
@@ -120,6 +127,12 @@ async fn perform(cx: &mut Cx<FleetDependencies>, task: Task) -> Result<&'static 
             let nap = fleet_naps(nap_ms).deadline(Duration::from_millis(deadline_ms));
             Ok(if cx.call(nap).await.is_ok() { "in time" } else { "late" })
         }
+        Task::Enters { entries, ms } => {
+            for _ in 0..entries {
+                enter(cx, ms).await?;
+            }
+            Ok("entered")
+        }
         Task::Asks { deadline_ms } => ask(cx, deadline_ms).await,
     }
 }
@@ -134,6 +147,18 @@ async fn ask(cx: &mut Cx<FleetDependencies>, deadline_ms: Option<u64>) -> Result
         Err(PromiseErrorKind::TimedOut) => Ok("unanswered"),
         Err(_) => Err(Woe::Refused),
     }
+}
+
+async fn enter(cx: &mut Cx<FleetDependencies>, ms: u64) -> Result<Effect, Woe> {
+    let (app, key) = (cx.dependencies(), cx.idempotency_key());
+    let entered = cx.transaction(ENTER, async |mut tx| {
+        let (effect, _) = app.effects.note(&key).map_err(|error| Woe::Outside { what: error.to_string() })?;
+        let insert = sqlx::query(AssertSqlSafe(format!("insert into {ENTRIES} (step) values ($1)"))).bind(&key);
+        insert.execute(&mut *tx).await?;
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+        Ok(effect)
+    });
+    entered.await
 }
 
 async fn act(cx: &mut Cx<FleetDependencies>, ms: u64, fails: u32) -> Result<Effect, Woe> {

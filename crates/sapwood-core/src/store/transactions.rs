@@ -54,7 +54,10 @@ pub trait StepTransaction: Send {
     async fn recover(&mut self, turn: &Turn) -> StoreResult<Recovered>;
 
     /// Ends it without a trace.
-    async fn roll_back(self: Box<Self>);
+    ///
+    /// # Errors
+    /// [`Connection`](super::StoreErrorKind::Connection) if its connection was lost before: it has no trace then either.
+    async fn roll_back(self: Box<Self>) -> StoreResult<()>;
 }
 
 /// Why the work of an author cannot be committed.

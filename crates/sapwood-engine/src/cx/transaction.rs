@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use sapwood_core::json::NotRecordable;
 use sapwood_core::retry::RetryPolicy;
-use sapwood_core::store::{Database, StepTransaction, Unprepared};
+use sapwood_core::store::{Database, StepTransaction, StoreResult, Unprepared};
 use sapwood_core::{Failure, Position, Transactional};
 use tokio::time::Sleep;
 
@@ -36,7 +36,8 @@ impl<D: Transactional> Cx<D> {
     /// never runs again once its result is. What else is recorded of the tree waits while a transaction of it is open; on
     /// SQLite, everything that writes does.
     ///
-    /// A cancellation, or a deadline, rolls back what is under way.
+    /// A cancellation, or a deadline, rolls back what is under way. If the connection is lost, `run` is called again, whatever it
+    /// returned.
     ///
     /// ```text
     /// let entry = cx.transaction("ledger", async |mut tx| ledger::insert(&mut tx, &payment).await).await?;
@@ -254,7 +255,7 @@ fn begin<B: Database>(cell: &Cell) -> BoxFuture<'static, Result<(Transaction<B>,
 /// Judges what an author did, or rolls it back.
 fn end<B, T, E>(
     cell: &Cell,
-    mut transaction: Box<dyn StepTransaction>,
+    transaction: Box<dyn StepTransaction>,
     worked: Result<T, E>,
 ) -> BoxFuture<'static, Ending<T>>
 where
@@ -264,33 +265,9 @@ where
 {
     let transactor = cell.facts().transactor.clone();
     Box::pin(async move {
-        let recorded = match &worked {
-            Ok(value) => record_and_read(value).map(Ok),
-            Err(error) => BodyError::of(error).map(Err),
-        };
-        let (stored, read) = match recorded {
-            Ok(Ok(recorded)) => recorded,
-            Ok(Err(error)) => {
-                transaction.roll_back().await;
-                return Ending::Ended(Ok(Err(error)));
-            }
+        match judge::<B, T, E>(transaction, worked).await {
+            Ok(ending) => ending,
             Err(error) => {
-                transaction.roll_back().await;
-                return Ending::Ended(Err(error));
-            }
-        };
-        match transaction.prepare().await {
-            Ok(()) => Ending::Prepared(Ok(stored), read, OpenTransaction(transaction)),
-            Err(Unprepared::Misused(misuse)) => Ending::Misused(misuse),
-            Err(Unprepared::Refused(error)) => {
-                transaction.roll_back().await;
-                match error.downcast::<B::Error>() {
-                    Ok(error) => Ending::Ended(BodyError::of(&E::from(*error)).map(Err)),
-                    Err(_) => Ending::Misused("the database's error is not of the kind that it declares".to_owned()),
-                }
-            }
-            Err(Unprepared::Store(error)) => {
-                drop(transaction);
                 if let Some(transactor) = transactor {
                     transactor.failed(&error).await;
                 }
@@ -298,4 +275,35 @@ where
             }
         }
     })
+}
+
+/// # Errors
+/// The store's, if it was lost meanwhile. Whatever the author says of that is no error of the author's.
+async fn judge<B, T, E>(mut transaction: Box<dyn StepTransaction>, worked: Result<T, E>) -> StoreResult<Ending<T>>
+where
+    B: Database,
+    T: Recordable,
+    E: Failure + From<B::Error>,
+{
+    let recorded = match &worked {
+        Ok(value) => record_and_read(value).map(Ok),
+        Err(error) => BodyError::of(error).map(Err),
+    };
+    let (stored, read) = match recorded {
+        Ok(Ok(recorded)) => recorded,
+        Ok(Err(error)) => return transaction.roll_back().await.map(|()| Ending::Ended(Ok(Err(error)))),
+        Err(error) => return transaction.roll_back().await.map(|()| Ending::Ended(Err(error))),
+    };
+    match transaction.prepare().await {
+        Ok(()) => Ok(Ending::Prepared(Ok(stored), read, OpenTransaction(transaction))),
+        Err(Unprepared::Misused(misuse)) => Ok(Ending::Misused(misuse)),
+        Err(Unprepared::Refused(error)) => {
+            transaction.roll_back().await?;
+            Ok(match error.downcast::<B::Error>() {
+                Ok(error) => Ending::Ended(BodyError::of(&E::from(*error)).map(Err)),
+                Err(_) => Ending::Misused("the database's error is not of the kind that it declares".to_owned()),
+            })
+        }
+        Err(Unprepared::Store(error)) => Err(error),
+    }
 }

@@ -1,18 +1,24 @@
 //! The list *Always true* of SEMANTICS, sentence by sentence, over the rows of one tree as they are at any moment.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use sapwood_core::Path;
 use sapwood_core::journal::{Entry, EntryKind};
-use sapwood_core::tree::{Invocation, InvocationRow, PromiseState, TimerKind, TreeRecord, TreeState};
+use sapwood_core::tree::{
+    Invocation, InvocationRow, PromiseState, SettledPromise, Timer, TimerKind, TreeRecord, TreeState,
+};
+
+/// When a worker asks again for a promise that is due.
+const ASKED_AGAIN: Duration = Duration::from_millis(100);
 
 /// What always holds of one tree.
 type Check = fn(&TreeRecord) -> Result<(), String>;
 
 /// All of it.
 pub(super) fn always_true(tree: &TreeRecord) -> Result<(), String> {
-    let checks: [(&str, Check); 8] = [
+    let checks: [(&str, Check); 10] = [
         ("an owned tree waits for no claim", owned_or_waiting),
         ("a tree without owner has nothing runnable, or is waiting to be claimed", unowned_waits),
         ("a suspended function has at least one pending thing it waits on", suspended_waits_on_something),
@@ -21,6 +27,8 @@ pub(super) fn always_true(tree: &TreeRecord) -> Result<(), String> {
         ("completion numbers of a tree are gapless", numbers_are_gapless),
         ("created ≤ settled ≤ closed", times_ascend),
         ("a journal has no gap", journals_are_gapless),
+        ("a promise is settled once, and its journal says how", promises_settle_once),
+        ("a promise is settled before its deadline, or by it", promises_settle_in_time),
     ];
     checks.into_iter().try_for_each(|(sentence, check)| check(tree).map_err(|wrong| format!("{sentence}: {wrong}")))
 }
@@ -61,6 +69,8 @@ pub(super) fn goes_on(before: &TreeRecord, after: &TreeRecord) -> Result<(), Str
         let early = after.entries.iter().find(ends).filter(|(_, at, _)| *at < timer.due_at);
         ensure(early.is_none(), || format!("{timer:?} fired early: {early:?}"))?;
     }
+    ensure(after.settled.starts_with(&before.settled), || "how a promise was settled has changed".to_owned())?;
+    ensure(after.requests.starts_with(&before.requests), || "a request was changed".to_owned())?;
     let mut kept = after.entries.iter();
     let all_kept = before.entries.iter().all(|entry| kept.any(|after| after == entry));
     ensure(all_kept, || "a journal entry was changed".to_owned())
@@ -97,13 +107,20 @@ fn owned_or_waiting(tree: &TreeRecord) -> Result<(), String> {
 
 /// Whether it would go on if a worker had it.
 fn is_runnable(tree: &TreeRecord, it: &Invocation) -> bool {
-    let of_children = children(tree, &it.path).filter_map(|row| row.invocation.state.number);
-    let latest = entries(tree, &it.path).filter_map(|entry| entry.number).chain(of_children).max().unwrap_or(0);
+    // What was dropped wakes nobody.
+    let is_dropped =
+        |position| entries(tree, &it.path).any(|entry| entry.kind == EntryKind::Dropped && entry.position == position);
+    let of_children = children(tree, &it.path)
+        .filter(|row| !row.invocation.path.position().is_some_and(is_dropped))
+        .filter_map(|row| row.invocation.state.number);
+    let of_entries = entries(tree, &it.path).filter(|entry| !is_dropped(entry.position));
+    let latest = of_entries.filter_map(|entry| entry.number).chain(of_children).max().unwrap_or(0);
     let backs_off = tree.timers.iter().any(|timer| timer.kind == TimerKind::FunctionRetry && timer.path == it.path);
+    let has_news = unrecorded(tree).any(|settled| settled.path == it.path);
     it.state.promise == PromiseState::Pending
         && it.state.parked.is_none()
         && !backs_off
-        && it.state.seen.is_none_or(|seen| seen < latest)
+        && (has_news || it.state.seen.is_none_or(|seen| seen < latest))
 }
 
 fn unowned_waits(tree: &TreeRecord) -> Result<(), String> {
@@ -112,11 +129,20 @@ fn unowned_waits(tree: &TreeRecord) -> Result<(), String> {
     }
     // What is parked waits for an operator, and its timers with it.
     let is_parked = |path: &Path| open(tree).any(|it| it.path == *path && it.state.parked.is_some());
-    let timers = tree.timers.iter().filter(|timer| !is_parked(&timer.path)).map(|timer| timer.due_at);
+    // Since a promise is settled, its tree is ready.
+    let is_settled = |timer: &Timer| {
+        timer.kind == TimerKind::Promise
+            && tree.settled.iter().any(|it| it.path == timer.path && it.position == timer.position)
+    };
+    let timers = tree.timers.iter().filter(|timer| !is_parked(&timer.path) && !is_settled(timer));
+    // A promise whose store finds it pending still is asked for again.
+    let again = |timer: &Timer| if timer.kind == TimerKind::Promise { ASKED_AGAIN } else { Duration::ZERO };
+    let timers = timers.map(|timer| timer.due_at + again(timer));
     let deadlines = open(tree).filter(|it| it.state.promise == PromiseState::Pending).filter_map(|it| it.deadline);
     let due: Option<Timestamp> = timers.chain(deadlines).min();
-    // What is governed is ready since then, whatever was due before.
-    let is_in_time = due.is_none_or(|due| tree.row.ready_at.is_some_and(|ready| ready <= due || is_governed(tree)));
+    // What is governed, or has news of a promise, is ready since then, whatever was due before.
+    let is_told = is_governed(tree) || unrecorded(tree).next().is_some();
+    let is_in_time = due.is_none_or(|due| tree.row.ready_at.is_some_and(|ready| ready <= due || is_told));
     ensure(is_in_time, || format!("something is due at {due:?}, it is ready at {:?}", tree.row.ready_at))?;
     let runnable = open(tree).find(|it| is_runnable(tree, it));
     ensure(runnable.is_none() || tree.row.ready_at.is_some(), || format!("{runnable:?} is runnable"))?;
@@ -124,12 +150,15 @@ fn unowned_waits(tree: &TreeRecord) -> Result<(), String> {
 }
 
 fn suspended_waits_on_something(tree: &TreeRecord) -> Result<(), String> {
-    if tree.row.owner.is_some() || tree.row.state != TreeState::Suspended {
+    if tree.row.owner.is_some() || tree.row.state != TreeState::Suspended || is_governed(tree) {
         return Ok(());
     }
     let waits = |it: &Invocation| {
         let has_open_child = children(tree, &it.path).any(|row| !row.invocation.state.promise.is_closed());
-        has_open_child || tree.timers.iter().any(|timer| timer.path == it.path) || is_runnable(tree, it)
+        has_open_child
+            || has_pending_promise(tree, &it.path)
+            || tree.timers.iter().any(|timer| timer.path == it.path)
+            || is_runnable(tree, it)
     };
     match open(tree).find(|it| it.state.parked.is_none() && !waits(it)) {
         Some(it) => Err(format!("{it:?} waits for nothing")),
@@ -201,4 +230,71 @@ fn journals_are_gapless(tree: &TreeRecord) -> Result<(), String> {
         ensure(gap.is_none(), || format!("{at}: {gap:?}"))?;
     }
     Ok(())
+}
+
+fn made<'t>(tree: &'t TreeRecord, path: &'t Path) -> impl Iterator<Item = &'t Entry> {
+    entries(tree, path).filter(|entry| entry.kind == EntryKind::PromiseMade)
+}
+
+/// What has settled, and its journal does not have.
+fn unrecorded(tree: &TreeRecord) -> impl Iterator<Item = &SettledPromise> {
+    tree.settled.iter().filter(|settled| {
+        let mut entries = entries(tree, &settled.path);
+        !entries.any(|entry| entry.kind == EntryKind::PromiseSettled && entry.position == settled.position)
+    })
+}
+
+fn has_pending_promise(tree: &TreeRecord, path: &Path) -> bool {
+    made(tree, path).any(|made| {
+        let is_settled = tree.settled.iter().any(|it| it.path == *path && it.position == made.position);
+        let is_dropped =
+            entries(tree, path).any(|entry| entry.kind == EntryKind::Dropped && entry.position == made.position);
+        !is_settled && !is_dropped
+    })
+}
+
+fn promises_settle_once(tree: &TreeRecord) -> Result<(), String> {
+    let numbers: Vec<u32> = tree.settled.iter().map(|settled| settled.inbox).collect();
+    ensure(numbers == (1..=tree.row.inbox).collect::<Vec<_>>(), || format!("{numbers:?} up to {}", tree.row.inbox))?;
+    let mut places = BTreeSet::new();
+    for settled in &tree.settled {
+        let is_made = made(tree, &settled.path).any(|it| it.position == settled.position && it.name == settled.name);
+        ensure(is_made && places.insert((&settled.path, settled.position)), || {
+            format!("{settled:?} again, or unmade")
+        })?;
+    }
+    let mut recorded = BTreeSet::new();
+    for (path, _, entry) in tree.entries.iter().filter(|(_, _, entry)| entry.kind == EntryKind::PromiseSettled) {
+        let settled = tree.settled.iter().find(|it| it.path == *path && it.position == entry.position);
+        let is_it = settled.is_some_and(|it| it.outcome == entry.payload && it.name == entry.name);
+        ensure(is_it && recorded.insert((path, entry.position)), || format!("{entry:?}, settled is {settled:?}"))?;
+    }
+    Ok(())
+}
+
+fn promises_settle_in_time(tree: &TreeRecord) -> Result<(), String> {
+    for settled in &tree.settled {
+        let made =
+            made(tree, &settled.path).find(|entry| entry.position == settled.position).ok_or("it is not made")?;
+        let Made { deadline } = serde_json::from_slice(&made.payload).map_err(|error| error.to_string())?;
+        let is_late = deadline.is_some_and(|deadline| deadline <= settled.settled_at);
+        ensure(is_late == (settled.state == PromiseState::TimedOut), || format!("until {deadline:?}: {settled:?}"))?;
+        let dropped = tree.entries.iter().find(|(path, _, entry)| {
+            *path == settled.path && entry.position == settled.position && entry.kind == EntryKind::Dropped
+        });
+        let is_in_vain = dropped.is_some_and(|(_, at, _)| *at < settled.settled_at);
+        ensure(!is_in_vain, || format!("it was dropped before: {settled:?}"))?;
+        let row = tree.invocations.iter().find(|row| row.invocation.path == settled.path);
+        let ended = row.and_then(|row| row.settled_at);
+        ensure(ended.is_none_or(|ended| settled.settled_at <= ended), || {
+            format!("its function ended before: {settled:?}")
+        })?;
+    }
+    Ok(())
+}
+
+/// As journal.md says.
+#[derive(serde::Deserialize)]
+struct Made {
+    deadline: Option<Timestamp>,
 }

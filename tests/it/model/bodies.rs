@@ -9,11 +9,11 @@ use futures::future::join_all;
 use parking_lot::Mutex;
 use sapwood::prelude::*;
 use sapwood::{Dependencies, RetryPolicy};
-use sapwood_core::failure::CallFailureKind;
-use sapwood_core::{BoundedContext, CallError, WorkerId};
+use sapwood_core::failure::{CallFailureKind, PromiseErrorKind};
+use sapwood_core::{BoundedContext, CallError, PromiseError, WorkerId};
 use tokio::sync::Notify;
 
-use super::plan::{ALWAYS, End, How, Op, Plan, Rival, STEP_ATTEMPTS, Work};
+use super::plan::{ALWAYS, Asked, End, How, Op, Plan, Rival, STEP_ATTEMPTS, Then, Work, promise_name};
 
 /// The context of the functions of runs.
 pub(super) struct Modelling;
@@ -110,7 +110,8 @@ pub(super) struct Modelled {
     pub(super) name: String,
 }
 
-type Awaited<'a> = Pin<Box<dyn Future<Output = Result<String, CallError<Woe>>> + Send + 'a>>;
+/// A call or a promise, and what its body says of it.
+type Awaited = Pin<Box<dyn Future<Output = Result<String, Woe>> + Send>>;
 
 /// Does what its plan says; tried again.
 #[sapwood::function(retry(attempts = 3, backoff = "10ms..2s"))]
@@ -133,8 +134,8 @@ pub(super) async fn model_undoes(cx: &mut Cx<App>, done: String) -> Result<(), W
 
 async fn perform(cx: &mut Cx<App>, plan: &Plan) -> Result<String, Woe> {
     let (mut told, mut held) = (vec![plan.name.clone()], VecDeque::new());
-    for op in &plan.ops {
-        match operate(cx, plan, op, &mut held).await {
+    for (at, op) in plan.ops.iter().enumerate() {
+        match operate(cx, plan, (at, op), &mut held).await {
             Ok(said) => told.push(said),
             Err(error) if plan.catches => told.push(format!("caught {error}")),
             Err(error) => return Err(error),
@@ -148,7 +149,12 @@ async fn perform(cx: &mut Cx<App>, plan: &Plan) -> Result<String, Woe> {
     }
 }
 
-async fn operate(cx: &mut Cx<App>, plan: &Plan, op: &Op, held: &mut VecDeque<Awaited<'static>>) -> Result<String, Woe> {
+async fn operate(
+    cx: &mut Cx<App>,
+    plan: &Plan,
+    (at, op): (usize, &Op),
+    held: &mut VecDeque<Awaited>,
+) -> Result<String, Woe> {
     let said = |said: &str| Ok(said.to_owned());
     match op {
         Op::Step(work) => step(cx, work).await,
@@ -156,24 +162,50 @@ async fn operate(cx: &mut Cx<App>, plan: &Plan, op: &Op, held: &mut VecDeque<Awa
             cx.sleep(Duration::from_millis(*ms)).await;
             said("slept")
         }
-        Op::Call(plan) => heard(call(cx, plan).await),
+        Op::Call(plan) => call(cx, plan).await,
         Op::Hold(plan) => {
             held.push_back(call(cx, plan));
             said("held")
         }
         Op::Await => match held.pop_front() {
-            Some(first) => heard(first.await),
+            Some(first) => first.await,
             None => said("nothing"),
         },
         Op::Drop => {
             drop(held.pop_front());
             said("dropped")
         }
-        Op::Race { plan, rival, is_biased } => race(cx, plan, rival, *is_biased).await,
+        Op::Race { plan, rival, is_biased } => {
+            let first = call(cx, plan);
+            let second = match rival {
+                Rival::Sleep(ms) => sleep(cx, *ms),
+                Rival::Call(rival) => call(cx, rival),
+                Rival::Promise(asked) => promise(cx, at, asked),
+            };
+            race(first, second, *is_biased).await
+        }
         Op::Join(plans) => {
             let calls: Vec<_> = plans.iter().map(|plan| call(cx, plan)).collect();
-            let all: Result<Vec<_>, _> = join_all(calls).await.into_iter().map(heard).collect();
+            let all: Result<Vec<_>, _> = join_all(calls).await.into_iter().collect();
             all.map(|all| all.join("+"))
+        }
+        Op::Promise(asked, then) => {
+            let promise = promise(cx, at, asked);
+            match then {
+                Then::Awaits => promise.await,
+                Then::Holds => {
+                    held.push_back(promise);
+                    said("held")
+                }
+                Then::Drops => {
+                    drop(promise);
+                    said("dropped")
+                }
+                Then::Races { ms, is_biased } => {
+                    let sleep = sleep(cx, *ms);
+                    race(promise, sleep, *is_biased).await
+                }
+            }
         }
         Op::Emit => {
             cx.emit(Modelled { name: plan.name.clone() });
@@ -187,36 +219,56 @@ async fn operate(cx: &mut Cx<App>, plan: &Plan, op: &Op, held: &mut VecDeque<Awa
     }
 }
 
-async fn race(cx: &mut Cx<App>, plan: &Plan, rival: &Rival, is_biased: bool) -> Result<String, Woe> {
-    let first = call(cx, plan);
-    let second: Awaited<'static> = match rival {
-        Rival::Sleep(ms) => {
-            let sleep = cx.sleep(Duration::from_millis(*ms));
-            Box::pin(async move {
-                sleep.await;
-                Ok("slept first".to_owned())
-            })
-        }
-        Rival::Call(rival) => call(cx, rival),
-    };
-    let won = if is_biased {
+async fn race(first: Awaited, second: Awaited, is_biased: bool) -> Result<String, Woe> {
+    if is_biased {
         tokio::select! { biased; first = first => first, second = second => second }
     } else {
         tokio::select! { first = first => first, second = second => second }
-    };
-    heard(won)
+    }
 }
 
-fn call(cx: &mut Cx<App>, plan: &Plan) -> Awaited<'static> {
+fn sleep(cx: &mut Cx<App>, ms: u64) -> Awaited {
+    let sleep = cx.sleep(Duration::from_millis(ms));
+    Box::pin(async move {
+        sleep.await;
+        Ok("(slept first)".to_owned())
+    })
+}
+
+/// The promise that the operation at this place makes.
+fn promise(cx: &mut Cx<App>, at: usize, asked: &Asked) -> Awaited {
+    let name = promise_name(at);
+    let promise = match asked.until_ms {
+        Some(ms) => cx.promise_until::<String>(&name, Duration::from_millis(ms)),
+        None => cx.promise::<String>(&name),
+    };
+    Box::pin(async move { told(promise.await) })
+}
+
+/// What a body hears of a promise.
+fn told(result: Result<String, PromiseError>) -> Result<String, Woe> {
+    let what = match result {
+        Ok(value) => return Ok(format!("<{value}>")),
+        Err(error) => match error.kind {
+            PromiseErrorKind::Rejected { message } => format!("<rejected {message}>"),
+            PromiseErrorKind::TimedOut => "<timed out>".to_owned(),
+            other => format!("<{other}>"),
+        },
+    };
+    Err(Woe::Broken { what })
+}
+
+fn call(cx: &mut Cx<App>, plan: &Plan) -> Awaited {
     /// The same for each function that performs a plan.
     macro_rules! call {
         ($function:path) => {{
             let call = $function(plan.clone());
             let call = if plan.undo { call.undo(model_undoes) } else { call };
-            Box::pin(cx.call(match plan.deadline_ms {
+            let call = cx.call(match plan.deadline_ms {
                 Some(ms) => call.deadline(Duration::from_millis(ms)),
                 None => call,
-            }))
+            });
+            Box::pin(async move { heard(call.await) })
         }};
     }
     if plan.attempts == 1 { call!(model_tries_once) } else { call!(model_tries) }

@@ -7,6 +7,7 @@
 //! | [`world`] | one run: workers on a store in memory, what is injected, and the end in peace |
 //! | [`always_true`] | what holds after every operation |
 //! | [`databases`] | a few seeds on every store |
+//! | [`promises`] | external promises: how they are settled, and what everybody is told of that |
 //! | [`oracle`] | what each invocation must have come to |
 //!
 //! A run is on one thread, with time that stands still while there is something to do, so a seed repeats it exactly.
@@ -17,6 +18,7 @@ mod chance;
 mod databases;
 mod oracle;
 mod plan;
+mod promises;
 mod world;
 
 use std::sync::atomic::{AtomicU64, Ordering};

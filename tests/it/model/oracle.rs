@@ -14,7 +14,8 @@ use sapwood_core::{Path, Position};
 use serde::Deserialize;
 
 use super::bodies::Woe;
-use super::plan::{End, How, Op, Plan, Rival, Work};
+use super::plan::{End, How, Op, Plan, Rival, Then, Work, promise_name};
+use super::promises::Outcome;
 
 /// What is known of a run besides its rows.
 pub(super) struct Known<'k> {
@@ -47,6 +48,13 @@ enum Walked {
     Waits,
 }
 
+/// A handle that a body keeps.
+#[derive(Clone, Copy)]
+enum Held {
+    Call(Position),
+    Promise(Position),
+}
+
 /// What an operation gave.
 type Gave = Option<Result<String, Woe>>;
 
@@ -61,7 +69,9 @@ struct Walk<'w> {
     is_whole: bool,
     has_deadline: bool,
     next: Position,
-    held: VecDeque<Position>,
+    held: VecDeque<Held>,
+    /// The promises that it made.
+    made: Vec<(Position, String)>,
     /// The calls whose completion it was given.
     given: BTreeSet<Position>,
     emitted: Vec<Position>,
@@ -100,6 +110,7 @@ impl<'o> Oracle<'o> {
             (promise, Walked::Waits) => return Err(wrong(format!("it is {promise:?}, the plan waits"))),
         }
         walk.events().map_err(&wrong)?;
+        walk.promises().map_err(&wrong)?;
         walk.attempts(row).map_err(&wrong)?;
         walk.deadline(row).map_err(&wrong)?;
         walk.dropped().map_err(&wrong)?;
@@ -161,6 +172,7 @@ impl<'w> Walk<'w> {
             has_deadline,
             next: 0,
             held: VecDeque::new(),
+            made: Vec::new(),
             given: BTreeSet::new(),
             emitted: Vec::new(),
             undos: Vec::new(),
@@ -169,8 +181,8 @@ impl<'w> Walk<'w> {
 
     fn walk(&mut self) -> Result<Walked, String> {
         let mut told = vec![self.plan.name.clone()];
-        for op in &self.plan.ops {
-            match self.op(op)? {
+        for (at, op) in self.plan.ops.iter().enumerate() {
+            match self.op(at, op)? {
                 Some(Ok(said)) => told.push(said),
                 Some(Err(woe)) if self.plan.catches => told.push(format!("caught {woe}")),
                 Some(Err(woe)) => return Ok(Walked::Ended(Err(woe))),
@@ -185,7 +197,7 @@ impl<'w> Walk<'w> {
         }))
     }
 
-    fn op(&mut self, op: &Op) -> Result<Gave, String> {
+    fn op(&mut self, at: usize, op: &Op) -> Result<Gave, String> {
         let said = |said: &str| Ok(Some(Ok(said.to_owned())));
         match op {
             Op::Step(work) => self.step(work),
@@ -199,23 +211,49 @@ impl<'w> Walk<'w> {
             }
             Op::Hold(_) => {
                 let position = self.position();
-                self.held.push_back(position);
+                self.held.push_back(Held::Call(position));
                 said("held")
             }
             Op::Await => match self.held.pop_front() {
-                Some(position) => Ok(self.take(position)),
+                Some(held) => Ok(self.take_held(held)),
                 None => said("nothing"),
             },
             Op::Drop => {
                 self.held.pop_front();
                 said("dropped")
             }
-            Op::Race { rival, .. } => Ok(self.race(rival)),
+            Op::Race { rival, .. } => {
+                let (first, second) = (self.position(), self.position());
+                if matches!(rival, Rival::Promise(_)) {
+                    self.made.push((second, promise_name(at)));
+                }
+                Ok(match rival {
+                    Rival::Sleep(_) => self.race(Held::Call(first), None, second),
+                    Rival::Call(_) => self.race(Held::Call(first), Some(Held::Call(second)), second),
+                    Rival::Promise(_) => self.race(Held::Call(first), Some(Held::Promise(second)), second),
+                })
+            }
             Op::Join(plans) => {
                 let positions: Vec<_> = plans.iter().map(|_| self.position()).collect();
                 let all: Option<Vec<_>> = positions.into_iter().map(|position| self.take(position)).collect();
                 let all: Option<Result<Vec<_>, _>> = all.map(|all| all.into_iter().collect());
                 Ok(all.map(|all| all.map(|all| all.join("+"))))
+            }
+            Op::Promise(_, then) => {
+                let position = self.position();
+                self.made.push((position, promise_name(at)));
+                match then {
+                    Then::Awaits => Ok(self.promised(position)),
+                    Then::Holds => {
+                        self.held.push_back(Held::Promise(position));
+                        said("held")
+                    }
+                    Then::Drops => said("dropped"),
+                    Then::Races { .. } => {
+                        let sleep = self.position();
+                        Ok(self.race(Held::Promise(position), None, sleep))
+                    }
+                }
             }
             Op::Emit => {
                 let position = self.position();
@@ -286,22 +324,44 @@ impl<'w> Walk<'w> {
         self.oracle.row(&self.path.child(position))?.invocation.state.number
     }
 
-    /// R7: the lower number wins.
-    fn race(&mut self, rival: &Rival) -> Gave {
-        let (first, second) = (self.position(), self.position());
-        let (of_first, of_second) = match rival {
-            Rival::Sleep(_) => (self.number(first), self.sleep(second)),
-            Rival::Call(_) => (self.number(first), self.number(second)),
-        };
-        let first_wins = match (of_first, of_second) {
+    fn number_of(&self, held: Held) -> Option<u32> {
+        match held {
+            Held::Call(position) => self.number(position),
+            Held::Promise(position) => self.entry(position, EntryKind::PromiseSettled)?.number,
+        }
+    }
+
+    /// R7: the lower number wins. Without a second, that is a sleep at this position.
+    fn race(&mut self, first: Held, second: Option<Held>, sleep: Position) -> Gave {
+        let of_second = second.map_or_else(|| self.sleep(sleep), |second| self.number_of(second));
+        let first_wins = match (self.number_of(first), of_second) {
             (Some(of_first), Some(of_second)) => of_first < of_second,
             (Some(_), None) => true,
             (None, Some(_)) => false,
             (None, None) => return None,
         };
-        match rival {
-            Rival::Sleep(_) if !first_wins => Some(Ok("(slept first)".to_owned())),
-            _ => self.take(if first_wins { first } else { second }),
+        match second {
+            _ if first_wins => self.take_held(first),
+            Some(second) => self.take_held(second),
+            None => Some(Ok("(slept first)".to_owned())),
+        }
+    }
+
+    fn take_held(&mut self, held: Held) -> Gave {
+        match held {
+            Held::Call(position) => self.take(position),
+            Held::Promise(position) => self.promised(position),
+        }
+    }
+
+    /// What a promise gave its function.
+    fn promised(&self, position: Position) -> Gave {
+        let settled = self.entry(position, EntryKind::PromiseSettled)?;
+        let broken = |what: String| Some(Err(Woe::Broken { what }));
+        match serde_json::from_slice(&settled.payload).ok()? {
+            Outcome::Resolved(value) => Some(Ok(format!("<{value}>"))),
+            Outcome::Rejected { message } => broken(format!("<rejected {message}>")),
+            Outcome::TimedOut => broken("<timed out>".to_owned()),
         }
     }
 
@@ -326,6 +386,14 @@ impl<'w> Walk<'w> {
         let recorded: Vec<Position> = recorded.map(|entry| entry.position).collect();
         let emitted = if self.is_whole { self.emitted.clone() } else { recorded.clone() };
         ensure(recorded == emitted, || format!("it emitted at {recorded:?}, the plan says {emitted:?}"))
+    }
+
+    /// P1: the promises that the plan says, each once.
+    fn promises(&self) -> Result<(), String> {
+        let made = self.entries.iter().filter(|entry| entry.kind == EntryKind::PromiseMade);
+        let made: Vec<_> = made.map(|entry| (entry.position, entry.name.clone())).collect();
+        let fits = if self.is_whole { made == self.made } else { self.made.starts_with(&made) };
+        ensure(fits, || format!("it made the promises {made:?}, the plan says {:?}", self.made))
     }
 
     /// F5, C4: another attempt is made only if it can end otherwise, and no crash counts as one.
@@ -444,14 +512,15 @@ impl<'w> Walk<'w> {
         let places = self.plan.ops.iter().flat_map(move |op| {
             let first = next;
             let plans: Vec<&Plan> = match op {
-                Op::Call(plan) | Op::Hold(plan) | Op::Race { plan, rival: Rival::Sleep(_), .. } => vec![plan],
+                Op::Call(plan) | Op::Hold(plan) => vec![plan],
+                Op::Race { plan, rival: Rival::Sleep(_) | Rival::Promise(_), .. } => vec![plan],
                 Op::Race { plan, rival: Rival::Call(rival), .. } => vec![plan, rival],
                 Op::Join(plans) => plans.iter().collect(),
                 _ => Vec::new(),
             };
             next += match op {
                 Op::Await | Op::Drop => 0,
-                Op::Race { .. } => 2,
+                Op::Race { .. } | Op::Promise(_, Then::Races { .. }) => 2,
                 Op::Join(plans) => u32::try_from(plans.len()).expect("a few"),
                 _ => 1,
             };

@@ -52,10 +52,38 @@ pub(super) enum Op {
     },
     /// Calls all, and awaits all.
     Join(Vec<Plan>),
+    /// Makes an external promise.
+    Promise(Asked, Then),
     Emit,
     Draw,
     /// Declares what undoes the next operation.
     Compensate,
+}
+
+/// An external promise that a body makes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub(super) struct Asked {
+    /// Its own deadline, in milliseconds.
+    pub(super) until_ms: Option<u64>,
+}
+
+/// The name of the promise that the operation at this place of a plan makes.
+pub(super) fn promise_name(at: usize) -> String {
+    format!("asked-{at}")
+}
+
+/// What a body does with a promise that it has made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub(super) enum Then {
+    Awaits,
+    /// Keeps the handle.
+    Holds,
+    Drops,
+    /// Takes what comes first of it and a sleep, in milliseconds.
+    Races {
+        ms: u64,
+        is_biased: bool,
+    },
 }
 
 /// What a call races against.
@@ -63,6 +91,7 @@ pub(super) enum Op {
 pub(super) enum Rival {
     Sleep(u64),
     Call(Plan),
+    Promise(Asked),
 }
 
 /// What the closure of a step does.
@@ -123,6 +152,7 @@ enum Kind {
     Drop,
     Race,
     Join,
+    Promise,
     Emit,
     Draw,
     Compensate,
@@ -147,7 +177,7 @@ impl Drawing<'_> {
     }
 
     fn op(&mut self, depth: usize, attempts: u32, catches: bool, may_fail: &mut bool) -> Op {
-        use Kind::{Await, Call, Compensate, Draw, Drop, Emit, Hold, Join, Race, Sleep, Step};
+        use Kind::{Await, Call, Compensate, Draw, Drop, Emit, Hold, Join, Promise, Race, Sleep, Step};
         let kind = self.chance.weighted(&[
             (6, Step),
             (3, Sleep),
@@ -157,6 +187,7 @@ impl Drawing<'_> {
             (2, Drop),
             (3, Race),
             (2, Join),
+            (4, Promise),
             (2, Emit),
             (2, Draw),
             (2, Compensate),
@@ -173,18 +204,38 @@ impl Drawing<'_> {
             Drop => Op::Drop,
             Race => {
                 let plan = self.plan(depth + 1);
-                let is_call = *self.left > 0 && self.chance.percent(40);
-                let rival = if is_call { Rival::Call(self.plan(depth + 1)) } else { Rival::Sleep(self.time()) };
+                let rival = match self.chance.below(10) {
+                    0..4 if *self.left > 0 => Rival::Call(self.plan(depth + 1)),
+                    4..6 => Rival::Promise(self.asked()),
+                    _ => Rival::Sleep(self.time()),
+                };
                 Op::Race { plan, rival, is_biased: self.chance.percent(70) }
             }
             Join => {
                 let many = 1 + self.chance.index(3.min(*self.left));
                 Op::Join((0..many).map(|_| self.plan(depth + 1)).collect())
             }
+            Promise => {
+                let asked = self.asked();
+                let races = Then::Races { ms: self.time(), is_biased: self.chance.percent(70) };
+                Op::Promise(
+                    asked,
+                    match self.chance.below(10) {
+                        0..4 => Then::Awaits,
+                        4..6 => Then::Holds,
+                        6..9 => races,
+                        _ => Then::Drops,
+                    },
+                )
+            }
             Emit => Op::Emit,
             Draw => Op::Draw,
             Compensate => Op::Compensate,
         }
+    }
+
+    fn asked(&mut self) -> Asked {
+        Asked { until_ms: self.chance.percent(40).then(|| self.time()) }
     }
 
     fn work(&mut self, attempts: u32, catches: bool, may_fail: &mut bool) -> Work {

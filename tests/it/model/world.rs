@@ -14,7 +14,7 @@ use sapwood_core::control::{ControlRequest, ControlVerb};
 use sapwood_core::journal::EntryKind;
 use sapwood_core::store::Store;
 use sapwood_core::tree::{PromiseState, TreeRecord, TreeState};
-use sapwood_core::{Path, TreeId, WorkerId};
+use sapwood_core::{Path, PromiseId, TreeId, WorkerId};
 use sapwood_engine::{CachePolicy, Effect, Engine, EngineOptions, Environment, StartError};
 use sapwood_memory::MemoryStore;
 use sapwood_tests::changes::Changes;
@@ -29,12 +29,16 @@ use super::bodies::{App, Outside, model_tries, model_tries_once};
 use super::chance::Chance;
 use super::oracle::{self, Known};
 use super::plan::Plan;
+use super::promises::{Answer, Outcome, Promises, made};
 
 /// How long a worker is believed alive: long enough for few renewals, short enough for quick takeovers.
 const LEASE: Duration = Duration::from_secs(10);
 
 /// Until when all is closed that is not disturbed: longer than everything that plans sleep, and a grace besides.
 const PEACE: Duration = Duration::from_secs(3 * 3_600);
+
+/// How long a commit is held at least, or waited for that is to be held.
+const HELD: Duration = Duration::from_secs(5);
 
 /// More commits and claims than any tree of a run takes.
 const BUSY: u64 = 2_000;
@@ -72,6 +76,7 @@ struct World {
     store: MemoryStore,
     changes: Changes,
     outside: Arc<Outside>,
+    promises: Promises,
     workers: Vec<Worker>,
     /// What was injected, in words.
     injected: Vec<String>,
@@ -123,6 +128,9 @@ fn report(seed: u64, wrong: &str, plans: &[Plan], world: &World) -> String {
         for request in &tree.requests {
             let _ = write!(told, "\n  {request:?}");
         }
+        for settled in &tree.settled {
+            let _ = write!(told, "\n  {settled:?}");
+        }
     }
     told
 }
@@ -136,8 +144,8 @@ impl World {
         let judge = move |worker, key: &str| may_begin(&judged, worker, key);
         let outside = Arc::new(Outside::new(Box::new(judge), true));
         watch(&changes, &store, &outside);
-        let (workers, injected) = (Vec::new(), Vec::new());
-        Self { chance, time, store, changes, outside, workers, injected, is_disturbed: false, refuses: false }
+        let (promises, workers, injected) = (Promises::default(), Vec::new(), Vec::new());
+        Self { chance, time, store, changes, outside, promises, workers, injected, is_disturbed: false, refuses: false }
     }
 
     async fn run(&mut self, plans: &[Plan], disturbs: bool) -> Result<Ran, String> {
@@ -146,7 +154,7 @@ impl World {
         }
         for (number, plan) in plans.iter().enumerate() {
             if disturbs && self.chance.percent(50) {
-                self.disturb().await;
+                self.disturb().await?;
             }
             self.start(plan, number).await?;
         }
@@ -154,7 +162,7 @@ impl World {
             let pause = self.chance.weighted(&[(3, 0), (3, 50), (4, 1_500), (2, 12_000)]);
             let pause = Duration::from_millis(self.chance.below(pause + 1));
             self.wait(pause).await;
-            self.disturb().await;
+            self.disturb().await?;
             self.sound()?;
         }
         self.comes_to_rest().await?;
@@ -202,7 +210,14 @@ impl World {
         for _ in 0..20 {
             let alive = self.alive().await;
             let engine = self.workers[alive].engine.clone();
-            let begun = timeout(PEACE, start(&engine, plan, id.as_deref())).await;
+            let mut begun = Box::pin(start(&engine, plan, id.as_deref()));
+            let begun = match timeout(HELD, &mut begun).await {
+                Ok(begun) => Ok(begun),
+                Err(_) => {
+                    self.let_go();
+                    timeout(PEACE, begun).await
+                }
+            };
             match begun.map_err(|_| "a start was never answered".to_owned())? {
                 Ok(tree) => {
                     self.says(format!("{tree} starts"));
@@ -214,12 +229,12 @@ impl World {
         Err("no worker starts the tree".to_owned())
     }
 
-    async fn disturb(&mut self) {
+    async fn disturb(&mut self) -> Result<(), String> {
         let at = self.alive().await;
         let Worker { engine, faults } = &self.workers[at];
         let (engine, faults) = (engine.clone(), Arc::clone(faults));
         let worker = engine.worker();
-        match self.chance.below(10) {
+        match self.chance.below(14) {
             0 => {
                 self.is_disturbed = true;
                 self.says(format!("worker {worker:?} is killed"));
@@ -258,17 +273,69 @@ impl World {
                 self.says(format!("the store's clock jumps by {ms} ms"));
                 self.time.ahead_ms.fetch_add(ms, Ordering::Relaxed);
             }
-            7 => {
-                for tree in self.trees() {
-                    engine.tree(tree.row.id).await.expect("the store answers");
+            7 => self.read(&engine).await?,
+            8 => {
+                self.says(format!("the next commit of worker {worker:?} is held"));
+                faults.hold_all();
+                let held = faults.holds() + 1;
+                let _ = timeout(HELD, faults.held(held)).await;
+                if self.chance.percent(80) {
+                    self.settle(&engine).await?
+                } else {
+                    self.govern(&engine).await
                 }
-                self.says("somebody reads".to_owned());
+                faults.let_go();
             }
+            9..12 => self.settle(&engine).await?,
             _ => self.govern(&engine).await,
         }
+        self.let_go();
+        Ok(())
+    }
+
+    /// Lets go on what is held.
+    fn let_go(&self) {
         for Worker { faults, .. } in &self.workers {
-            faults.release();
+            faults.let_go();
         }
+    }
+
+    /// D3: whoever reads, finds nothing pending past its deadline.
+    async fn read(&mut self, engine: &Engine) -> Result<(), String> {
+        self.says("somebody reads".to_owned());
+        for tree in self.trees() {
+            let view = engine.tree(tree.row.id).await.expect("the store answers").ok_or("a tree is gone")?;
+            let record =
+                engine.store().tree_read(tree.row.id).await.expect("the store answers").ok_or("a tree is gone")?;
+            let now = self.time.now();
+            if record.is_late(now) {
+                return Err(format!("tree {}: at {now} something is pending past its deadline", tree.row.id));
+            }
+            for promise in view.nodes.iter().flat_map(|node| &node.promises) {
+                self.promises.sees(promise, now)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Settles one of the promises that are there, whatever became of it before.
+    async fn settle(&mut self, engine: &Engine) -> Result<(), String> {
+        let made: Vec<PromiseId> = self.trees().iter().flat_map(made).collect();
+        if made.is_empty() {
+            return Ok(());
+        }
+        let id = made[self.chance.index(made.len())].clone();
+        let number = self.injected.len();
+        let outcome = match self.promises.last(&id) {
+            Some(last) if self.chance.percent(20) => last.clone(),
+            _ if self.chance.percent(70) => Outcome::Resolved(format!("value {number}")),
+            _ => Outcome::Rejected { message: format!("no {number}") },
+        };
+        let by_engine = self.chance.percent(60);
+        let answer: Answer = self.promises.settle(engine, id.clone(), outcome.clone(), by_engine).await?;
+        let whose = if by_engine { "engine" } else { "store" };
+        self.says(format!("{id} is settled at the {whose} with {outcome:?}: {answer:?}"));
+        Ok(())
     }
 
     /// Asks to cancel or to kill one of the invocations that are there.
@@ -344,12 +411,18 @@ impl World {
                     }
                 }
             }
+            if open.iter().any(|tree| tree.row.owner.is_none() && !made(tree).is_empty()) {
+                self.settle(&engine).await?;
+            }
             self.wait(pause).await;
             pause = (pause * 2).min(Duration::from_secs(60));
         }
     }
 
     async fn judge(&mut self, plans: &[Plan]) -> Result<Ran, String> {
+        let alive = self.alive().await;
+        let engine = self.workers[alive].engine.clone();
+        self.read(&engine).await?;
         let trees = self.trees();
         let rows = outbox(&self.store).await;
         let ids: BTreeSet<_> = rows.iter().map(|row| row.event.id.clone()).collect();
@@ -367,7 +440,8 @@ impl World {
             let events = rows.iter().filter(|row| row.event.tree == tree.row.id).count();
             let effects = |key: &str| self.outside.count(key);
             let known = Known { effects: &effects, is_undisturbed: !self.is_disturbed, events };
-            oracle::judge(&input.plan, tree, &known).map_err(|wrong| format!("tree {}: {wrong}", tree.row.id))?;
+            let judged = oracle::judge(&input.plan, tree, &known).and_then(|()| self.promises.judge(tree));
+            judged.map_err(|wrong| format!("tree {}: {wrong}", tree.row.id))?;
             ran.trees += 1;
             ran.invocations += tree.invocations.len();
             ran.commits += tree.row.revision;

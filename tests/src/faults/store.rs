@@ -47,6 +47,8 @@ pub struct StoreFaults {
     holds_from: Mutex<Option<usize>>,
     released: Semaphore,
     held: watch::Sender<usize>,
+    /// Those that wait now.
+    waiting: AtomicUsize,
     dies: Mutex<Option<Engine>>,
     turns: Mutex<Vec<Turn>>,
     lost: Mutex<Vec<Turn>>,
@@ -71,6 +73,7 @@ impl StoreFaults {
             holds_from: Mutex::default(),
             released: Semaphore::new(0),
             held: watch::Sender::new(0),
+            waiting: AtomicUsize::new(0),
             dies: Mutex::default(),
             turns: Mutex::default(),
             lost: Mutex::default(),
@@ -101,7 +104,20 @@ impl StoreFaults {
     /// Holds no more, and lets those go on that are held.
     pub fn hold_none(&self) {
         *self.holds_from.lock() = None;
+        self.waiting.store(0, Ordering::SeqCst);
         self.released.add_permits(Semaphore::MAX_PERMITS >> 4);
+    }
+
+    /// As [`Self::hold_none`], and commits that a later plan holds are held again.
+    pub fn let_go(&self) {
+        *self.holds_from.lock() = None;
+        self.released.add_permits(self.waiting.swap(0, Ordering::SeqCst));
+    }
+
+    /// Commits that have been held so far.
+    #[must_use]
+    pub fn holds(&self) -> usize {
+        *self.held.borrow()
     }
 
     /// Which engine dies of [`Fault::DiesBefore`] and [`Fault::DiesAfter`].
@@ -111,6 +127,7 @@ impl StoreFaults {
 
     /// Lets one held commit go on.
     pub fn release(&self) {
+        let _ = self.waiting.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |waiting| waiting.checked_sub(1));
         self.released.add_permits(1);
     }
 
@@ -233,6 +250,7 @@ impl StoreFaults {
 
     /// Holds a commit until it is released.
     pub(crate) async fn hold(&self) {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
         self.held.send_modify(|held| *held += 1);
         self.released.acquire().await.expect("the faults are kept").forget();
     }

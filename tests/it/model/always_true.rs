@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use sapwood_core::Path;
+use sapwood_core::control::ControlVerb;
 use sapwood_core::journal::{Entry, EntryKind};
 use sapwood_core::tree::{
-    Invocation, InvocationRow, PromiseState, SettledPromise, Timer, TimerKind, TreeRecord, TreeState,
+    Closing, Invocation, InvocationRow, PromiseState, SettledPromise, Timer, TimerKind, TreeRecord, TreeState,
 };
 
 /// When a worker asks again for a promise that is due.
@@ -38,7 +39,10 @@ pub(super) fn goes_on(before: &TreeRecord, after: &TreeRecord) -> Result<(), Str
     ensure(before.row.revision <= after.row.revision && before.row.control <= after.row.control, || {
         "revision or control went back".to_owned()
     })?;
-    ensure(!before.row.state.is_closed() || before == after, || "a closed tree changed".to_owned())?;
+    // Only what failed to be undone is done again after the end.
+    let may_change = !before.row.is_closed() || before.requests.len() < after.requests.len();
+    ensure(may_change || before == after, || "a closed tree changed".to_owned())?;
+    ensure(!before.row.state.is_closed() || before.row.state == after.row.state, || "a tree ended twice".to_owned())?;
     ensure(!before.row.state.is_settled() || before.row.settled_at == after.row.settled_at, || {
         "a tree settled twice".to_owned()
     })?;
@@ -56,7 +60,7 @@ pub(super) fn goes_on(before: &TreeRecord, after: &TreeRecord) -> Result<(), Str
                 matches!(then.promise, PromiseState::TimingOut | PromiseState::TimedOut)
                     && now.settled_at == row.settled_at
             }
-            _ => now == row,
+            closed => then.promise == closed && now.settled_at == row.settled_at,
         };
         ensure(is_kept, || format!("{at} went from {row:?} to {now:?}"))?;
         ensure(state.outcome.is_none() || state.outcome == then.outcome, || format!("the outcome of {at} changed"))?;
@@ -102,7 +106,7 @@ fn owned_or_waiting(tree: &TreeRecord) -> Result<(), String> {
     ensure(row.owner.is_none() || (row.ready_at.is_none() && row.needs.is_none()), || {
         format!("{:?} owns it, it is ready at {:?}", row.owner, row.ready_at)
     })?;
-    ensure(row.owner.is_none() || !row.state.is_closed(), || "it is closed".to_owned())
+    ensure(row.owner.is_none() || !row.is_closed(), || "it is closed".to_owned())
 }
 
 /// Whether it would go on if a worker had it.
@@ -124,7 +128,7 @@ fn is_runnable(tree: &TreeRecord, it: &Invocation) -> bool {
 }
 
 fn unowned_waits(tree: &TreeRecord) -> Result<(), String> {
-    if tree.row.owner.is_some() || tree.row.state.is_closed() || tree.row.aside.is_some() {
+    if tree.row.owner.is_some() || tree.row.is_closed() || tree.row.aside.is_some() {
         return Ok(());
     }
     // What is parked waits for an operator, and its timers with it.
@@ -184,7 +188,11 @@ fn settled_goes_no_further(tree: &TreeRecord) -> Result<(), String> {
 fn closed_is_at_rest(tree: &TreeRecord) -> Result<(), String> {
     for row in tree.invocations.iter().filter(|row| row.invocation.state.promise.is_closed()) {
         let at = &row.invocation.path;
-        let open = children(tree, at).find(|row| !row.invocation.state.promise.is_closed());
+        // What it failed to undo may be undone again.
+        let undoes_again = |child: &InvocationRow| {
+            row.invocation.state.closing == Closing::Compensating && child.invocation.path.undoes().is_some()
+        };
+        let open = children(tree, at).find(|child| !child.invocation.state.promise.is_closed() && !undoes_again(child));
         ensure(open.is_none(), || format!("{at} is closed, and {open:?} is open"))?;
         ensure(!tree.timers.iter().any(|timer| timer.path == *at), || format!("{at} has a timer"))?;
         ensure(row.invocation.state.parked.is_none(), || format!("{at} is parked"))?;
@@ -195,7 +203,7 @@ fn closed_is_at_rest(tree: &TreeRecord) -> Result<(), String> {
         promise.is_closed() == tree.row.state.is_closed() && promise.is_settled() == tree.row.state.is_settled(),
         || format!("the root is {promise:?}, the tree {:?}", tree.row.state),
     )?;
-    ensure(!tree.row.state.is_closed() || tree.row.ready_at.is_none(), || "a closed tree waits for a claim".to_owned())
+    ensure(!tree.row.is_closed() || tree.row.ready_at.is_none(), || "a closed tree waits for a claim".to_owned())
 }
 
 fn numbers_are_gapless(tree: &TreeRecord) -> Result<(), String> {
@@ -217,7 +225,12 @@ fn times_ascend(tree: &TreeRecord) -> Result<(), String> {
             ensure(row.created_at <= child.created_at, || format!("a child of {at} is older"))?;
             let after = row.settled_at.zip(child.settled_at).is_none_or(|(own, of_child)| of_child <= own);
             let is_early = matches!(row.invocation.state.promise, PromiseState::TimingOut | PromiseState::TimedOut);
-            ensure(after || is_early, || format!("{at} settled before its child {}", child.invocation.path))?;
+            // As may what an operator had it undo again.
+            let is_retried = child.invocation.path.undoes().is_some()
+                && tree.requests.iter().any(|asked| asked.request.verb == ControlVerb::Retry);
+            ensure(after || is_early || is_retried, || {
+                format!("{at} settled before its child {}", child.invocation.path)
+            })?;
         }
     }
     Ok(())

@@ -13,7 +13,7 @@ use sapwood_core::failure::{CallFailureKind, PromiseErrorKind};
 use sapwood_core::{BoundedContext, CallError, PromiseError, WorkerId};
 use tokio::sync::Notify;
 
-use super::plan::{ALWAYS, Asked, End, How, Op, Plan, Rival, STEP_ATTEMPTS, Then, Work, promise_name};
+use super::plan::{Asked, End, How, Op, PAUSES, Plan, Rival, STEP_ATTEMPTS, Then, Work, fails_to_undo, promise_name};
 
 /// The context of the functions of runs.
 pub(super) struct Modelling;
@@ -125,10 +125,16 @@ pub(super) async fn model_tries_once(cx: &mut Cx<App>, plan: Plan) -> Result<Str
     perform(cx, &plan).await
 }
 
-/// Undoes what gave this; fails if that is marked.
+/// Does what its plan says, twice; then it waits for an operator.
+#[sapwood::function(on_exhausted = "pause", retry(attempts = 2, backoff = "10ms..2s"))]
+pub(super) async fn model_pauses(cx: &mut Cx<App>, plan: Plan) -> Result<String, Woe> {
+    perform(cx, &plan).await
+}
+
+/// Undoes what gave this; fails as often as that is marked.
 #[sapwood::function(retry(attempts = 2, backoff = "10ms..2s"))]
 pub(super) async fn model_undoes(cx: &mut Cx<App>, done: String) -> Result<(), Woe> {
-    let fails = if done.starts_with('!') { ALWAYS } else { 0 };
+    let fails = fails_to_undo(&done);
     step(cx, &Work { ms: 20, fails, how: How::Terminal, is_interruptible: false }).await.map(drop)
 }
 
@@ -271,7 +277,11 @@ fn call(cx: &mut Cx<App>, plan: &Plan) -> Awaited {
             Box::pin(async move { heard(call.await) })
         }};
     }
-    if plan.attempts == 1 { call!(model_tries_once) } else { call!(model_tries) }
+    match plan.attempts {
+        1 => call!(model_tries_once),
+        PAUSES => call!(model_pauses),
+        _ => call!(model_tries),
+    }
 }
 
 /// What a caller hears of a call.

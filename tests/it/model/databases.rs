@@ -63,9 +63,9 @@ async fn a_few_trees_come_to_what_their_plans_say(world: &World) {
         let record = engine.store().tree_read(tree).await.expect("the store answers").expect("the tree is there");
         let events = outbox(engine.store().as_ref()).await.iter().filter(|row| row.event.tree == tree).count();
         let effects = |key: &str| outside.count(key);
-        let judged = always_true(&record)
-            .and_then(|()| promises.judge(&record))
-            .and_then(|()| oracle::judge(&plan, &record, &Known { effects: &effects, is_undisturbed: false, events }));
+        let judged = always_true(&record).and_then(|()| promises.judge(&record)).and_then(|()| {
+            oracle::judge(&plan, &record, &Known { effects: &effects, is_undisturbed: false, refuses: false, events })
+        });
         judged.unwrap_or_else(|wrong| panic!("{wrong}\n{plan:#?}\n{record:#?}"));
     }
 }

@@ -8,6 +8,7 @@
 //! | [`always_true`] | what holds after every operation |
 //! | [`databases`] | a few seeds on every store |
 //! | [`promises`] | external promises: how they are settled, and what everybody is told of that |
+//! | [`requests`] | what operators ask for, and what they are told |
 //! | [`oracle`] | what each invocation must have come to |
 //!
 //! A run is on one thread, with time that stands still while there is something to do, so a seed repeats it exactly.
@@ -19,6 +20,7 @@ mod databases;
 mod oracle;
 mod plan;
 mod promises;
+mod requests;
 mod world;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -58,12 +60,7 @@ fn every_tree_comes_to_what_its_plan_says() {
                         return;
                     }
                     match world::run(seed) {
-                        Ok(ran) => {
-                            let mut all = all.lock();
-                            all.trees += ran.trees;
-                            all.invocations += ran.invocations;
-                            all.commits += ran.commits;
-                        }
+                        Ok(ran) => *all.lock() += ran,
                         Err(told) => wrong.lock().push((seed, told)),
                     }
                 }

@@ -14,7 +14,7 @@ use sapwood_core::{Path, Position};
 use serde::Deserialize;
 
 use super::bodies::Woe;
-use super::plan::{End, How, Op, Plan, Rival, Then, Work, promise_name};
+use super::plan::{ALWAYS, End, How, Op, Plan, Rival, Then, Work, fails_to_undo, promise_name};
 use super::promises::Outcome;
 
 /// What is known of a run besides its rows.
@@ -23,6 +23,8 @@ pub(super) struct Known<'k> {
     pub(super) effects: &'k dyn Fn(&str) -> u32,
     /// Whether no worker ended and no commit was refused for good: then no step ran without a reason.
     pub(super) is_undisturbed: bool,
+    /// Whether a commit was to be refused for good, so that something parks for that.
+    pub(super) refuses: bool,
     /// The events of the tree, by their causation (the invocation) and their content's order.
     pub(super) events: usize,
 }
@@ -31,6 +33,7 @@ pub(super) struct Known<'k> {
 pub(super) fn judge(plan: &Plan, record: &TreeRecord, known: &Known<'_>) -> Result<(), String> {
     let oracle = Oracle { record, known, rows: record.invocations.iter().map(|row| (path(row), row)).collect() };
     oracle.requests()?;
+    oracle.closing()?;
     oracle.invocation(plan, &Path::root())?;
     let emitted = record.entries.iter().filter(|(_, _, entry)| entry.kind == EntryKind::Emitted).count();
     ensure(emitted == known.events, || format!("{emitted} events were recorded, the outbox has {}", known.events))
@@ -79,6 +82,31 @@ struct Walk<'w> {
 }
 
 impl<'o> Oracle<'o> {
+    /// Whether what an invocation failed to undo, or one above or below it, was to be undone again.
+    fn is_retried(&self, path: &Path) -> bool {
+        let mut requests = self.record.requests.iter().map(|asked| &asked.request);
+        let path = path.without_rounds();
+        let concerns = |of: &Path| of.is_at_or_above(&path) || path.is_at_or_above(of);
+        requests.any(|asked| asked.verb == ControlVerb::Retry && concerns(&asked.path.without_rounds()))
+    }
+
+    /// How often it was asked for that what an invocation did at a position is undone again.
+    fn retries(&self, path: &Path, position: Position) -> usize {
+        let undo = path.undo(position);
+        let requests = self.record.requests.iter().map(|asked| &asked.request);
+        let retries = requests.filter(|asked| asked.verb == ControlVerb::Retry);
+        retries.filter(|asked| asked.path.without_rounds().is_at_or_above(&undo)).count()
+    }
+
+    /// G6: the tree says the worst of what its invocations say.
+    fn closing(&self) -> Result<(), String> {
+        let all: BTreeSet<&str> = self.rows.values().map(|row| row.invocation.state.closing.name()).collect();
+        let worst = [Closing::CompensationFailed, Closing::Compensating, Closing::Compensated, Closing::None];
+        let worst = worst.into_iter().find(|closing| all.contains(closing.name())).unwrap_or_default();
+        let found = self.record.row.closing;
+        ensure(found.name() == worst.name(), || format!("its closing is {found:?}, the worst of it is {worst:?}"))
+    }
+
     fn row(&self, path: &Path) -> Option<&'o InvocationRow> {
         self.rows.get(path).copied()
     }
@@ -127,7 +155,8 @@ impl<'o> Oracle<'o> {
 
     /// K3, K6, K7: what was asked for has come about, and nothing below goes forward after that.
     fn requests(&self) -> Result<(), String> {
-        for ControlRecord { request, requested_at, .. } in &self.record.requests {
+        let stops = |record: &&ControlRecord| is_stop(record.request.verb);
+        for ControlRecord { request, requested_at, .. } in self.record.requests.iter().filter(stops) {
             let at = &request.path;
             let promise = self.row(at).map(|row| row.invocation.state.promise);
             let is_stopped = matches!(promise, Some(PromiseState::Cancelled | PromiseState::TimedOut));
@@ -136,12 +165,18 @@ impl<'o> Oracle<'o> {
             })?;
             let below = self.rows.iter().filter(|(path, _)| at.is_at_or_above(path) && **path != at);
             for (path, _) in below.filter(|(_, row)| row.created_at > *requested_at) {
-                let undoes = request.verb == ControlVerb::Cancel && is_undo_below(at, path);
+                let may_undo = request.verb == ControlVerb::Cancel || self.is_retried(path);
+                let undoes = may_undo && is_undo_below(at, path);
                 ensure(undoes, || format!("{path} began after {:?} of {at}", request.verb))?;
             }
         }
         Ok(())
     }
+}
+
+/// Whether a request ends forward work.
+const fn is_stop(verb: ControlVerb) -> bool {
+    matches!(verb, ControlVerb::Cancel | ControlVerb::Kill)
 }
 
 /// Whether one of the invocations on the way down from `at` to `path` undoes something.
@@ -306,7 +341,7 @@ impl<'w> Walk<'w> {
             return Ok(None);
         }
         let is_early = self.has_deadline || !self.is_whole;
-        if work.how == How::Panic || work.fails == 0 || (work.fails != super::plan::ALWAYS && !is_early) {
+        if work.how == How::Panic || work.fails == 0 || (work.fails != ALWAYS && !is_early) {
             // Unless it is one more attempt of the function that will do.
             return wrong("was rejected");
         }
@@ -396,14 +431,32 @@ impl<'w> Walk<'w> {
         ensure(fits, || format!("it made the promises {made:?}, the plan says {:?}", self.made))
     }
 
-    /// F5, C4: another attempt is made only if it can end otherwise, and no crash counts as one.
+    /// F5, F8, C4, G5: another attempt is made only if it can end otherwise, and no crash counts as one. An operator who
+    /// retries what has used up its attempts gives it as many again.
     fn attempts(&self, row: &InvocationRow) -> Result<(), String> {
+        let retried = self.oracle.record.entries.iter();
+        let retried = retried.filter(|(path, _, entry)| path == self.path && entry.kind == EntryKind::Retried);
+        let retried: Vec<Retried> =
+            retried.map(|(_, _, entry)| serde_json::from_slice(&entry.payload).unwrap_or_default()).collect();
+        let budgets: Vec<usize> = retried.split(|retried| retried.afresh).map(<[Retried]>::len).collect();
+        let asked = self.oracle.record.requests.iter().map(|asked| &asked.request);
+        let asked =
+            asked.filter(|asked| asked.verb == ControlVerb::Retry && asked.path.is_at_or_above(self.path)).count();
+        ensure(budgets.len() <= 1 + asked, || format!("{} times a budget, asked for {asked} times", budgets.len()))?;
         let attempts = row.invocation.state.attempt;
+        let made = u32::try_from(retried.len()).unwrap_or(u32::MAX) + 1;
+        ensure(attempts == made, || format!("it is in attempt {attempts}, its journal says {made}"))?;
         let fails = |op: &Op| matches!(op, Op::Step(work) if work.fails > 0);
         let draws = self.plan.end == End::Busy && self.plan.ops.contains(&Op::Draw);
         let may_try_again = draws || self.plan.ops.iter().any(fails);
-        let most = if may_try_again { self.plan.attempts } else { 1 };
-        ensure(attempts <= most, || format!("it made {attempts} attempts, {most} at most make sense"))
+        let most = if may_try_again { self.plan.attempts } else { 1 } as usize;
+        let spent = |budget: &usize| budget + 1 <= most;
+        ensure(budgets.iter().all(spent), || format!("it tried again {budgets:?} times, {most} attempts make sense"))?;
+        // Nobody retries what has attempts left, but for what parks by itself for another reason.
+        let (_, parked) = budgets.split_last().unwrap_or((&0, &[]));
+        let were_spent =
+            parked.iter().all(|budget| budget + 1 == most) || self.has_deadline || self.oracle.known.refuses;
+        ensure(were_spent, || format!("it was retried after {parked:?} retries of {most} attempts"))
     }
 
     /// D1: no deadline is later than the caller's.
@@ -456,24 +509,29 @@ impl<'w> Walk<'w> {
         let children = || self.oracle.rows.iter().filter(|(path, _)| path.parent().as_ref() == Some(self.path));
         let mut begun: Vec<_> = children().filter_map(|(path, row)| Some((path.undoes()?, *row))).collect();
         begun.sort_by_key(|(_, row)| row.invocation.state.number);
-        let positions: Vec<Position> = begun.iter().map(|(position, _)| *position).collect();
+        let is_first = |row: &InvocationRow| path(row).undo_round() == Some(1);
+        let positions = begun.iter().filter(|(_, row)| is_first(row)).map(|(position, _)| *position);
+        let positions: Vec<Position> = positions.collect();
         let is_killed = self.is_killed(self.path);
-        let fits = if is_killed { due.starts_with(&positions) } else { due == positions };
+        let fits = match (is_killed, self.oracle.is_retried(self.path)) {
+            (false, _) => due == positions,
+            (true, false) => due.starts_with(&positions),
+            // What a kill left out comes after what had failed before it.
+            (true, true) => positions.iter().all(|position| due.contains(position)),
+        };
         ensure(fits, || format!("it undid {positions:?} in this order, the plan says {due:?}"))?;
         let mut before =
             children().filter(|(path, _)| path.undoes().is_none()).filter_map(|(_, row)| row.settled_at).max();
-        let mut have_failed = false;
-        for (position, undo) in begun {
+        for (position, undo) in &begun {
             ensure(before.is_none_or(|before| before <= undo.created_at), || {
                 format!("the undo of {position} began before all was closed that comes before it")
             })?;
             before = undo.settled_at;
-            let has_failed = undo.invocation.state.promise != PromiseState::Resolved;
-            have_failed |= has_failed;
-            let is_asked = self.is_asked(path(undo));
-            ensure(is_asked || self.has_deadline || has_failed == self.fails_to_undo(position), || {
-                format!("the undo of {position} is {:?}", undo.invocation.state.promise)
-            })?;
+        }
+        let mut have_failed = false;
+        for position in positions {
+            let rounds = begun.iter().filter(|(of, _)| *of == position).map(|(_, row)| *row).collect::<Vec<_>>();
+            have_failed |= self.rounds(position, &rounds)?;
         }
         let closing = match (due.is_empty(), have_failed) {
             _ if is_killed => return Ok(()),
@@ -485,10 +543,33 @@ impl<'w> Walk<'w> {
         ensure(found == closing, || format!("its closing is {found:?}, not {closing:?}"))
     }
 
-    /// Whether the undo of what was done here fails: that of what is marked does.
-    fn fails_to_undo(&self, position: Position) -> bool {
+    /// K2, G5: one position is undone once, and again only if that failed and an operator asked for it. Whether the last
+    /// round has failed.
+    fn rounds(&self, position: Position, rounds: &[&InvocationRow]) -> Result<bool, String> {
+        let fails = self.fails_to_undo(position);
+        let asked = self.oracle.retries(self.path, position);
+        ensure(rounds.len() <= 1 + asked, || format!("{position} was undone {} times, asked {asked}", rounds.len()))?;
+        let mut has_failed = false;
+        for (round, undo) in (1..).zip(rounds) {
+            let promise = undo.invocation.state.promise;
+            ensure(round == 1 || has_failed, || format!("{position} was undone again, and had not failed"))?;
+            ensure(path(undo).undo_round() == Some(round), || format!("round {round} is {}", path(undo)))?;
+            has_failed = promise != PromiseState::Resolved;
+            let may_fail = self.is_asked(path(undo)) || self.has_deadline;
+            // What a crash loses counts as a failure.
+            let may_succeed = fails != ALWAYS && !self.oracle.known.is_undisturbed;
+            let is_right = if round <= fails { has_failed || may_succeed } else { !has_failed || may_fail };
+            ensure(is_right, || {
+                format!("round {round} of the undo of {position} is {promise:?}, it fails {fails} times")
+            })?;
+        }
+        Ok(has_failed)
+    }
+
+    /// How often the undo of what was done here fails.
+    fn fails_to_undo(&self, position: Position) -> u32 {
         let call = self.calls().find(|(of_call, _)| *of_call == position);
-        call.map_or(&self.plan.name, |(_, plan)| &plan.name).starts_with('!')
+        fails_to_undo(call.map_or(&self.plan.name, |(_, plan)| &plan.name))
     }
 
     /// K3, K8, N2: a child is cancelled if it was asked for, or if its caller no longer waits for it.
@@ -500,7 +581,12 @@ impl<'w> Walk<'w> {
             let is_cancelled = child.invocation.state.promise == PromiseState::Cancelled;
             let is_let_go =
                 matches!(caller, PromiseState::Cancelled | PromiseState::TimedOut) || !self.given.contains(&position);
-            let is_asked = self.oracle.record.requests.iter().any(|asked| asked.request.path == path);
+            let is_asked = self
+                .oracle
+                .record
+                .requests
+                .iter()
+                .any(|asked| is_stop(asked.request.verb) && asked.request.path == path);
             ensure(!is_cancelled || is_let_go || is_asked, || format!("{path} was cancelled for no reason"))?;
         }
         Ok(())
@@ -537,8 +623,8 @@ impl<'w> Walk<'w> {
 
     /// Whether a request reached it.
     fn is_asked(&self, path: &Path) -> bool {
-        let requests = self.oracle.record.requests.iter().map(|asked| &asked.request.path);
-        requests.into_iter().any(|asked| asked.is_at_or_above(path))
+        let mut requests = self.oracle.record.requests.iter().map(|asked| &asked.request);
+        requests.any(|asked| is_stop(asked.verb) && asked.path.is_at_or_above(path))
     }
 }
 
@@ -570,4 +656,6 @@ struct Rejected {
 #[derive(Deserialize, Default)]
 struct Retried {
     forgotten: Vec<Position>,
+    #[serde(default)]
+    afresh: bool,
 }

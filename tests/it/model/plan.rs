@@ -11,12 +11,15 @@ pub(super) const ALWAYS: u32 = u32::MAX;
 /// Attempts of each step.
 pub(super) const STEP_ATTEMPTS: u32 = 3;
 
+/// Attempts of a function that waits for an operator after them.
+pub(super) const PAUSES: u32 = 2;
+
 /// The body of one invocation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(super) struct Plan {
     /// Unique in its tree.
     pub(super) name: String,
-    /// Attempts of its function: 1 or 3.
+    /// Attempts of its function: 1, 3, or [`PAUSES`].
     pub(super) attempts: u32,
     /// What it does, one after the other.
     pub(super) ops: Vec<Op>,
@@ -65,6 +68,15 @@ pub(super) enum Op {
 pub(super) struct Asked {
     /// Its own deadline, in milliseconds.
     pub(super) until_ms: Option<u64>,
+}
+
+/// How often the undo of what has this name fails, or of a result that begins with it.
+pub(super) fn fails_to_undo(name: &str) -> u32 {
+    match name.as_bytes() {
+        [b'!', ..] => ALWAYS,
+        [b'?', ..] => 2,
+        _ => 0,
+    }
 }
 
 /// The name of the promise that the operation at this place of a plan makes.
@@ -163,15 +175,16 @@ impl Drawing<'_> {
         *self.left = self.left.saturating_sub(1);
         let number = self.names;
         self.names += 1;
-        let (catches, attempts) = (self.chance.percent(60), if self.chance.percent(70) { 3 } else { 1 });
+        let (catches, attempts) = (self.chance.percent(60), self.chance.weighted(&[(6, 3), (2, 1), (2, PAUSES)]));
         // One step at most makes trouble that is tried again, so that no body runs out of attempts by two of them.
         let mut may_fail = true;
         let ops = 1 + self.chance.index(if depth == 0 { 5 } else { 3 });
         let ops = (0..ops).map(|_| self.op(depth, attempts, catches, &mut may_fail)).collect();
-        let end = self.chance.weighted(&[(8, End::Returns), (3, End::Fails), (1, End::Busy)]);
+        // One that pauses and is busy for ever would never end.
+        let busy = if attempts == PAUSES { End::Fails } else { End::Busy };
+        let end = self.chance.weighted(&[(8, End::Returns), (3, End::Fails), (1, busy)]);
         let undo = self.chance.percent(40);
-        // The undo of an invocation of such a name fails.
-        let mark = if undo && self.chance.percent(15) { "!" } else { "" };
+        let mark = if undo { self.chance.weighted(&[(7, ""), (1, "!"), (1, "?")]) } else { "" };
         let deadline_ms = self.chance.percent(12).then(|| 500 + self.chance.below(20_000));
         Plan { name: format!("{mark}n{number}"), attempts, ops, catches, end, undo, deadline_ms }
     }
@@ -242,16 +255,19 @@ impl Drawing<'_> {
         let fails = *may_fail && self.chance.percent(45);
         let how = self.chance.weighted(&[(3, How::Terminal), (4, How::Transient), (2, How::Panic)]);
         // What a crash loses may count as a failure or not: so often it fails that this makes no difference.
+        // What parks fails on until an operator has let it go on a few times.
+        let budgets = if attempts == PAUSES || self.chance.percent(15) { 3 } else { 1 };
         let most = match how {
             How::Transient if catches => STEP_ATTEMPTS,
+            How::Transient if attempts == PAUSES => STEP_ATTEMPTS * attempts * budgets,
             How::Transient => STEP_ATTEMPTS * attempts,
-            How::Panic => attempts,
+            How::Panic => attempts * budgets,
             How::Terminal => 1,
         };
         let fails = match how {
             _ if !fails => 0,
             How::Terminal => ALWAYS,
-            How::Transient if self.chance.percent(30) => ALWAYS,
+            How::Transient if (catches || attempts != PAUSES) && self.chance.percent(30) => ALWAYS,
             How::Transient | How::Panic => u32::try_from(self.chance.below(u64::from(most))).unwrap_or(0),
         };
         *may_fail &= fails == 0;

@@ -13,7 +13,7 @@ use sapwood_core::clock::Clock;
 use sapwood_core::control::{ControlRequest, ControlVerb};
 use sapwood_core::journal::EntryKind;
 use sapwood_core::store::Store;
-use sapwood_core::tree::{PromiseState, TreeRecord, TreeState};
+use sapwood_core::tree::{Closing, InvocationRow, PromiseState, TreeRecord, TreeState};
 use sapwood_core::{Path, PromiseId, TreeId, WorkerId};
 use sapwood_engine::{CachePolicy, Effect, Engine, EngineOptions, Environment, StartError};
 use sapwood_memory::MemoryStore;
@@ -25,11 +25,12 @@ use sapwood_tests::store::outbox;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::always_true::{always_true, goes_on};
-use super::bodies::{App, Outside, model_tries, model_tries_once};
+use super::bodies::{App, Outside, model_pauses, model_tries, model_tries_once};
 use super::chance::Chance;
 use super::oracle::{self, Known};
-use super::plan::Plan;
+use super::plan::{PAUSES, Plan};
 use super::promises::{Answer, Outcome, Promises, made};
+use super::requests::Requests;
 
 /// How long a worker is believed alive: long enough for few renewals, short enough for quick takeovers.
 const LEASE: Duration = Duration::from_secs(10);
@@ -49,6 +50,20 @@ pub(super) struct Ran {
     pub(super) trees: usize,
     pub(super) invocations: usize,
     pub(super) commits: u64,
+    /// Promises that were settled.
+    pub(super) settled: usize,
+    /// Requests that were accepted.
+    pub(super) requests: usize,
+}
+
+impl std::ops::AddAssign for Ran {
+    fn add_assign(&mut self, other: Self) {
+        self.trees += other.trees;
+        self.invocations += other.invocations;
+        self.commits += other.commits;
+        self.settled += other.settled;
+        self.requests += other.requests;
+    }
 }
 
 /// The store's time: that of a runtime whose clock stands still while there is something to do, and what it was set ahead.
@@ -77,6 +92,7 @@ struct World {
     changes: Changes,
     outside: Arc<Outside>,
     promises: Promises,
+    requests: Requests,
     workers: Vec<Worker>,
     /// What was injected, in words.
     injected: Vec<String>,
@@ -144,8 +160,9 @@ impl World {
         let judge = move |worker, key: &str| may_begin(&judged, worker, key);
         let outside = Arc::new(Outside::new(Box::new(judge), true));
         watch(&changes, &store, &outside);
-        let (promises, workers, injected) = (Promises::default(), Vec::new(), Vec::new());
-        Self { chance, time, store, changes, outside, promises, workers, injected, is_disturbed: false, refuses: false }
+        let (promises, requests) = (Promises::default(), Requests::default());
+        let (workers, injected, is_disturbed, refuses) = (Vec::new(), Vec::new(), false, false);
+        Self { chance, time, store, changes, outside, promises, requests, workers, injected, is_disturbed, refuses }
     }
 
     async fn run(&mut self, plans: &[Plan], disturbs: bool) -> Result<Ran, String> {
@@ -282,12 +299,12 @@ impl World {
                 if self.chance.percent(80) {
                     self.settle(&engine).await?
                 } else {
-                    self.govern(&engine).await
+                    self.govern(&engine).await?
                 }
                 faults.let_go();
             }
             9..12 => self.settle(&engine).await?,
-            _ => self.govern(&engine).await,
+            _ => self.govern(&engine).await?,
         }
         self.let_go();
         Ok(())
@@ -300,7 +317,7 @@ impl World {
         }
     }
 
-    /// D3: whoever reads, finds nothing pending past its deadline.
+    /// D3, G2: whoever reads finds nothing pending past its deadline, and what everything waits on.
     async fn read(&mut self, engine: &Engine) -> Result<(), String> {
         self.says("somebody reads".to_owned());
         for tree in self.trees() {
@@ -310,6 +327,13 @@ impl World {
             let now = self.time.now();
             if record.is_late(now) {
                 return Err(format!("tree {}: at {now} something is pending past its deadline", tree.row.id));
+            }
+            let silent = view.nodes.iter().find(|node| {
+                let is_closed = node.promise.is_closed() && node.closing != Closing::Compensating;
+                node.waits_on.is_empty() != is_closed
+            });
+            if let Some(silent) = silent {
+                return Err(format!("what it waits on: {silent:?}"));
             }
             for promise in view.nodes.iter().flat_map(|node| &node.promises) {
                 self.promises.sees(promise, now)?;
@@ -338,23 +362,35 @@ impl World {
         Ok(())
     }
 
-    /// Asks to cancel or to kill one of the invocations that are there.
-    async fn govern(&mut self, engine: &Engine) {
+    /// Asks for something of one of the invocations that are there, or of one that is not.
+    async fn govern(&mut self, engine: &Engine) -> Result<(), String> {
         let trees = self.trees();
         if trees.is_empty() {
-            return;
+            return Ok(());
         }
         let tree = &trees[self.chance.index(trees.len())];
         let path = tree.invocations[self.chance.index(tree.invocations.len())].invocation.path.clone();
-        let verb = self.chance.weighted(&[(3, ControlVerb::Cancel), (1, ControlVerb::Kill)]);
-        self.ask(engine, tree.row.id, path, verb).await;
+        let path = match self.chance.below(10) {
+            0 => path.child(17),
+            1 => path.undo(3),
+            _ => path,
+        };
+        let verb = self.chance.weighted(&[
+            (3, ControlVerb::Cancel),
+            (1, ControlVerb::Kill),
+            (2, ControlVerb::Resume),
+            (3, ControlVerb::Retry),
+        ]);
+        self.ask(engine, tree.row.id, path, verb).await
     }
 
-    async fn ask(&mut self, engine: &Engine, tree: TreeId, path: Path, verb: ControlVerb) {
+    async fn ask(&mut self, engine: &Engine, tree: TreeId, path: Path, verb: ControlVerb) -> Result<(), String> {
         let (actor, reason) = ("the run".to_owned(), "chance".to_owned());
         let request = ControlRequest { path, verb, actor, reason };
+        let before = engine.store().tree_read(tree).await.expect("the store answers").ok_or("a tree is gone")?;
         let effect: Result<Effect, _> = engine.govern(tree, &request).await;
         self.says(format!("{verb:?} of {} in {tree}: {effect:?}", request.path));
+        self.requests.asked(&before, request, effect)
     }
 
     fn trees(&self) -> Vec<TreeRecord> {
@@ -382,34 +418,23 @@ impl World {
             faults.hold_none();
         }
         let begun = Instant::now();
-        let is_open = |row: &sapwood_core::tree::TreeRow| !row.state.is_closed();
+        let is_open = |row: &sapwood_core::tree::TreeRow| !row.is_closed();
         let mut pause = Duration::from_millis(100);
+        let mut retries = self.chance.below(5);
         loop {
             self.sound()?;
+            let alive = self.alive().await;
+            let engine = self.workers[alive].engine.clone();
             let open = self.store.inspect(is_open).expect("the store answers");
-            if open.is_empty() {
+            if open.is_empty() && !(retries > 0 && self.undo_again(&engine).await?) {
                 return Ok(());
             }
             if begun.elapsed() > PEACE {
                 return Err("not every tree is closed".to_owned());
             }
-            let alive = self.alive().await;
-            let engine = self.workers[alive].engine.clone();
+            retries = retries.saturating_sub(u64::from(open.is_empty()));
             for tree in open.iter().filter(|tree| tree.row.owner.is_none()) {
-                // Only an operator ends what the store refused for good.
-                if tree.row.aside.is_some() && self.refuses {
-                    self.ask(&engine, tree.row.id, Path::root(), ControlVerb::Kill).await;
-                }
-                for parked in tree.invocations.iter().filter_map(|row| row.invocation.state.parked.as_ref()) {
-                    let parked = String::from_utf8_lossy(parked);
-                    // A panic at the last attempt is one that a deadline brought.
-                    let is_refused = self.refuses && parked.contains(r#""code":"refused""#);
-                    if is_refused || parked.contains(r#""code":"panic""#) {
-                        self.ask(&engine, tree.row.id, Path::root(), ControlVerb::Kill).await;
-                    } else {
-                        return Err(format!("it is parked: {parked}"));
-                    }
-                }
+                self.lets_go_on(&engine, tree).await?;
             }
             if open.iter().any(|tree| tree.row.owner.is_none() && !made(tree).is_empty()) {
                 self.settle(&engine).await?;
@@ -417,6 +442,48 @@ impl World {
             self.wait(pause).await;
             pause = (pause * 2).min(Duration::from_secs(60));
         }
+    }
+
+    /// An operator ends what the store refused for good, and lets go on what is parked otherwise.
+    async fn lets_go_on(&mut self, engine: &Engine, tree: &TreeRecord) -> Result<(), String> {
+        if tree.row.aside.is_some() && self.refuses {
+            self.ask(engine, tree.row.id, Path::root(), ControlVerb::Kill).await?;
+        }
+        for it in tree.invocations.iter().map(|row| &row.invocation) {
+            let Some(parked) = &it.state.parked else { continue };
+            let parked = String::from_utf8_lossy(parked);
+            let has = |code: &str| parked.contains(&format!(r#""code":"{code}""#));
+            let verb = match has("refused") {
+                true if self.refuses => ControlVerb::Kill,
+                _ if has("panic") || has("exhausted") => {
+                    self.chance.weighted(&[(8, ControlVerb::Retry), (3, ControlVerb::Resume), (1, ControlVerb::Cancel)])
+                }
+                _ => return Err(format!("{} is parked: {parked}", it.path)),
+            };
+            let path = if self.chance.percent(50) { it.path.clone() } else { Path::root() };
+            let path = if verb == ControlVerb::Cancel { it.path.clone() } else { path };
+            self.ask(engine, tree.row.id, path, verb).await?;
+        }
+        Ok(())
+    }
+
+    /// An operator has undone again what could not be undone. Whether there was something.
+    async fn undo_again(&mut self, engine: &Engine) -> Result<bool, String> {
+        let failed = self.store.inspect(|row| row.closing == Closing::CompensationFailed).expect("the store answers");
+        if failed.is_empty() {
+            return Ok(false);
+        }
+        let tree = &failed[self.chance.index(failed.len())];
+        let has_failed = |row: &&InvocationRow| {
+            let state = &row.invocation.state;
+            let is_undo = row.invocation.path.undoes().is_some() && state.promise != PromiseState::Resolved;
+            is_undo || state.closing == Closing::CompensationFailed
+        };
+        let paths: Vec<&Path> = tree.invocations.iter().filter(has_failed).map(|row| &row.invocation.path).collect();
+        let of_all = self.chance.percent(30) || paths.is_empty();
+        let path = if of_all { Path::root() } else { paths[self.chance.index(paths.len())].clone() };
+        self.ask(engine, tree.row.id, path, ControlVerb::Retry).await?;
+        Ok(true)
     }
 
     async fn judge(&mut self, plans: &[Plan]) -> Result<Ran, String> {
@@ -439,12 +506,18 @@ impl World {
             }
             let events = rows.iter().filter(|row| row.event.tree == tree.row.id).count();
             let effects = |key: &str| self.outside.count(key);
-            let known = Known { effects: &effects, is_undisturbed: !self.is_disturbed, events };
-            let judged = oracle::judge(&input.plan, tree, &known).and_then(|()| self.promises.judge(tree));
+            let known = Known { effects: &effects, is_undisturbed: !self.is_disturbed, refuses: self.refuses, events };
+            let judged = oracle::judge(&input.plan, tree, &known)
+                .and_then(|()| self.promises.judge(tree))
+                .and_then(|()| self.requests.judge(tree));
             judged.map_err(|wrong| format!("tree {}: {wrong}", tree.row.id))?;
-            ran.trees += 1;
-            ran.invocations += tree.invocations.len();
-            ran.commits += tree.row.revision;
+            ran += Ran {
+                trees: 1,
+                invocations: tree.invocations.len(),
+                commits: tree.row.revision,
+                settled: tree.settled.len(),
+                requests: tree.requests.len(),
+            };
         }
         if trees.len() < plans.len() {
             return Err("a tree was lost".to_owned());
@@ -481,7 +554,11 @@ pub(super) async fn start(engine: &Engine, plan: &Plan, id: Option<&str>) -> Res
             engine.start(call).await.map(|tree| tree.id())
         }};
     }
-    if plan.attempts == 1 { start!(model_tries_once) } else { start!(model_tries) }
+    match plan.attempts {
+        1 => start!(model_tries_once),
+        PAUSES => start!(model_pauses),
+        _ => start!(model_tries),
+    }
 }
 
 /// Looks at every tree that changed, after each call of the store that may change one.
@@ -517,7 +594,10 @@ fn may_begin(store: &MemoryStore, worker: WorkerId, key: &str) -> Result<(), Str
         return Err(format!("it begins at worker {worker:?}, {:?} owns its tree", tree.row.owner));
     }
     let (of, position) = path.parent().zip(path.position()).ok_or("it has no invocation")?;
-    let row = tree.invocations.iter().find(|row| row.invocation.path == of);
+    // The keys of an undo are the same in each round.
+    let rounds = tree.invocations.iter().filter(|row| row.invocation.path.without_rounds() == of);
+    let row = rounds.max_by_key(|row| row.invocation.path.undo_round());
+    let of = row.map_or(of, |row| row.invocation.path.clone());
     let promise = row.ok_or("its invocation is not durable")?.invocation.state.promise;
     // What a reader settled, its owner may not know yet.
     if !matches!(promise, PromiseState::Pending | PromiseState::TimingOut) || tree.row.state == TreeState::Parked {

@@ -10,7 +10,7 @@ use sapwood_core::control::ControlRequest;
 use sapwood_core::store::{
     AssignedPartition, Beat, Claims, Committer, EventLog, Governing, GroupOffsets, Hint, Intake, Joined, KeyScope,
     LaneAdvance, LaneLease, Lease, ListedTree, LogRecord, LoggedRecord, Membership, OrderedRows, Outbox, OutboxRow,
-    OwnedTree, Promises, Reading, Recovered, Ruling, Settling, Start, Started, Starter, Store, StoreError,
+    OwnedTree, Promises, Reading, Recovered, Renewal, Ruling, Settling, Start, Started, Starter, Store, StoreError,
     StoreErrorKind, StoreInfo, StoreResult, Suspects, TreeFilter, TreeOutcome, Trees, Turn, Verdict,
 };
 use sapwood_core::tree::{InvocationImage, PromiseRow, SettledPromise, Settlement, TreeImage, TreeRecord, TreeRow};
@@ -43,6 +43,11 @@ struct Front {
 struct FrontCommitter {
     committer: Box<dyn Committer>,
     changes: Changes,
+    faults: Option<Arc<StoreFaults>>,
+}
+
+struct FrontLease {
+    lease: Box<dyn Lease>,
     faults: Option<Arc<StoreFaults>>,
 }
 
@@ -126,6 +131,16 @@ impl Starter for FrontStarter {
 }
 
 #[async_trait]
+impl Lease for FrontLease {
+    async fn renew(&mut self, lease: Duration) -> StoreResult<Renewal> {
+        if let Some(faults) = &self.faults {
+            faults.renews().await;
+        }
+        self.lease.renew(lease).await
+    }
+}
+
+#[async_trait]
 impl Store for Front {
     fn info(&self) -> StoreInfo {
         self.store.info()
@@ -140,6 +155,9 @@ impl Store for Front {
     }
 
     async fn hint(&self, hints: &[Hint]) -> StoreResult<()> {
+        if self.faults.as_ref().is_some_and(|faults| faults.loses_hint()) {
+            return Ok(());
+        }
         self.store.hint(hints).await
     }
 
@@ -162,7 +180,7 @@ impl Membership for Front {
     }
 
     fn lease(&self, worker: WorkerId) -> Box<dyn Lease> {
-        self.store.lease(worker)
+        Box::new(FrontLease { lease: self.store.lease(worker), faults: self.faults.clone() })
     }
 
     async fn worker_bury(&self, by: WorkerId, silent: &[Beat]) -> StoreResult<Vec<WorkerId>> {

@@ -17,25 +17,30 @@ const ASKED_AGAIN: Duration = Duration::from_millis(100);
 /// What always holds of one tree.
 type Check = fn(&TreeRecord) -> Result<(), String>;
 
-/// All of it.
-pub(super) fn always_true(tree: &TreeRecord) -> Result<(), String> {
-    let checks: [(&str, Check); 10] = [
+/// All of it; without what times say of what came first, if the clock was set back.
+pub(super) fn always_true(tree: &TreeRecord, was_set_back: bool) -> Result<(), String> {
+    let checks: [(&str, Check); 8] = [
         ("an owned tree waits for no claim", owned_or_waiting),
         ("a tree without owner has nothing runnable, or is waiting to be claimed", unowned_waits),
         ("a suspended function has at least one pending thing it waits on", suspended_waits_on_something),
         ("a settled promise has no forward work", settled_goes_no_further),
         ("a closed invocation has no work at all", closed_is_at_rest),
         ("completion numbers of a tree are gapless", numbers_are_gapless),
-        ("created ≤ settled ≤ closed", times_ascend),
         ("a journal has no gap", journals_are_gapless),
         ("a promise is settled once, and its journal says how", promises_settle_once),
+    ];
+    let of_times: [(&str, Check); 3] = [
+        ("a tree without owner is ready when something of it is due", ready_in_time),
+        ("created ≤ settled ≤ closed", times_ascend),
         ("a promise is settled before its deadline, or by it", promises_settle_in_time),
     ];
-    checks.into_iter().try_for_each(|(sentence, check)| check(tree).map_err(|wrong| format!("{sentence}: {wrong}")))
+    let of_times = of_times.into_iter().filter(|_| !was_set_back);
+    let mut checks = checks.into_iter().chain(of_times);
+    checks.try_for_each(|(sentence, check)| check(tree).map_err(|wrong| format!("{sentence}: {wrong}")))
 }
 
 /// P2: what may have become of a tree since it was as before.
-pub(super) fn goes_on(before: &TreeRecord, after: &TreeRecord) -> Result<(), String> {
+pub(super) fn goes_on(before: &TreeRecord, after: &TreeRecord, was_set_back: bool) -> Result<(), String> {
     ensure(before.row.revision <= after.row.revision && before.row.control <= after.row.control, || {
         "revision or control went back".to_owned()
     })?;
@@ -71,7 +76,7 @@ pub(super) fn goes_on(before: &TreeRecord, after: &TreeRecord) -> Result<(), Str
             *path == timer.path && entry.position == timer.position && entry.kind == EntryKind::SleepEnded
         };
         let early = after.entries.iter().find(ends).filter(|(_, at, _)| *at < timer.due_at);
-        ensure(early.is_none(), || format!("{timer:?} fired early: {early:?}"))?;
+        ensure(early.is_none() || was_set_back, || format!("{timer:?} fired early: {early:?}"))?;
     }
     ensure(after.settled.starts_with(&before.settled), || "how a promise was settled has changed".to_owned())?;
     ensure(after.requests.starts_with(&before.requests), || "a request was changed".to_owned())?;
@@ -128,9 +133,26 @@ fn is_runnable(tree: &TreeRecord, it: &Invocation) -> bool {
 }
 
 fn unowned_waits(tree: &TreeRecord) -> Result<(), String> {
-    if tree.row.owner.is_some() || tree.row.is_closed() || tree.row.aside.is_some() {
+    if tree.row.owner.is_some() || tree.row.is_closed() || tree.row.aside.is_some() || tree.row.ready_at.is_some() {
         return Ok(());
     }
+    ensure(due(tree).is_none(), || format!("something is due at {:?}", due(tree)))?;
+    let runnable = open(tree).find(|it| is_runnable(tree, it));
+    ensure(runnable.is_none(), || format!("{runnable:?} is runnable"))?;
+    ensure(!is_governed(tree), || "nobody carries out the request".to_owned())
+}
+
+fn ready_in_time(tree: &TreeRecord) -> Result<(), String> {
+    // What is governed, or has news of a promise, is ready since then, whatever was due before.
+    let is_told = is_governed(tree) || unrecorded(tree).next().is_some();
+    match due(tree).zip(tree.row.ready_at) {
+        Some((due, ready)) if ready > due && !is_told => Err(format!("due at {due}, ready at {ready}")),
+        _ => Ok(()),
+    }
+}
+
+/// When something of it is due, on its own.
+fn due(tree: &TreeRecord) -> Option<Timestamp> {
     // What is parked waits for an operator, and its timers with it.
     let is_parked = |path: &Path| open(tree).any(|it| it.path == *path && it.state.parked.is_some());
     // Since a promise is settled, its tree is ready.
@@ -143,14 +165,7 @@ fn unowned_waits(tree: &TreeRecord) -> Result<(), String> {
     let again = |timer: &Timer| if timer.kind == TimerKind::Promise { ASKED_AGAIN } else { Duration::ZERO };
     let timers = timers.map(|timer| timer.due_at + again(timer));
     let deadlines = open(tree).filter(|it| it.state.promise == PromiseState::Pending).filter_map(|it| it.deadline);
-    let due: Option<Timestamp> = timers.chain(deadlines).min();
-    // What is governed, or has news of a promise, is ready since then, whatever was due before.
-    let is_told = is_governed(tree) || unrecorded(tree).next().is_some();
-    let is_in_time = due.is_none_or(|due| tree.row.ready_at.is_some_and(|ready| ready <= due || is_told));
-    ensure(is_in_time, || format!("something is due at {due:?}, it is ready at {:?}", tree.row.ready_at))?;
-    let runnable = open(tree).find(|it| is_runnable(tree, it));
-    ensure(runnable.is_none() || tree.row.ready_at.is_some(), || format!("{runnable:?} is runnable"))?;
-    ensure(!is_governed(tree) || tree.row.ready_at.is_some(), || "nobody carries out the request".to_owned())
+    timers.chain(deadlines).min()
 }
 
 fn suspended_waits_on_something(tree: &TreeRecord) -> Result<(), String> {
@@ -195,7 +210,8 @@ fn closed_is_at_rest(tree: &TreeRecord) -> Result<(), String> {
         let open = children(tree, at).find(|child| !child.invocation.state.promise.is_closed() && !undoes_again(child));
         ensure(open.is_none(), || format!("{at} is closed, and {open:?} is open"))?;
         ensure(!tree.timers.iter().any(|timer| timer.path == *at), || format!("{at} has a timer"))?;
-        ensure(row.invocation.state.parked.is_none(), || format!("{at} is parked"))?;
+        let is_parked = row.invocation.state.parked.is_some() && row.invocation.state.is_closed();
+        ensure(!is_parked, || format!("{at} is parked"))?;
     }
     let root = tree.invocations.iter().find(|row| row.invocation.path == Path::root()).ok_or("it has no root")?;
     let promise = root.invocation.state.promise;

@@ -25,6 +25,8 @@ pub(super) struct Known<'k> {
     pub(super) is_undisturbed: bool,
     /// Whether a commit was to be refused for good, so that something parks for that.
     pub(super) refuses: bool,
+    /// Whether the clock was set back: then times say nothing of what came first.
+    pub(super) was_set_back: bool,
     /// The events of the tree, by their causation (the invocation) and their content's order.
     pub(super) events: usize,
 }
@@ -164,7 +166,8 @@ impl<'o> Oracle<'o> {
                 format!("{at} was cancelled, and it is {promise:?}")
             })?;
             let below = self.rows.iter().filter(|(path, _)| at.is_at_or_above(path) && **path != at);
-            for (path, _) in below.filter(|(_, row)| row.created_at > *requested_at) {
+            let after = |row: &InvocationRow| row.created_at > *requested_at && !self.known.was_set_back;
+            for (path, _) in below.filter(|(_, row)| after(row)) {
                 let may_undo = request.verb == ControlVerb::Cancel || self.is_retried(path);
                 let undoes = may_undo && is_undo_below(at, path);
                 ensure(undoes, || format!("{path} began after {:?} of {at}", request.verb))?;
@@ -482,9 +485,13 @@ impl<'w> Walk<'w> {
             let Some(child) = self.oracle.row(&path) else { continue };
             let is_leaf = !self.oracle.rows.keys().any(|of| of.parent().as_ref() == Some(&path));
             let goes_on = matches!(child.invocation.state.promise, PromiseState::Resolved | PromiseState::Rejected);
-            ensure(!is_leaf || !goes_on || child.settled_at.is_some_and(|settled| settled <= *at), || {
-                format!("{path} was dropped at {at} and ended at {:?}", child.settled_at)
-            })?;
+            ensure(
+                !is_leaf
+                    || !goes_on
+                    || self.oracle.known.was_set_back
+                    || child.settled_at.is_some_and(|settled| settled <= *at),
+                || format!("{path} was dropped at {at} and ended at {:?}", child.settled_at),
+            )?;
         }
         Ok(())
     }
@@ -523,7 +530,7 @@ impl<'w> Walk<'w> {
         let mut before =
             children().filter(|(path, _)| path.undoes().is_none()).filter_map(|(_, row)| row.settled_at).max();
         for (position, undo) in &begun {
-            ensure(before.is_none_or(|before| before <= undo.created_at), || {
+            ensure(self.oracle.known.was_set_back || before.is_none_or(|before| before <= undo.created_at), || {
                 format!("the undo of {position} began before all was closed that comes before it")
             })?;
             before = undo.settled_at;

@@ -123,6 +123,8 @@ pub(super) enum How {
     /// For good; then it always does.
     Terminal,
     Transient,
+    /// It takes longer than it may, which is transient too.
+    Slow,
     /// It takes the body with it.
     Panic,
 }
@@ -253,25 +255,25 @@ impl Drawing<'_> {
 
     fn work(&mut self, attempts: u32, catches: bool, may_fail: &mut bool) -> Work {
         let fails = *may_fail && self.chance.percent(45);
-        let how = self.chance.weighted(&[(3, How::Terminal), (4, How::Transient), (2, How::Panic)]);
+        let how = self.chance.weighted(&[(3, How::Terminal), (4, How::Transient), (2, How::Panic), (2, How::Slow)]);
         // What a crash loses may count as a failure or not: so often it fails that this makes no difference.
         // What parks fails on until an operator has let it go on a few times.
         let budgets = if attempts == PAUSES || self.chance.percent(15) { 3 } else { 1 };
         let most = match how {
-            How::Transient if catches => STEP_ATTEMPTS,
-            How::Transient if attempts == PAUSES => STEP_ATTEMPTS * attempts * budgets,
-            How::Transient => STEP_ATTEMPTS * attempts,
+            How::Transient | How::Slow if catches => STEP_ATTEMPTS,
+            How::Transient | How::Slow if attempts == PAUSES => STEP_ATTEMPTS * attempts * budgets,
+            How::Transient | How::Slow => STEP_ATTEMPTS * attempts,
             How::Panic => attempts * budgets,
             How::Terminal => 1,
         };
         let fails = match how {
             _ if !fails => 0,
             How::Terminal => ALWAYS,
-            How::Transient if (catches || attempts != PAUSES) && self.chance.percent(30) => ALWAYS,
-            How::Transient | How::Panic => u32::try_from(self.chance.below(u64::from(most))).unwrap_or(0),
+            How::Transient | How::Slow if (catches || attempts != PAUSES) && self.chance.percent(30) => ALWAYS,
+            How::Transient | How::Slow | How::Panic => u32::try_from(self.chance.below(u64::from(most))).unwrap_or(0),
         };
         *may_fail &= fails == 0;
-        let ms = if self.chance.percent(50) { 0 } else { self.chance.below(3_000) };
+        let ms = if how == How::Slow || self.chance.percent(50) { 0 } else { self.chance.below(3_000) };
         Work { ms, fails, how, is_interruptible: self.chance.percent(15) }
     }
 

@@ -12,10 +12,10 @@ use parking_lot::Mutex;
 use sapwood_core::clock::Clock;
 use sapwood_core::control::{ControlRequest, ControlVerb};
 use sapwood_core::journal::EntryKind;
-use sapwood_core::store::Store;
+use sapwood_core::store::{Membership as _, Store, StoreErrorKind};
 use sapwood_core::tree::{Closing, InvocationRow, PromiseState, TreeRecord, TreeState};
 use sapwood_core::{Path, PromiseId, TreeId, WorkerId};
-use sapwood_engine::{CachePolicy, Effect, Engine, EngineOptions, Environment, StartError};
+use sapwood_engine::{CachePolicy, Effect, Engine, EngineOptions, Environment};
 use sapwood_memory::MemoryStore;
 use sapwood_tests::changes::Changes;
 use sapwood_tests::environment::SeededEnvironment;
@@ -25,10 +25,10 @@ use sapwood_tests::store::outbox;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::always_true::{always_true, goes_on};
-use super::bodies::{App, Outside, model_pauses, model_tries, model_tries_once};
+use super::bodies::{App, Build as _, Other, Outside, Today};
 use super::chance::Chance;
 use super::oracle::{self, Known};
-use super::plan::{PAUSES, Plan};
+use super::plan::Plan;
 use super::promises::{Answer, Outcome, Promises, made};
 use super::requests::Requests;
 
@@ -82,6 +82,8 @@ impl Clock for StoreTime {
 /// A worker of the run.
 struct Worker {
     engine: Engine,
+    /// Whether it has the other build.
+    is_other: bool,
     faults: Arc<StoreFaults>,
 }
 
@@ -93,6 +95,8 @@ struct World {
     outside: Arc<Outside>,
     promises: Promises,
     requests: Requests,
+    /// How many builds there are at once.
+    builds: u64,
     workers: Vec<Worker>,
     /// What was injected, in words.
     injected: Vec<String>,
@@ -152,7 +156,8 @@ fn report(seed: u64, wrong: &str, plans: &[Plan], world: &World) -> String {
 }
 
 impl World {
-    fn new(chance: Chance) -> Self {
+    fn new(mut chance: Chance) -> Self {
+        let builds = chance.weighted(&[(4, 1), (1, 2)]);
         let time = Arc::new(StoreTime { begun: Instant::now(), ahead_ms: AtomicI64::new(0) });
         let store = MemoryStore::new(Arc::clone(&time) as Arc<dyn Clock>);
         let changes = Changes::default();
@@ -162,7 +167,20 @@ impl World {
         watch(&changes, &store, &outside);
         let (promises, requests) = (Promises::default(), Requests::default());
         let (workers, injected, is_disturbed, refuses) = (Vec::new(), Vec::new(), false, false);
-        Self { chance, time, store, changes, outside, promises, requests, workers, injected, is_disturbed, refuses }
+        Self {
+            chance,
+            time,
+            store,
+            changes,
+            outside,
+            promises,
+            requests,
+            builds,
+            workers,
+            injected,
+            is_disturbed,
+            refuses,
+        }
     }
 
     async fn run(&mut self, plans: &[Plan], disturbs: bool) -> Result<Ran, String> {
@@ -186,9 +204,15 @@ impl World {
         self.judge(plans).await
     }
 
+    /// A worker of one of the builds that there are.
     async fn launch(&mut self) {
+        let is_other = self.builds == 2 && self.chance.percent(50);
+        self.launch_build(is_other).await;
+    }
+
+    async fn launch_build(&mut self, is_other: bool) {
         let (store, faults) = with_faults(telling(Arc::new(self.store.clone()), &self.changes));
-        let app = Arc::new(App { outside: Arc::clone(&self.outside), worker: OnceLock::new() });
+        let app = App { outside: Arc::clone(&self.outside), worker: OnceLock::new() };
         let clock = Arc::clone(&self.time) as Arc<dyn Clock>;
         let environment: Arc<dyn Environment> = Arc::new(SeededEnvironment::new(self.chance.next(), clock));
         let cache = self.chance.weighted(&[
@@ -200,11 +224,30 @@ impl World {
         let heartbeat = Duration::from_secs(2);
         let options =
             EngineOptions { cache, concurrency, heartbeat, lease: LEASE, environment, ..EngineOptions::default() };
-        let engine = Engine::launch(Arc::clone(&app), store, options).await.expect("the engine launches");
-        let _ = app.worker.set(engine.worker());
+        let engine = if is_other {
+            let other = Arc::new(Other(app));
+            let engine = Engine::launch(Arc::clone(&other), store, options).await;
+            engine.inspect(|engine| _ = other.app().worker.set(engine.worker()))
+        } else {
+            let today = Arc::new(Today(app));
+            let engine = Engine::launch(Arc::clone(&today), store, options).await;
+            engine.inspect(|engine| _ = today.app().worker.set(engine.worker()))
+        };
+        let engine = engine.expect("the engine launches");
         faults.kills(&engine);
-        self.says(format!("worker {:?} launches: {cache:?}, {concurrency} at once", engine.worker()));
-        self.workers.push(Worker { engine, faults });
+        let build = if is_other { "other" } else { "today's" };
+        self.says(format!("worker {:?} launches: {build} build, {cache:?}, {concurrency} at once", engine.worker()));
+        self.workers.push(Worker { engine, is_other, faults });
+    }
+
+    /// V1: a tree may need the version of any build.
+    async fn has_each_build(&mut self) {
+        for is_other in [false, true] {
+            let is_there = self.workers.iter().any(|worker| worker.is_other == is_other);
+            if self.builds == 2 && !is_there {
+                self.launch_build(is_other).await;
+            }
+        }
     }
 
     fn says(&mut self, what: String) {
@@ -226,8 +269,9 @@ impl World {
         let id = self.chance.percent(50).then(|| format!("plan-{number}"));
         for _ in 0..20 {
             let alive = self.alive().await;
-            let engine = self.workers[alive].engine.clone();
-            let mut begun = Box::pin(start(&engine, plan, id.as_deref()));
+            let Worker { engine, is_other, .. } = &self.workers[alive];
+            let start = if *is_other { Other::start } else { Today::start };
+            let mut begun = start(engine, plan, id.as_deref());
             let begun = match timeout(HELD, &mut begun).await {
                 Ok(begun) => Ok(begun),
                 Err(_) => {
@@ -248,10 +292,10 @@ impl World {
 
     async fn disturb(&mut self) -> Result<(), String> {
         let at = self.alive().await;
-        let Worker { engine, faults } = &self.workers[at];
+        let Worker { engine, faults, .. } = &self.workers[at];
         let (engine, faults) = (engine.clone(), Arc::clone(faults));
         let worker = engine.worker();
-        match self.chance.below(14) {
+        match self.chance.below(17) {
             0 => {
                 self.is_disturbed = true;
                 self.says(format!("worker {worker:?} is killed"));
@@ -304,10 +348,50 @@ impl World {
                 faults.let_go();
             }
             9..12 => self.settle(&engine).await?,
+            12 => {
+                let loses = self.chance.percent(70);
+                self.says(format!("the hints of worker {worker:?} are lost: {loses}"));
+                faults.lose_hints(loses);
+            }
+            13 => self.stall(&engine, &faults).await?,
+            14 => {
+                let ms = self.chance.weighted(&[(2, 100), (2, 5_000), (1, 60_000)]);
+                self.says(format!("the store's clock is set back by {ms} ms"));
+                self.outside.sets_back();
+                self.time.ahead_ms.fetch_sub(ms, Ordering::Relaxed);
+            }
             _ => self.govern(&engine).await?,
         }
         self.let_go();
         Ok(())
+    }
+
+    /// C1, C2: a worker that stands still is declared dead by another one, and commits nothing when it goes on.
+    async fn stall(&mut self, engine: &Engine, faults: &StoreFaults) -> Result<(), String> {
+        let worker = engine.worker();
+        self.is_disturbed = true;
+        self.says(format!("worker {worker:?} stands still"));
+        self.launch().await;
+        let survivor = self.workers[self.workers.len() - 1].engine.clone();
+        faults.hold_all();
+        faults.stand_still();
+        self.wait(3 * LEASE).await;
+        let watches = survivor.stopped().now_or_never().is_none();
+        let renewal = self.store.lease(worker).renew(LEASE).await;
+        let is_dead = renewal.is_err_and(|error| error.kind() == StoreErrorKind::Fenced);
+        let before = faults.turns().len();
+        self.says(format!("worker {worker:?} goes on, dead: {is_dead}"));
+        faults.let_go();
+        faults.go_on();
+        if is_dead {
+            timeout(3 * LEASE, engine.stopped()).await.map_err(|_| "who is dead never stops".to_owned())?;
+        }
+        let after = faults.turns().len();
+        match is_dead {
+            false if watches => Err(format!("worker {worker:?} stood still, and nobody declared it dead")),
+            true if after > before => Err(format!("worker {worker:?} is dead, and committed")),
+            _ => Ok(()),
+        }
     }
 
     /// Lets go on what is held.
@@ -416,6 +500,7 @@ impl World {
         self.alive().await;
         for Worker { faults, .. } in &self.workers {
             faults.hold_none();
+            faults.lose_hints(false);
         }
         let begun = Instant::now();
         let is_open = |row: &sapwood_core::tree::TreeRow| !row.is_closed();
@@ -424,6 +509,7 @@ impl World {
         loop {
             self.sound()?;
             let alive = self.alive().await;
+            self.has_each_build().await;
             let engine = self.workers[alive].engine.clone();
             let open = self.store.inspect(is_open).expect("the store answers");
             if open.is_empty() && !(retries > 0 && self.undo_again(&engine).await?) {
@@ -506,7 +592,13 @@ impl World {
             }
             let events = rows.iter().filter(|row| row.event.tree == tree.row.id).count();
             let effects = |key: &str| self.outside.count(key);
-            let known = Known { effects: &effects, is_undisturbed: !self.is_disturbed, refuses: self.refuses, events };
+            let known = Known {
+                effects: &effects,
+                is_undisturbed: !self.is_disturbed,
+                refuses: self.refuses,
+                was_set_back: self.outside.was_set_back(),
+                events,
+            };
             let judged = oracle::judge(&input.plan, tree, &known)
                 .and_then(|()| self.promises.judge(tree))
                 .and_then(|()| self.requests.judge(tree));
@@ -541,26 +633,6 @@ struct Input {
     plan: Plan,
 }
 
-pub(super) async fn start(engine: &Engine, plan: &Plan, id: Option<&str>) -> Result<TreeId, StartError> {
-    /// The same for each function that performs a plan.
-    macro_rules! start {
-        ($function:path) => {{
-            let call = $function(plan.clone());
-            let call = if let Some(id) = id { call.id(id) } else { call };
-            let call = match plan.deadline_ms {
-                Some(ms) => call.deadline(Duration::from_millis(ms)),
-                None => call,
-            };
-            engine.start(call).await.map(|tree| tree.id())
-        }};
-    }
-    match plan.attempts {
-        1 => start!(model_tries_once),
-        PAUSES => start!(model_pauses),
-        _ => start!(model_tries),
-    }
-}
-
 /// Looks at every tree that changed, after each call of the store that may change one.
 fn watch(changes: &Changes, store: &MemoryStore, outside: &Arc<Outside>) {
     let (store, outside) = (store.clone(), Arc::downgrade(outside));
@@ -571,10 +643,11 @@ fn watch(changes: &Changes, store: &MemoryStore, outside: &Arc<Outside>) {
         let has_changed = |row: &sapwood_core::tree::TreeRow| seen.get(&row.id).is_none_or(|before| before.row != *row);
         for tree in store.inspect(has_changed).unwrap_or_default() {
             let before = seen.get(&tree.row.id);
-            let went_on = before.map_or(Ok(()), |before| goes_on(before, &tree));
+            let was_set_back = outside.was_set_back();
+            let went_on = before.map_or(Ok(()), |before| goes_on(before, &tree, was_set_back));
             let is_busy = tree.row.revision > BUSY;
             let ends = if is_busy { Err(format!("it has been committed {BUSY} times")) } else { Ok(()) };
-            if let Err(wrong) = always_true(&tree).and(went_on).and(ends) {
+            if let Err(wrong) = always_true(&tree, was_set_back).and(went_on).and(ends) {
                 outside.is_wrong(format!("tree {}: {wrong}", tree.row.id));
             }
             seen.insert(tree.row.id, tree);

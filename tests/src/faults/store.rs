@@ -58,6 +58,10 @@ pub struct StoreFaults {
     /// Whether the answer of the next claim that takes a tree is lost.
     loses_claim: AtomicBool,
     claims: Mutex<Vec<TreeId>>,
+    /// Whether no renewal of a lease begins.
+    stands_still: watch::Sender<bool>,
+    /// Whether hints go nowhere.
+    loses_hints: AtomicBool,
     /// Invocations whose next load is refused for good.
     unreadable: Mutex<HashSet<Path>>,
     /// Whether calls of the events' roles are never answered.
@@ -81,6 +85,8 @@ impl StoreFaults {
             burials: watch::Sender::new(Burials::default()),
             loses_claim: AtomicBool::new(false),
             claims: Mutex::default(),
+            stands_still: watch::Sender::new(false),
+            loses_hints: AtomicBool::new(false),
             unreadable: Mutex::default(),
             hangs: AtomicBool::new(false),
         }
@@ -201,6 +207,32 @@ impl StoreFaults {
     #[must_use]
     pub fn has_claim_to_lose(&self) -> bool {
         self.loses_claim.load(Ordering::SeqCst)
+    }
+
+    /// From now on no renewal of its lease begins, as in a process that stands still.
+    pub fn stand_still(&self) {
+        self.stands_still.send_replace(true);
+    }
+
+    /// Renewals begin again, also those that waited.
+    pub fn go_on(&self) {
+        self.stands_still.send_replace(false);
+    }
+
+    /// A renewal begins.
+    pub(crate) async fn renews(&self) {
+        let mut stands_still = self.stands_still.subscribe();
+        stands_still.wait_for(|still| !*still).await.expect("the faults are kept");
+    }
+
+    /// Whether hints go nowhere from now on.
+    pub fn lose_hints(&self, lost: bool) {
+        self.loses_hints.store(lost, Ordering::SeqCst);
+    }
+
+    /// Whether a hint that is given now goes nowhere.
+    pub(crate) fn loses_hint(&self) -> bool {
+        self.loses_hints.load(Ordering::SeqCst)
     }
 
     /// The trees that were claimed, one by one, in order.

@@ -29,7 +29,8 @@ pub(super) fn always_true(tree: &TreeRecord, was_set_back: bool) -> Result<(), S
         ("a journal has no gap", journals_are_gapless),
         ("a promise is settled once, and its journal says how", promises_settle_once),
     ];
-    let of_times: [(&str, Check); 3] = [
+    let of_times: [(&str, Check); 4] = [
+        ("what goes forward is recorded before its deadline, and tried again before it", forward_in_time),
         ("a tree without owner is ready when something of it is due", ready_in_time),
         ("created ≤ settled ≤ closed", times_ascend),
         ("a promise is settled before its deadline, or by it", promises_settle_in_time),
@@ -149,6 +150,35 @@ fn ready_in_time(tree: &TreeRecord) -> Result<(), String> {
         Some((due, ready)) if ready > due && !is_told => Err(format!("due at {due}, ready at {ready}")),
         _ => Ok(()),
     }
+}
+
+/// D2, D3, F8: what a commit starts or decides of what goes forward, it records before the deadline of that.
+fn forward_in_time(tree: &TreeRecord) -> Result<(), String> {
+    use EntryKind::{Emitted, PromiseMade, Retried, SleepBegun, SleepEnded, UndoDeclared, Valued};
+    for (path, at, entry) in &tree.entries {
+        let is_forward =
+            matches!(entry.kind, Emitted | PromiseMade | Retried | SleepBegun | SleepEnded | UndoDeclared | Valued);
+        let late = deadline(tree, path).filter(|deadline| is_forward && *at >= *deadline);
+        ensure(late.is_none(), || format!("{path} has until {late:?}, and at {at} it recorded {entry:?}"))?;
+    }
+    let retries = |timer: &&Timer| matches!(timer.kind, TimerKind::FunctionRetry | TimerKind::StepRetry);
+    for timer in tree.timers.iter().filter(retries) {
+        let late = deadline(tree, &timer.path).filter(|deadline| timer.due_at >= *deadline);
+        ensure(late.is_none(), || format!("it has until {late:?}: {timer:?}"))?;
+    }
+    Ok(())
+}
+
+/// Until when an invocation goes forward: by its own deadline or by that of the nearest caller that has one, unless it undoes
+/// something.
+fn deadline(tree: &TreeRecord, path: &Path) -> Option<Timestamp> {
+    for path in std::iter::successors(Some(path.clone()), Path::parent) {
+        let own = tree.invocations.iter().find(|row| row.invocation.path == path)?.invocation.deadline;
+        if own.is_some() || path.undoes().is_some() {
+            return own;
+        }
+    }
+    None
 }
 
 /// When something of it is due, on its own.

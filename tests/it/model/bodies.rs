@@ -274,6 +274,10 @@ async fn operate<B: Build>(
             cx.sleep(Duration::from_millis(*ms)).await;
             said("slept")
         }
+        Op::Nap(ms) => {
+            held.push_back(sleep(cx, *ms));
+            said("naps")
+        }
         Op::Call(plan) => B::call(cx, plan).await,
         Op::Hold(plan) => {
             held.push_back(B::call(cx, plan));
@@ -283,6 +287,17 @@ async fn operate<B: Build>(
             Some(first) => first.await,
             None => said("nothing"),
         },
+        Op::Glance(ms) => {
+            let sleep = sleep(cx, *ms);
+            let Some(first) = held.front_mut() else { return sleep.await };
+            let heard = tokio::select! {
+                biased;
+                heard = first => heard,
+                waited = sleep => return waited,
+            };
+            held.pop_front();
+            heard
+        }
         Op::Drop => {
             drop(held.pop_front());
             said("dropped")

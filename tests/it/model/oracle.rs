@@ -14,7 +14,7 @@ use sapwood_core::{Path, Position};
 use serde::Deserialize;
 
 use super::bodies::Woe;
-use super::plan::{ALWAYS, End, How, Op, Plan, Rival, Then, Work, fails_to_undo, promise_name};
+use super::plan::{ALWAYS, End, How, Op, PAUSES, Plan, Rival, Then, Work, fails_to_undo, promise_name};
 use super::promises::Outcome;
 
 /// What is known of a run besides its rows.
@@ -58,6 +58,7 @@ enum Walked {
 enum Held {
     Call(Position),
     Promise(Position),
+    Sleep(Position),
 }
 
 /// What an operation gave.
@@ -243,6 +244,11 @@ impl<'w> Walk<'w> {
                 let position = self.position();
                 Ok(self.sleep(position).map(|_| Ok("slept".to_owned())))
             }
+            Op::Nap(_) => {
+                let position = self.position();
+                self.held.push_back(Held::Sleep(position));
+                said("naps")
+            }
             Op::Call(_) => {
                 let position = self.position();
                 Ok(self.take(position))
@@ -256,6 +262,17 @@ impl<'w> Walk<'w> {
                 Some(held) => Ok(self.take_held(held)),
                 None => said("nothing"),
             },
+            Op::Glance(_) => {
+                let sleep = self.position();
+                let Some(first) = self.held.front().copied() else {
+                    return Ok(self.sleep(sleep).map(|_| Ok("(slept first)".to_owned())));
+                };
+                let gave = self.race(first, None, sleep);
+                if self.comes_first(first, sleep) {
+                    self.held.pop_front();
+                }
+                Ok(gave)
+            }
             Op::Drop => {
                 self.held.pop_front();
                 said("dropped")
@@ -366,18 +383,14 @@ impl<'w> Walk<'w> {
         match held {
             Held::Call(position) => self.number(position),
             Held::Promise(position) => self.entry(position, EntryKind::PromiseSettled)?.number,
+            Held::Sleep(position) => self.sleep(position),
         }
     }
 
     /// R7: the lower number wins. Without a second, that is a sleep at this position.
     fn race(&mut self, first: Held, second: Option<Held>, sleep: Position) -> Gave {
         let of_second = second.map_or_else(|| self.sleep(sleep), |second| self.number_of(second));
-        let first_wins = match (self.number_of(first), of_second) {
-            (Some(of_first), Some(of_second)) => of_first < of_second,
-            (Some(_), None) => true,
-            (None, Some(_)) => false,
-            (None, None) => return None,
-        };
+        let first_wins = lower(self.number_of(first), of_second)?;
         match second {
             _ if first_wins => self.take_held(first),
             Some(second) => self.take_held(second),
@@ -385,10 +398,16 @@ impl<'w> Walk<'w> {
         }
     }
 
+    /// Whether it ended before a sleep.
+    fn comes_first(&self, held: Held, sleep: Position) -> bool {
+        lower(self.number_of(held), self.sleep(sleep)) == Some(true)
+    }
+
     fn take_held(&mut self, held: Held) -> Gave {
         match held {
             Held::Call(position) => self.take(position),
             Held::Promise(position) => self.promised(position),
+            Held::Sleep(position) => self.sleep(position).map(|_| Ok("(slept first)".to_owned())),
         }
     }
 
@@ -455,6 +474,11 @@ impl<'w> Walk<'w> {
         let most = if may_try_again { self.plan.attempts } else { 1 } as usize;
         let spent = |budget: &usize| budget + 1 <= most;
         ensure(budgets.iter().all(spent), || format!("it tried again {budgets:?} times, {most} attempts make sense"))?;
+        // What used up its attempts by a step runs that step again.
+        let pauses = self.plan.attempts == PAUSES && !self.oracle.known.refuses;
+        let panics = self.plan.ops.iter().any(|op| matches!(op, Op::Step(work) if work.how == How::Panic));
+        let in_vain = retried.iter().find(|retried| retried.afresh && retried.forgotten.is_empty());
+        ensure(in_vain.is_none() || !pauses || panics, || "a retry by an operator forgot nothing".to_owned())?;
         // Nobody retries what has attempts left, but for what parks by itself for another reason.
         let (_, parked) = budgets.split_last().unwrap_or((&0, &[]));
         let were_spent =
@@ -632,6 +656,16 @@ impl<'w> Walk<'w> {
     fn is_asked(&self, path: &Path) -> bool {
         let mut requests = self.oracle.record.requests.iter().map(|asked| &asked.request);
         requests.any(|asked| is_stop(asked.verb) && asked.path.is_at_or_above(path))
+    }
+}
+
+/// Whether the first of two numbers is the lower one; `None` if there is none.
+fn lower(first: Option<u32>, second: Option<u32>) -> Option<bool> {
+    match (first, second) {
+        (Some(first), Some(second)) => Some(first < second),
+        (None, None) => None,
+        (first, None) => Some(first.is_some()),
+        (None, Some(_)) => Some(false),
     }
 }
 

@@ -39,6 +39,8 @@ pub(super) enum Op {
     Step(Work),
     /// In milliseconds.
     Sleep(u64),
+    /// A sleep of so many milliseconds, whose handle it keeps.
+    Nap(u64),
     /// Calls and awaits.
     Call(Plan),
     /// Calls, and keeps the handle.
@@ -47,6 +49,8 @@ pub(super) enum Op {
     Await,
     /// Drops the handle that was kept first, if there is one.
     Drop,
+    /// Waits so many milliseconds, or until the handle that was kept first is ready, if there is one; it is kept otherwise.
+    Glance(u64),
     /// Calls, and takes what comes first of that and a sleep, in milliseconds, or another call.
     Race {
         plan: Plan,
@@ -160,10 +164,12 @@ struct Drawing<'d> {
 enum Kind {
     Step,
     Sleep,
+    Nap,
     Call,
     Hold,
     Await,
     Drop,
+    Glance,
     Race,
     Join,
     Promise,
@@ -177,7 +183,7 @@ impl Drawing<'_> {
         *self.left = self.left.saturating_sub(1);
         let number = self.names;
         self.names += 1;
-        let (catches, attempts) = (self.chance.percent(60), self.chance.weighted(&[(6, 3), (2, 1), (2, PAUSES)]));
+        let (catches, attempts) = (self.chance.percent(60), self.chance.weighted(&[(6, 3), (2, 1), (3, PAUSES)]));
         // One step at most makes trouble that is tried again, so that no body runs out of attempts by two of them.
         let mut may_fail = true;
         let ops = 1 + self.chance.index(if depth == 0 { 5 } else { 3 });
@@ -192,14 +198,16 @@ impl Drawing<'_> {
     }
 
     fn op(&mut self, depth: usize, attempts: u32, catches: bool, may_fail: &mut bool) -> Op {
-        use Kind::{Await, Call, Compensate, Draw, Drop, Emit, Hold, Join, Promise, Race, Sleep, Step};
+        use Kind::{Await, Call, Compensate, Draw, Drop, Emit, Glance, Hold, Join, Nap, Promise, Race, Sleep, Step};
         let kind = self.chance.weighted(&[
             (6, Step),
             (3, Sleep),
+            (2, Nap),
             (4, Call),
             (4, Hold),
             (3, Await),
             (2, Drop),
+            (3, Glance),
             (3, Race),
             (2, Join),
             (4, Promise),
@@ -213,10 +221,12 @@ impl Drawing<'_> {
         match kind {
             Step => Op::Step(self.work(attempts, catches, may_fail)),
             Sleep => Op::Sleep(self.time()),
+            Nap => Op::Nap(self.time()),
             Call => Op::Call(self.plan(depth + 1)),
             Hold => Op::Hold(self.plan(depth + 1)),
             Await => Op::Await,
             Drop => Op::Drop,
+            Glance => Op::Glance(self.time()),
             Race => {
                 let plan = self.plan(depth + 1);
                 let rival = match self.chance.below(10) {
@@ -258,7 +268,7 @@ impl Drawing<'_> {
         let how = self.chance.weighted(&[(3, How::Terminal), (4, How::Transient), (2, How::Panic), (2, How::Slow)]);
         // What a crash loses may count as a failure or not: so often it fails that this makes no difference.
         // What parks fails on until an operator has let it go on a few times.
-        let budgets = if attempts == PAUSES || self.chance.percent(15) { 3 } else { 1 };
+        let budgets = if attempts == PAUSES || self.chance.percent(30) { 3 } else { 1 };
         let most = match how {
             How::Transient | How::Slow if catches => STEP_ATTEMPTS,
             How::Transient | How::Slow if attempts == PAUSES => STEP_ATTEMPTS * attempts * budgets,

@@ -8,7 +8,14 @@ use sapwood_engine::{Effect, GovernError};
 
 /// What was accepted, in order.
 #[derive(Default)]
-pub(super) struct Requests(Vec<(TreeId, ControlRequest)>);
+pub(super) struct Requests(Vec<Accepted>);
+
+struct Accepted {
+    tree: TreeId,
+    request: ControlRequest,
+    /// The rounds of undos that come of it, unless a kill comes first.
+    rounds: Vec<Path>,
+}
 
 impl Requests {
     /// G5, K6: a request that could change something, given how its tree was before, is accepted; no other is.
@@ -29,7 +36,10 @@ impl Requests {
         let can_change = can_change(before, row, &request);
         match effect {
             Effect::Accepted if is_heard && !can_change => return wrong("and it can change nothing"),
-            Effect::Accepted => self.0.push((before.row.id, request)),
+            Effect::Accepted => {
+                let rounds = if is_heard { next_rounds(before, &request) } else { Vec::new() };
+                self.0.push(Accepted { tree: before.row.id, request, rounds });
+            }
             Effect::None(_) if is_heard && can_change => return wrong("and it can change something"),
             Effect::None(NoEffect::Settled(told) | NoEffect::Decided(told)) if *told != promise => {
                 return wrong(&format!("and it is {promise:?}"));
@@ -42,9 +52,24 @@ impl Requests {
 
     /// G5, O2: what was accepted is recorded, each request once, with its actor and its reason.
     pub(super) fn judge(&self, record: &TreeRecord) -> Result<(), String> {
-        let asked: Vec<_> = self.0.iter().filter(|(tree, _)| *tree == record.row.id).map(|(_, it)| it).collect();
+        let accepted: Vec<&Accepted> = self.0.iter().filter(|accepted| accepted.tree == record.row.id).collect();
+        let asked: Vec<_> = accepted.iter().map(|accepted| &accepted.request).collect();
         let recorded: Vec<_> = record.requests.iter().map(|recorded| &recorded.request).collect();
-        if asked == recorded { Ok(()) } else { Err(format!("{asked:?} was accepted, {recorded:?} is recorded")) }
+        if asked != recorded {
+            return Err(format!("{asked:?} was accepted, {recorded:?} is recorded"));
+        }
+        for (number, Accepted { request, rounds, .. }) in accepted.iter().enumerate() {
+            let kills = |path: &Path| {
+                let later = accepted[number..].iter().map(|accepted| &accepted.request);
+                let mut kills = later.filter(|request| request.verb == ControlVerb::Kill);
+                kills.any(|request| request.path.is_at_or_above(path))
+            };
+            let is_there = |path: &Path| record.invocations.iter().any(|row| row.invocation.path == *path);
+            if let Some(missing) = rounds.iter().find(|path| !is_there(path) && !kills(path)) {
+                return Err(format!("nothing came of {request:?}: there is no {missing}"));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -62,6 +87,16 @@ fn can_change(tree: &TreeRecord, row: &InvocationRow, request: &ControlRequest) 
         ControlVerb::Resume => is_parked(),
         ControlVerb::Retry => is_parked() || closes(Closing::CompensationFailed) || is_failed_undo(tree, row),
     }
+}
+
+/// What is undone again if a request is to retry that, in a tree that has heard everything before it.
+fn next_rounds(tree: &TreeRecord, request: &ControlRequest) -> Vec<Path> {
+    let is_reached = |row: &&InvocationRow| {
+        let caller = row.invocation.path.parent();
+        request.path.is_at_or_above(&row.invocation.path) || Some(&request.path) == caller.as_ref()
+    };
+    let undos = tree.invocations.iter().filter(|row| request.verb == ControlVerb::Retry && is_failed_undo(tree, row));
+    undos.filter(is_reached).filter_map(|row| row.invocation.path.undo_again()).collect()
 }
 
 /// Whether it is the last round of an undo, and has failed, and nothing is undone again there meanwhile.

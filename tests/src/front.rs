@@ -240,6 +240,8 @@ impl Trees for Front {
     }
 
     async fn tree_load(&self, tree: TreeId) -> StoreResult<Option<TreeImage>> {
+        // No change, but a worker that loads a tree without end makes none.
+        let _tell = self.changes.tell_at_the_end();
         self.store.tree_load(tree).await
     }
 

@@ -270,6 +270,15 @@ async fn operate<B: Build>(
     let said = |said: &str| Ok(said.to_owned());
     match op {
         Op::Step(work) => step(cx, work).await,
+        Op::Steps(one, other) => {
+            let (one, other) = (step(cx, one), step(cx, other));
+            let (one, other) = tokio::join!(one, other);
+            Ok(format!("{}&{}", one?, other?))
+        }
+        Op::Hurry(work, ms) => {
+            let (work, sleep) = (step(cx, work), sleep(cx, *ms));
+            tokio::select! { biased; done = work => done, waited = sleep => waited }
+        }
         Op::Sleep(ms) => {
             cx.sleep(Duration::from_millis(*ms)).await;
             said("slept")
@@ -399,29 +408,34 @@ fn heard(result: Result<String, CallError<Woe>>) -> Result<String, Woe> {
     }
 }
 
-async fn step<B: Build>(cx: &mut Cx<B>, work: &Work) -> Result<String, Woe> {
-    let (dependencies, key) = (cx.dependencies(), cx.idempotency_key());
-    let app = dependencies.app();
-    let run = async || {
-        let count = app.outside.begins(app.worker.get().copied(), &key);
-        if app.outside.takes_time && work.ms > 0 {
-            tokio::time::sleep(Duration::from_millis(work.ms)).await;
-        }
-        let what = "step".to_owned();
-        match work.how {
-            _ if count > work.fails => Ok("did".to_owned()),
-            How::Terminal => Err(Woe::Broken { what }),
-            How::Slow => std::future::pending().await,
-            How::Transient => Err(Woe::Busy { what }),
-            // Without a word of the hook: there are thousands.
-            How::Panic => std::panic::resume_unwind(Box::new(what)),
-        }
+fn step<B: Build>(cx: &mut Cx<B>, work: &Work) -> Awaited {
+    let (dependencies, key, work) = (cx.dependencies(), cx.idempotency_key(), work.clone());
+    let (how, is_interruptible) = (work.how, work.is_interruptible);
+    let run = move || {
+        let (dependencies, key, work) = (Arc::clone(&dependencies), key.clone(), work.clone());
+        async move { works(dependencies.app(), &key, &work).await }
     };
     let policy = RetryPolicy::new(STEP_ATTEMPTS, Duration::from_millis(10), Duration::from_secs(2));
     let step = cx.step("step", run).retry(policy);
-    let step = if work.how == How::Slow { step.timeout(SLOW) } else { step };
-    let done = if work.is_interruptible { step.interruptible().await } else { step.await };
+    let step = if how == How::Slow { step.timeout(SLOW) } else { step };
+    let step = if is_interruptible { step.interruptible() } else { step };
     // Another attempt may be faster.
     let busy = |error| if matches!(error, Woe::Late(_)) { Woe::Busy { what: "step".to_owned() } } else { error };
-    done.map_err(busy)
+    Box::pin(async move { step.await.map_err(busy) })
+}
+
+async fn works(app: &App, key: &str, work: &Work) -> Result<String, Woe> {
+    let count = app.outside.begins(app.worker.get().copied(), key);
+    if app.outside.takes_time && work.ms > 0 {
+        tokio::time::sleep(Duration::from_millis(work.ms)).await;
+    }
+    let what = "step".to_owned();
+    match work.how {
+        _ if count > work.fails => Ok("did".to_owned()),
+        How::Terminal => Err(Woe::Broken { what }),
+        How::Slow => std::future::pending().await,
+        How::Transient => Err(Woe::Busy { what }),
+        // Without a word of the hook: there are thousands.
+        How::Panic => std::panic::resume_unwind(Box::new(what)),
+    }
 }

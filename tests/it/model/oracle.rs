@@ -59,6 +59,8 @@ enum Held {
     Call(Position),
     Promise(Position),
     Sleep(Position),
+    /// Of a step that does not fail.
+    Step(Position),
 }
 
 /// What an operation gave.
@@ -239,7 +241,23 @@ impl<'w> Walk<'w> {
     fn op(&mut self, at: usize, op: &Op) -> Result<Gave, String> {
         let said = |said: &str| Ok(Some(Ok(said.to_owned())));
         match op {
-            Op::Step(work) => self.step(work),
+            Op::Step(work) => {
+                let position = self.position();
+                self.step(position, work)
+            }
+            Op::Steps(one, other) => {
+                let (first, second) = (self.position(), self.position());
+                let both = (self.step(first, one)?, self.step(second, other)?);
+                Ok(match both {
+                    (Some(Ok(one)), Some(Ok(other))) => Some(Ok(format!("{one}&{other}"))),
+                    _ => None,
+                })
+            }
+            Op::Hurry(work, _) => {
+                let (position, sleep) = (self.position(), self.position());
+                self.step(position, work)?;
+                Ok(self.race(Held::Step(position), None, sleep))
+            }
             Op::Sleep(_) => {
                 let position = self.position();
                 Ok(self.sleep(position).map(|_| Ok("slept".to_owned())))
@@ -338,8 +356,7 @@ impl<'w> Walk<'w> {
     }
 
     /// R3, F2, F3, C4: it was recorded once, with what its work comes to.
-    fn step(&mut self, work: &Work) -> Result<Gave, String> {
-        let position = self.position();
+    fn step(&self, position: Position, work: &Work) -> Result<Gave, String> {
         let of_it = |kind| self.entries.iter().filter(move |entry| entry.position == position && entry.kind == kind);
         let (resolved, rejected) = (of_it(EntryKind::StepResolved).count(), of_it(EntryKind::StepRejected).count());
         let wrong = |what: &str| Err(format!("step {position} of {work:?} {what}"));
@@ -384,6 +401,7 @@ impl<'w> Walk<'w> {
             Held::Call(position) => self.number(position),
             Held::Promise(position) => self.entry(position, EntryKind::PromiseSettled)?.number,
             Held::Sleep(position) => self.sleep(position),
+            Held::Step(position) => self.entry(position, EntryKind::StepResolved)?.number,
         }
     }
 
@@ -408,6 +426,7 @@ impl<'w> Walk<'w> {
             Held::Call(position) => self.take(position),
             Held::Promise(position) => self.promised(position),
             Held::Sleep(position) => self.sleep(position).map(|_| Ok("(slept first)".to_owned())),
+            Held::Step(_) => Some(Ok("did".to_owned())),
         }
     }
 
@@ -637,7 +656,7 @@ impl<'w> Walk<'w> {
             };
             next += match op {
                 Op::Await | Op::Drop => 0,
-                Op::Race { .. } | Op::Promise(_, Then::Races { .. }) => 2,
+                Op::Steps(..) | Op::Hurry(..) | Op::Race { .. } | Op::Promise(_, Then::Races { .. }) => 2,
                 Op::Join(plans) => u32::try_from(plans.len()).expect("a few"),
                 _ => 1,
             };

@@ -37,6 +37,10 @@ pub(super) struct Plan {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(super) enum Op {
     Step(Work),
+    /// Two steps at once, which do not fail.
+    Steps(Work, Work),
+    /// A step that does not fail, or a sleep in milliseconds, whichever ends first.
+    Hurry(Work, u64),
     /// In milliseconds.
     Sleep(u64),
     /// A sleep of so many milliseconds, whose handle it keeps.
@@ -163,6 +167,8 @@ struct Drawing<'d> {
 #[derive(Clone, Copy)]
 enum Kind {
     Step,
+    Steps,
+    Hurry,
     Sleep,
     Nap,
     Call,
@@ -198,9 +204,14 @@ impl Drawing<'_> {
     }
 
     fn op(&mut self, depth: usize, attempts: u32, catches: bool, may_fail: &mut bool) -> Op {
-        use Kind::{Await, Call, Compensate, Draw, Drop, Emit, Glance, Hold, Join, Nap, Promise, Race, Sleep, Step};
+        use Kind::{
+            Await, Call, Compensate, Draw, Drop, Emit, Glance, Hold, Hurry, Join, Nap, Promise, Race, Sleep, Step,
+            Steps,
+        };
         let kind = self.chance.weighted(&[
             (6, Step),
+            (2, Steps),
+            (2, Hurry),
             (3, Sleep),
             (2, Nap),
             (4, Call),
@@ -220,6 +231,8 @@ impl Drawing<'_> {
         }
         match kind {
             Step => Op::Step(self.work(attempts, catches, may_fail)),
+            Steps => Op::Steps(self.work(attempts, catches, &mut false), self.work(attempts, catches, &mut false)),
+            Hurry => Op::Hurry(self.work(attempts, catches, &mut false), self.time()),
             Sleep => Op::Sleep(self.time()),
             Nap => Op::Nap(self.time()),
             Call => Op::Call(self.plan(depth + 1)),
@@ -283,7 +296,9 @@ impl Drawing<'_> {
             How::Transient | How::Slow | How::Panic => u32::try_from(self.chance.below(u64::from(most))).unwrap_or(0),
         };
         *may_fail &= fails == 0;
-        let ms = if how == How::Slow || self.chance.percent(50) { 0 } else { self.chance.below(3_000) };
+        // Some take longer than a lease.
+        let most = self.chance.weighted(&[(10, 1), (9, 3_000), (1, 30_000)]);
+        let ms = if how == How::Slow { 0 } else { self.chance.below(most) };
         Work { ms, fails, how, is_interruptible: self.chance.percent(15) }
     }
 

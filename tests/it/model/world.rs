@@ -117,7 +117,12 @@ pub(super) fn run(seed: u64) -> Result<Ran, String> {
         let size = 1 + usize::try_from(seed % 12).expect("small");
         let plans: Vec<Plan> = (0..1 + chance.index(3)).map(|_| Plan::draw(&mut chance, size)).collect();
         let mut world = World::new(chance);
-        let ran = world.run(&plans, !seed.is_multiple_of(3)).await;
+        let outside = Arc::clone(&world.outside);
+        let ran = tokio::select! {
+            biased;
+            () = outside.alarmed() => Err(outside.first_wrong().unwrap_or_default()),
+            ran = world.run(&plans, !seed.is_multiple_of(3)) => ran,
+        };
         let told = ran.map_err(|wrong| report(seed, &wrong, &plans, &world));
         world.end().await;
         told
@@ -196,7 +201,7 @@ impl World {
         for _ in 0..if disturbs { 1 + self.chance.below(8) } else { 0 } {
             let pause = self.chance.weighted(&[(3, 0), (3, 50), (4, 1_500), (2, 12_000)]);
             let pause = Duration::from_millis(self.chance.below(pause + 1));
-            self.wait(pause).await;
+            sleep(pause).await;
             self.disturb().await?;
             self.sound()?;
         }
@@ -375,7 +380,7 @@ impl World {
         let survivor = self.workers[self.workers.len() - 1].engine.clone();
         faults.hold_all();
         faults.stand_still();
-        self.wait(3 * LEASE).await;
+        sleep(3 * LEASE).await;
         let watches = survivor.stopped().now_or_never().is_none();
         let renewal = self.store.lease(worker).renew(LEASE).await;
         let is_dead = renewal.is_err_and(|error| error.kind() == StoreErrorKind::Fenced);
@@ -481,15 +486,6 @@ impl World {
         self.store.inspect(|_| true).expect("the store answers")
     }
 
-    /// Waits so long, or until something is wrong: while a worker is busy without end, no time passes.
-    async fn wait(&self, so_long: Duration) {
-        tokio::select! {
-            biased;
-            () = self.outside.alarmed() => {}
-            () = sleep(so_long) => {}
-        }
-    }
-
     fn sound(&self) -> Result<(), String> {
         self.outside.first_wrong().map_or(Ok(()), Err)
     }
@@ -525,7 +521,7 @@ impl World {
             if open.iter().any(|tree| tree.row.owner.is_none() && !made(tree).is_empty()) {
                 self.settle(&engine).await?;
             }
-            self.wait(pause).await;
+            sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(60));
         }
     }
@@ -637,8 +633,17 @@ struct Input {
 fn watch(changes: &Changes, store: &MemoryStore, outside: &Arc<Outside>) {
     let (store, outside) = (store.clone(), Arc::downgrade(outside));
     let seen: Mutex<BTreeMap<TreeId, TreeRecord>> = Mutex::default();
+    let calls = Mutex::new((Instant::now(), 0_u64));
     changes.at_each(move || {
         let Some(outside) = outside.upgrade() else { return };
+        let calls = {
+            let (mut since, now) = (calls.lock(), Instant::now());
+            *since = if since.0 == now { (now, since.1 + 1) } else { (now, 0) };
+            since.1
+        };
+        if calls == 2 * BUSY {
+            outside.is_wrong(format!("{calls} calls of the store, and no time has passed"));
+        }
         let mut seen = seen.lock();
         let has_changed = |row: &sapwood_core::tree::TreeRow| seen.get(&row.id).is_none_or(|before| before.row != *row);
         for tree in store.inspect(has_changed).unwrap_or_default() {

@@ -14,7 +14,7 @@ use sapwood_core::{Path, Position};
 use serde::Deserialize;
 
 use super::bodies::Woe;
-use super::plan::{ALWAYS, End, How, Op, PAUSES, Plan, Rival, Then, Work, fails_to_undo, promise_name};
+use super::plan::{ALWAYS, End, How, Op, PAUSES, Plan, Rival, Then, Work, promise_name};
 use super::promises::Outcome;
 
 /// What is known of a run besides its rows.
@@ -41,10 +41,10 @@ pub(super) fn judge(plan: &Plan, record: &TreeRecord, known: &Known<'_>) -> Resu
     ensure(emitted == known.events, || format!("{emitted} events were recorded, the outbox has {}", known.events))
 }
 
-struct Oracle<'o> {
-    record: &'o TreeRecord,
-    known: &'o Known<'o>,
-    rows: BTreeMap<&'o Path, &'o InvocationRow>,
+pub(super) struct Oracle<'o> {
+    pub(super) record: &'o TreeRecord,
+    pub(super) known: &'o Known<'o>,
+    pub(super) rows: BTreeMap<&'o Path, &'o InvocationRow>,
 }
 
 /// How a body ended, or that it waits for ever because what it waits for never came.
@@ -67,15 +67,15 @@ enum Held {
 type Gave = Option<Result<String, Woe>>;
 
 /// A walk through one body.
-struct Walk<'w> {
-    oracle: &'w Oracle<'w>,
-    plan: &'w Plan,
-    path: &'w Path,
+pub(super) struct Walk<'w> {
+    pub(super) oracle: &'w Oracle<'w>,
+    pub(super) plan: &'w Plan,
+    pub(super) path: &'w Path,
     /// The entries of this invocation, without those of steps that were forgotten.
-    entries: Vec<&'w Entry>,
+    pub(super) entries: Vec<&'w Entry>,
     /// Whether it ended by itself, so that all it walked over must have come to what the plan says.
-    is_whole: bool,
-    has_deadline: bool,
+    pub(super) is_whole: bool,
+    pub(super) has_deadline: bool,
     next: Position,
     held: VecDeque<Held>,
     /// The promises that it made.
@@ -83,12 +83,12 @@ struct Walk<'w> {
     /// The calls whose completion it was given.
     given: BTreeSet<Position>,
     emitted: Vec<Position>,
-    undos: Vec<Position>,
+    pub(super) undos: Vec<Position>,
 }
 
 impl<'o> Oracle<'o> {
     /// Whether what an invocation failed to undo, or one above or below it, was to be undone again.
-    fn is_retried(&self, path: &Path) -> bool {
+    pub(super) fn is_retried(&self, path: &Path) -> bool {
         let mut requests = self.record.requests.iter().map(|asked| &asked.request);
         let path = path.without_rounds();
         let concerns = |of: &Path| of.is_at_or_above(&path) || path.is_at_or_above(of);
@@ -96,7 +96,7 @@ impl<'o> Oracle<'o> {
     }
 
     /// How often it was asked for that what an invocation did at a position is undone again.
-    fn retries(&self, path: &Path, position: Position) -> usize {
+    pub(super) fn retries(&self, path: &Path, position: Position) -> usize {
         let undo = path.undo(position);
         let requests = self.record.requests.iter().map(|asked| &asked.request);
         let retries = requests.filter(|asked| asked.verb == ControlVerb::Retry);
@@ -112,7 +112,7 @@ impl<'o> Oracle<'o> {
         ensure(found.name() == worst.name(), || format!("its closing is {found:?}, the worst of it is {worst:?}"))
     }
 
-    fn row(&self, path: &Path) -> Option<&'o InvocationRow> {
+    pub(super) fn row(&self, path: &Path) -> Option<&'o InvocationRow> {
         self.rows.get(path).copied()
     }
 
@@ -276,25 +276,7 @@ impl<'w> Walk<'w> {
                 self.held.push_back(Held::Call(position));
                 said("held")
             }
-            Op::Await => match self.held.pop_front() {
-                Some(held) => Ok(self.take_held(held)),
-                None => said("nothing"),
-            },
-            Op::Glance(_) => {
-                let sleep = self.position();
-                let Some(first) = self.held.front().copied() else {
-                    return Ok(self.sleep(sleep).map(|_| Ok("(slept first)".to_owned())));
-                };
-                let gave = self.race(first, None, sleep);
-                if self.comes_first(first, sleep) {
-                    self.held.pop_front();
-                }
-                Ok(gave)
-            }
-            Op::Drop => {
-                self.held.pop_front();
-                said("dropped")
-            }
+            Op::Await | Op::Glance(_) | Op::Drop => Ok(self.kept(op)),
             Op::Race { rival, .. } => {
                 let (first, second) = (self.position(), self.position());
                 if matches!(rival, Rival::Promise(_)) {
@@ -343,6 +325,33 @@ impl<'w> Walk<'w> {
                 self.undos.push(position);
                 said("declared")
             }
+        }
+    }
+
+    /// What is done with the handle that was kept first.
+    fn kept(&mut self, op: &Op) -> Gave {
+        let said = |said: &str| Some(Ok(said.to_owned()));
+        match op {
+            Op::Await => match self.held.pop_front() {
+                Some(held) => self.take_held(held),
+                None => said("nothing"),
+            },
+            Op::Glance(_) => {
+                let sleep = self.position();
+                let Some(first) = self.held.front().copied() else {
+                    return self.sleep(sleep).map(|_| Ok("(slept first)".to_owned()));
+                };
+                let gave = self.race(first, None, sleep);
+                if self.comes_first(first, sleep) {
+                    self.held.pop_front();
+                }
+                gave
+            }
+            Op::Drop => {
+                self.held.pop_front();
+                said("dropped")
+            }
+            _ => None,
         }
     }
 
@@ -472,7 +481,7 @@ impl<'w> Walk<'w> {
         ensure(fits, || format!("it made the promises {made:?}, the plan says {:?}", self.made))
     }
 
-    /// F5, F8, C4, G5: another attempt is made only if it can end otherwise, and no crash counts as one. An operator who
+    /// F5, F8, C4: another attempt is made only if it can end otherwise, and no crash counts as one. An operator who
     /// retries what has used up its attempts gives it as many again.
     fn attempts(&self, row: &InvocationRow) -> Result<(), String> {
         let retried = self.oracle.record.entries.iter();
@@ -491,7 +500,7 @@ impl<'w> Walk<'w> {
         let draws = self.plan.end == End::Busy && self.plan.ops.contains(&Op::Draw);
         let may_try_again = draws || self.plan.ops.iter().any(fails);
         let most = if may_try_again { self.plan.attempts } else { 1 } as usize;
-        let spent = |budget: &usize| budget + 1 <= most;
+        let spent = |budget: &usize| *budget < most;
         ensure(budgets.iter().all(spent), || format!("it tried again {budgets:?} times, {most} attempts make sense"))?;
         // What used up its attempts by a step runs that step again.
         let pauses = self.plan.attempts == PAUSES && !self.oracle.known.refuses;
@@ -539,89 +548,6 @@ impl<'w> Walk<'w> {
         Ok(())
     }
 
-    /// K1, K2, K5, K7: what it did is undone in reverse, one after the other, after all below it is closed; and nothing if it
-    /// resolved.
-    fn undone(&self, row: &InvocationRow) -> Result<(), String> {
-        let of_calls = self.calls().filter(|(position, plan)| {
-            let child = self.oracle.row(&self.path.child(*position));
-            plan.undo && child.is_some_and(|child| child.invocation.state.promise == PromiseState::Resolved)
-        });
-        let declared = self.entries.iter().filter(|entry| entry.kind == EntryKind::UndoDeclared);
-        let declared: Vec<Position> = declared.map(|entry| entry.position).collect();
-        if self.is_whole && declared != self.undos {
-            return Err(format!("it declared {declared:?}, the plan says {:?}", self.undos));
-        }
-        let mut due: Vec<Position> = of_calls.map(|(position, _)| position).chain(declared).collect();
-        due.sort_unstable_by(|one, other| other.cmp(one));
-        if row.invocation.state.promise == PromiseState::Resolved {
-            due.clear();
-        }
-        let children = || self.oracle.rows.iter().filter(|(path, _)| path.parent().as_ref() == Some(self.path));
-        let mut begun: Vec<_> = children().filter_map(|(path, row)| Some((path.undoes()?, *row))).collect();
-        begun.sort_by_key(|(_, row)| row.invocation.state.number);
-        let is_first = |row: &InvocationRow| path(row).undo_round() == Some(1);
-        let positions = begun.iter().filter(|(_, row)| is_first(row)).map(|(position, _)| *position);
-        let positions: Vec<Position> = positions.collect();
-        let is_killed = self.is_killed(self.path);
-        let fits = match (is_killed, self.oracle.is_retried(self.path)) {
-            (false, _) => due == positions,
-            (true, false) => due.starts_with(&positions),
-            // What a kill left out comes after what had failed before it.
-            (true, true) => positions.iter().all(|position| due.contains(position)),
-        };
-        ensure(fits, || format!("it undid {positions:?} in this order, the plan says {due:?}"))?;
-        let mut before =
-            children().filter(|(path, _)| path.undoes().is_none()).filter_map(|(_, row)| row.settled_at).max();
-        for (position, undo) in &begun {
-            ensure(self.oracle.known.was_set_back || before.is_none_or(|before| before <= undo.created_at), || {
-                format!("the undo of {position} began before all was closed that comes before it")
-            })?;
-            before = undo.settled_at;
-        }
-        let mut have_failed = false;
-        for position in positions {
-            let rounds = begun.iter().filter(|(of, _)| *of == position).map(|(_, row)| *row).collect::<Vec<_>>();
-            have_failed |= self.rounds(position, &rounds)?;
-        }
-        let closing = match (due.is_empty(), have_failed) {
-            _ if is_killed => return Ok(()),
-            (true, _) => Closing::None,
-            (false, true) => Closing::CompensationFailed,
-            (false, false) => Closing::Compensated,
-        };
-        let found = row.invocation.state.closing;
-        ensure(found == closing, || format!("its closing is {found:?}, not {closing:?}"))
-    }
-
-    /// K2, G5: one position is undone once, and again only if that failed and an operator asked for it. Whether the last
-    /// round has failed.
-    fn rounds(&self, position: Position, rounds: &[&InvocationRow]) -> Result<bool, String> {
-        let fails = self.fails_to_undo(position);
-        let asked = self.oracle.retries(self.path, position);
-        ensure(rounds.len() <= 1 + asked, || format!("{position} was undone {} times, asked {asked}", rounds.len()))?;
-        let mut has_failed = false;
-        for (round, undo) in (1..).zip(rounds) {
-            let promise = undo.invocation.state.promise;
-            ensure(round == 1 || has_failed, || format!("{position} was undone again, and had not failed"))?;
-            ensure(path(undo).undo_round() == Some(round), || format!("round {round} is {}", path(undo)))?;
-            has_failed = promise != PromiseState::Resolved;
-            let may_fail = self.is_asked(path(undo)) || self.has_deadline;
-            // What a crash loses counts as a failure.
-            let may_succeed = fails != ALWAYS && !self.oracle.known.is_undisturbed;
-            let is_right = if round <= fails { has_failed || may_succeed } else { !has_failed || may_fail };
-            ensure(is_right, || {
-                format!("round {round} of the undo of {position} is {promise:?}, it fails {fails} times")
-            })?;
-        }
-        Ok(has_failed)
-    }
-
-    /// How often the undo of what was done here fails.
-    fn fails_to_undo(&self, position: Position) -> u32 {
-        let call = self.calls().find(|(of_call, _)| *of_call == position);
-        fails_to_undo(call.map_or(&self.plan.name, |(_, plan)| &plan.name))
-    }
-
     /// K3, K8, N2: a child is cancelled if it was asked for, or if its caller no longer waits for it.
     fn cancelled_for_a_reason(&self, row: &InvocationRow) -> Result<(), String> {
         let caller = row.invocation.state.promise;
@@ -643,7 +569,7 @@ impl<'w> Walk<'w> {
     }
 
     /// The calls that the plan makes, by position.
-    fn calls(&self) -> impl Iterator<Item = (Position, &'w Plan)> + use<'w> {
+    pub(super) fn calls(&self) -> impl Iterator<Item = (Position, &'w Plan)> + use<'w> {
         let mut next = 0;
         let places = self.plan.ops.iter().flat_map(move |op| {
             let first = next;
@@ -666,13 +592,13 @@ impl<'w> Walk<'w> {
     }
 
     /// Whether a request reached it that stops compensation as well.
-    fn is_killed(&self, path: &Path) -> bool {
+    pub(super) fn is_killed(&self, path: &Path) -> bool {
         let requests = self.oracle.record.requests.iter().map(|asked| &asked.request);
         requests.filter(|asked| asked.verb == ControlVerb::Kill).any(|asked| asked.path.is_at_or_above(path))
     }
 
     /// Whether a request reached it.
-    fn is_asked(&self, path: &Path) -> bool {
+    pub(super) fn is_asked(&self, path: &Path) -> bool {
         let mut requests = self.oracle.record.requests.iter().map(|asked| &asked.request);
         requests.any(|asked| is_stop(asked.verb) && asked.path.is_at_or_above(path))
     }
@@ -688,11 +614,11 @@ fn lower(first: Option<u32>, second: Option<u32>) -> Option<bool> {
     }
 }
 
-fn path(row: &InvocationRow) -> &Path {
+pub(super) fn path(row: &InvocationRow) -> &Path {
     &row.invocation.path
 }
 
-fn ensure(is_so: bool, wrong: impl FnOnce() -> String) -> Result<(), String> {
+pub(super) fn ensure(is_so: bool, wrong: impl FnOnce() -> String) -> Result<(), String> {
     if is_so { Ok(()) } else { Err(wrong()) }
 }
 

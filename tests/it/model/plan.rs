@@ -199,7 +199,8 @@ impl Drawing<'_> {
         let end = self.chance.weighted(&[(8, End::Returns), (3, End::Fails), (1, busy)]);
         let undo = self.chance.percent(40);
         let mark = if undo { self.chance.weighted(&[(7, ""), (1, "!"), (1, "?")]) } else { "" };
-        let deadline_ms = self.chance.percent(12).then(|| 500 + self.chance.below(20_000));
+        let most = self.chance.weighted(&[(2, 20_000), (1, 1_500)]);
+        let deadline_ms = self.chance.percent(14).then(|| 500 + self.chance.below(most));
         Plan { name: format!("{mark}n{number}"), attempts, ops, catches, end, undo, deadline_ms }
     }
 
@@ -281,7 +282,7 @@ impl Drawing<'_> {
         let how = self.chance.weighted(&[(3, How::Terminal), (4, How::Transient), (2, How::Panic), (2, How::Slow)]);
         // What a crash loses may count as a failure or not: so often it fails that this makes no difference.
         // What parks fails on until an operator has let it go on a few times.
-        let budgets = if attempts == PAUSES || self.chance.percent(30) { 3 } else { 1 };
+        let budgets = if attempts == PAUSES || self.chance.percent(50) { 3 } else { 1 };
         let most = match how {
             How::Transient | How::Slow if catches => STEP_ATTEMPTS,
             How::Transient | How::Slow if attempts == PAUSES => STEP_ATTEMPTS * attempts * budgets,

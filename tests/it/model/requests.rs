@@ -18,7 +18,7 @@ struct Accepted {
 }
 
 impl Requests {
-    /// G5, K6: a request that could change something, given how its tree was before, is accepted; no other is.
+    /// K6: a request that could change something, given how its tree was before, is accepted; no other is.
     pub(super) fn asked(
         &mut self,
         before: &TreeRecord,
@@ -50,7 +50,7 @@ impl Requests {
         Ok(())
     }
 
-    /// G5, O2: what was accepted is recorded, each request once, with its actor and its reason.
+    /// What was accepted is recorded, each request once, with its actor and its reason.
     pub(super) fn judge(&self, record: &TreeRecord) -> Result<(), String> {
         let accepted: Vec<&Accepted> = self.0.iter().filter(|accepted| accepted.tree == record.row.id).collect();
         let asked: Vec<_> = accepted.iter().map(|accepted| &accepted.request).collect();

@@ -597,7 +597,7 @@ impl World {
             };
             let judged = oracle::judge(&input.plan, tree, &known)
                 .and_then(|()| self.promises.judge(tree))
-                .and_then(|()| self.requests.judge(tree));
+                .and_then(|()| self.requests.judge(tree, self.refuses));
             judged.map_err(|wrong| format!("tree {}: {wrong}", tree.row.id))?;
             ran += Ran {
                 trees: 1,

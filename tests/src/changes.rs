@@ -33,10 +33,15 @@ impl fmt::Debug for Look {
 impl Changes {
     /// Something has changed.
     pub fn tell(&self) {
+        self.look();
+        self.told.send_replace(());
+    }
+
+    /// Lets what looks at each change look now, though nothing has changed.
+    pub fn look(&self) {
         if let Some(Look(look)) = self.look.get() {
             look();
         }
-        self.told.send_replace(());
     }
 
     /// Lets `look` see each change when it has been made, before anything else happens. Only the first one is.

@@ -12,9 +12,9 @@ use sapwood_core::control::ControlRequest;
 use sapwood_core::store::{
     AssignedPartition, Beat, Claims, Committer, EventLog, Governing, GroupOffsets, Hint, Intake, Joined, KeyScope,
     LaneAdvance, LaneLease, Lease, ListedTree, LogRecord, LoggedRecord, Membership, OrderedRows, Outbox, OutboxRow,
-    OwnedTree, Promises, Reading, Recovered, Ruling, Settling, Start, Started, Starter, StepTransaction, Store,
-    StoreError, StoreErrorKind, StoreInfo, StoreResult, Suspects, Transactions, TreeFilter, TreeOutcome, Trees, Turn,
-    Unprepared, Verdict,
+    OwnedTree, Promises, Reading, Recovered, Renewal, Ruling, Settling, Start, Started, Starter, StepTransaction,
+    Store, StoreError, StoreErrorKind, StoreInfo, StoreResult, Suspects, Transactions, TreeFilter, TreeOutcome, Trees,
+    Turn, Unprepared, Verdict,
 };
 use sapwood_core::tree::{InvocationImage, PromiseRow, SettledPromise, Settlement, TreeImage, TreeRecord, TreeRow};
 use sapwood_core::{FunctionVersion, Path, ProcessId, TreeId, WorkerId};
@@ -46,6 +46,11 @@ struct Front {
 struct FrontCommitter {
     committer: Box<dyn Committer>,
     changes: Changes,
+    faults: Option<Arc<StoreFaults>>,
+}
+
+struct FrontLease {
+    lease: Box<dyn Lease>,
     faults: Option<Arc<StoreFaults>>,
 }
 
@@ -194,6 +199,16 @@ impl Starter for FrontStarter {
 }
 
 #[async_trait]
+impl Lease for FrontLease {
+    async fn renew(&mut self, lease: Duration) -> StoreResult<Renewal> {
+        if let Some(faults) = &self.faults {
+            faults.renews().await;
+        }
+        self.lease.renew(lease).await
+    }
+}
+
+#[async_trait]
 impl Store for Front {
     fn info(&self) -> StoreInfo {
         self.store.info()
@@ -208,6 +223,9 @@ impl Store for Front {
     }
 
     async fn hint(&self, hints: &[Hint]) -> StoreResult<()> {
+        if self.faults.as_ref().is_some_and(|faults| faults.loses_hint()) {
+            return Ok(());
+        }
         self.store.hint(hints).await
     }
 
@@ -230,7 +248,7 @@ impl Membership for Front {
     }
 
     fn lease(&self, worker: WorkerId) -> Box<dyn Lease> {
-        self.store.lease(worker)
+        Box::new(FrontLease { lease: self.store.lease(worker), faults: self.faults.clone() })
     }
 
     async fn worker_bury(&self, by: WorkerId, silent: &[Beat]) -> StoreResult<Vec<WorkerId>> {
@@ -295,7 +313,10 @@ impl Trees for Front {
     }
 
     async fn tree_load(&self, tree: TreeId) -> StoreResult<Option<TreeImage>> {
-        self.store.tree_load(tree).await
+        let loaded = self.store.tree_load(tree).await;
+        // No change, but a worker that loads a tree without end makes none.
+        self.changes.look();
+        loaded
     }
 
     async fn invocation_load(&self, tree: TreeId, path: &Path) -> StoreResult<Option<InvocationImage>> {

@@ -19,7 +19,7 @@ pub(super) fn judge(known: &[Known], record: &Record) -> Vec<String> {
     let mut wrong = Vec::new();
     for (id, (tree, effects)) in &record.trees {
         let told = |wrong: String| format!("{wrong}\n{:?}\n{tree:#?}\n{effects:#?}", mine.get(id));
-        let judged = always_true(tree)
+        let judged = always_true(tree, false)
             .and_then(|()| comes_to_its_plan(mine.get(id).copied(), tree))
             .and_then(|()| calls_obey(tree))
             .and_then(|()| undoes_what_it_did(tree))

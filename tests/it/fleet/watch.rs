@@ -64,8 +64,8 @@ async fn look(
             continue;
         };
         watched.reads += 1;
-        let went_on = seen.get(&row.id).map_or(Ok(()), |before| goes_on(before, &tree));
-        if let Err(wrong) = always_true(&tree).and(went_on) {
+        let went_on = seen.get(&row.id).map_or(Ok(()), |before| goes_on(before, &tree, false));
+        if let Err(wrong) = always_true(&tree, false).and(went_on) {
             watched.wrong.push(format!("{wrong}\nbefore: {:#?}\nnow: {tree:#?}", seen.get(&row.id)));
         }
         seen.insert(row.id, tree);

@@ -14,7 +14,8 @@ use sapwood_core::{Path, Position};
 use serde::Deserialize;
 
 use super::bodies::Woe;
-use super::plan::{End, How, Op, Plan, Rival, Work};
+use super::plan::{ALWAYS, End, How, Op, PAUSES, Plan, Rival, Then, Work, promise_name};
+use super::promises::Outcome;
 
 /// What is known of a run besides its rows.
 pub(super) struct Known<'k> {
@@ -22,6 +23,10 @@ pub(super) struct Known<'k> {
     pub(super) effects: &'k dyn Fn(&str) -> u32,
     /// Whether no worker ended and no commit was refused for good: then no step ran without a reason.
     pub(super) is_undisturbed: bool,
+    /// Whether a commit was to be refused for good, so that something parks for that.
+    pub(super) refuses: bool,
+    /// Whether the clock was set back: then times say nothing of what came first.
+    pub(super) was_set_back: bool,
     /// The events of the tree, by their causation (the invocation) and their content's order.
     pub(super) events: usize,
 }
@@ -30,15 +35,16 @@ pub(super) struct Known<'k> {
 pub(super) fn judge(plan: &Plan, record: &TreeRecord, known: &Known<'_>) -> Result<(), String> {
     let oracle = Oracle { record, known, rows: record.invocations.iter().map(|row| (path(row), row)).collect() };
     oracle.requests()?;
+    oracle.closing()?;
     oracle.invocation(plan, &Path::root())?;
     let emitted = record.entries.iter().filter(|(_, _, entry)| entry.kind == EntryKind::Emitted).count();
     ensure(emitted == known.events, || format!("{emitted} events were recorded, the outbox has {}", known.events))
 }
 
-struct Oracle<'o> {
-    record: &'o TreeRecord,
-    known: &'o Known<'o>,
-    rows: BTreeMap<&'o Path, &'o InvocationRow>,
+pub(super) struct Oracle<'o> {
+    pub(super) record: &'o TreeRecord,
+    pub(super) known: &'o Known<'o>,
+    pub(super) rows: BTreeMap<&'o Path, &'o InvocationRow>,
 }
 
 /// How a body ended, or that it waits for ever because what it waits for never came.
@@ -47,29 +53,66 @@ enum Walked {
     Waits,
 }
 
+/// A handle that a body keeps.
+#[derive(Clone, Copy)]
+enum Held {
+    Call(Position),
+    Promise(Position),
+    Sleep(Position),
+    /// Of a step that does not fail.
+    Step(Position),
+}
+
 /// What an operation gave.
 type Gave = Option<Result<String, Woe>>;
 
 /// A walk through one body.
-struct Walk<'w> {
-    oracle: &'w Oracle<'w>,
-    plan: &'w Plan,
-    path: &'w Path,
+pub(super) struct Walk<'w> {
+    pub(super) oracle: &'w Oracle<'w>,
+    pub(super) plan: &'w Plan,
+    pub(super) path: &'w Path,
     /// The entries of this invocation, without those of steps that were forgotten.
-    entries: Vec<&'w Entry>,
+    pub(super) entries: Vec<&'w Entry>,
     /// Whether it ended by itself, so that all it walked over must have come to what the plan says.
-    is_whole: bool,
-    has_deadline: bool,
+    pub(super) is_whole: bool,
+    pub(super) has_deadline: bool,
     next: Position,
-    held: VecDeque<Position>,
+    held: VecDeque<Held>,
+    /// The promises that it made.
+    made: Vec<(Position, String)>,
     /// The calls whose completion it was given.
     given: BTreeSet<Position>,
     emitted: Vec<Position>,
-    undos: Vec<Position>,
+    pub(super) undos: Vec<Position>,
 }
 
 impl<'o> Oracle<'o> {
-    fn row(&self, path: &Path) -> Option<&'o InvocationRow> {
+    /// Whether what an invocation failed to undo, or one above or below it, was to be undone again.
+    pub(super) fn is_retried(&self, path: &Path) -> bool {
+        let mut requests = self.record.requests.iter().map(|asked| &asked.request);
+        let path = path.without_rounds();
+        let concerns = |of: &Path| of.is_at_or_above(&path) || path.is_at_or_above(of);
+        requests.any(|asked| asked.verb == ControlVerb::Retry && concerns(&asked.path.without_rounds()))
+    }
+
+    /// How often it was asked for that what an invocation did at a position is undone again.
+    pub(super) fn retries(&self, path: &Path, position: Position) -> usize {
+        let undo = path.undo(position);
+        let requests = self.record.requests.iter().map(|asked| &asked.request);
+        let retries = requests.filter(|asked| asked.verb == ControlVerb::Retry);
+        retries.filter(|asked| asked.path.without_rounds().is_at_or_above(&undo)).count()
+    }
+
+    /// G6: the tree says the worst of what its invocations say.
+    fn closing(&self) -> Result<(), String> {
+        let all: BTreeSet<&str> = self.rows.values().map(|row| row.invocation.state.closing.name()).collect();
+        let worst = [Closing::CompensationFailed, Closing::Compensating, Closing::Compensated, Closing::None];
+        let worst = worst.into_iter().find(|closing| all.contains(closing.name())).unwrap_or_default();
+        let found = self.record.row.closing;
+        ensure(found.name() == worst.name(), || format!("its closing is {found:?}, the worst of it is {worst:?}"))
+    }
+
+    pub(super) fn row(&self, path: &Path) -> Option<&'o InvocationRow> {
         self.rows.get(path).copied()
     }
 
@@ -100,6 +143,7 @@ impl<'o> Oracle<'o> {
             (promise, Walked::Waits) => return Err(wrong(format!("it is {promise:?}, the plan waits"))),
         }
         walk.events().map_err(&wrong)?;
+        walk.promises().map_err(&wrong)?;
         walk.attempts(row).map_err(&wrong)?;
         walk.deadline(row).map_err(&wrong)?;
         walk.dropped().map_err(&wrong)?;
@@ -116,7 +160,8 @@ impl<'o> Oracle<'o> {
 
     /// K3, K6, K7: what was asked for has come about, and nothing below goes forward after that.
     fn requests(&self) -> Result<(), String> {
-        for ControlRecord { request, requested_at, .. } in &self.record.requests {
+        let stops = |record: &&ControlRecord| is_stop(record.request.verb);
+        for ControlRecord { request, requested_at, .. } in self.record.requests.iter().filter(stops) {
             let at = &request.path;
             let promise = self.row(at).map(|row| row.invocation.state.promise);
             let is_stopped = matches!(promise, Some(PromiseState::Cancelled | PromiseState::TimedOut));
@@ -124,13 +169,20 @@ impl<'o> Oracle<'o> {
                 format!("{at} was cancelled, and it is {promise:?}")
             })?;
             let below = self.rows.iter().filter(|(path, _)| at.is_at_or_above(path) && **path != at);
-            for (path, _) in below.filter(|(_, row)| row.created_at > *requested_at) {
-                let undoes = request.verb == ControlVerb::Cancel && is_undo_below(at, path);
+            let after = |row: &InvocationRow| row.created_at > *requested_at && !self.known.was_set_back;
+            for (path, _) in below.filter(|(_, row)| after(row)) {
+                let may_undo = request.verb == ControlVerb::Cancel || self.is_retried(path);
+                let undoes = may_undo && is_undo_below(at, path);
                 ensure(undoes, || format!("{path} began after {:?} of {at}", request.verb))?;
             }
         }
         Ok(())
     }
+}
+
+/// Whether a request ends forward work.
+const fn is_stop(verb: ControlVerb) -> bool {
+    matches!(verb, ControlVerb::Cancel | ControlVerb::Kill)
 }
 
 /// Whether one of the invocations on the way down from `at` to `path` undoes something.
@@ -161,6 +213,7 @@ impl<'w> Walk<'w> {
             has_deadline,
             next: 0,
             held: VecDeque::new(),
+            made: Vec::new(),
             given: BTreeSet::new(),
             emitted: Vec::new(),
             undos: Vec::new(),
@@ -169,8 +222,8 @@ impl<'w> Walk<'w> {
 
     fn walk(&mut self) -> Result<Walked, String> {
         let mut told = vec![self.plan.name.clone()];
-        for op in &self.plan.ops {
-            match self.op(op)? {
+        for (at, op) in self.plan.ops.iter().enumerate() {
+            match self.op(at, op)? {
                 Some(Ok(said)) => told.push(said),
                 Some(Err(woe)) if self.plan.catches => told.push(format!("caught {woe}")),
                 Some(Err(woe)) => return Ok(Walked::Ended(Err(woe))),
@@ -185,13 +238,34 @@ impl<'w> Walk<'w> {
         }))
     }
 
-    fn op(&mut self, op: &Op) -> Result<Gave, String> {
+    fn op(&mut self, at: usize, op: &Op) -> Result<Gave, String> {
         let said = |said: &str| Ok(Some(Ok(said.to_owned())));
         match op {
-            Op::Step(work) => self.step(work),
+            Op::Step(work) => {
+                let position = self.position();
+                self.step(position, work)
+            }
+            Op::Steps(one, other) => {
+                let (first, second) = (self.position(), self.position());
+                let both = (self.step(first, one)?, self.step(second, other)?);
+                Ok(match both {
+                    (Some(Ok(one)), Some(Ok(other))) => Some(Ok(format!("{one}&{other}"))),
+                    _ => None,
+                })
+            }
+            Op::Hurry(work, _) => {
+                let (position, sleep) = (self.position(), self.position());
+                self.step(position, work)?;
+                Ok(self.race(Held::Step(position), None, sleep))
+            }
             Op::Sleep(_) => {
                 let position = self.position();
                 Ok(self.sleep(position).map(|_| Ok("slept".to_owned())))
+            }
+            Op::Nap(_) => {
+                let position = self.position();
+                self.held.push_back(Held::Sleep(position));
+                said("naps")
             }
             Op::Call(_) => {
                 let position = self.position();
@@ -199,23 +273,42 @@ impl<'w> Walk<'w> {
             }
             Op::Hold(_) => {
                 let position = self.position();
-                self.held.push_back(position);
+                self.held.push_back(Held::Call(position));
                 said("held")
             }
-            Op::Await => match self.held.pop_front() {
-                Some(position) => Ok(self.take(position)),
-                None => said("nothing"),
-            },
-            Op::Drop => {
-                self.held.pop_front();
-                said("dropped")
+            Op::Await | Op::Glance(_) | Op::Drop => Ok(self.kept(op)),
+            Op::Race { rival, .. } => {
+                let (first, second) = (self.position(), self.position());
+                if matches!(rival, Rival::Promise(_)) {
+                    self.made.push((second, promise_name(at)));
+                }
+                Ok(match rival {
+                    Rival::Sleep(_) => self.race(Held::Call(first), None, second),
+                    Rival::Call(_) => self.race(Held::Call(first), Some(Held::Call(second)), second),
+                    Rival::Promise(_) => self.race(Held::Call(first), Some(Held::Promise(second)), second),
+                })
             }
-            Op::Race { rival, .. } => Ok(self.race(rival)),
             Op::Join(plans) => {
                 let positions: Vec<_> = plans.iter().map(|_| self.position()).collect();
                 let all: Option<Vec<_>> = positions.into_iter().map(|position| self.take(position)).collect();
                 let all: Option<Result<Vec<_>, _>> = all.map(|all| all.into_iter().collect());
                 Ok(all.map(|all| all.map(|all| all.join("+"))))
+            }
+            Op::Promise(_, then) => {
+                let position = self.position();
+                self.made.push((position, promise_name(at)));
+                match then {
+                    Then::Awaits => Ok(self.promised(position)),
+                    Then::Holds => {
+                        self.held.push_back(Held::Promise(position));
+                        said("held")
+                    }
+                    Then::Drops => said("dropped"),
+                    Then::Races { .. } => {
+                        let sleep = self.position();
+                        Ok(self.race(Held::Promise(position), None, sleep))
+                    }
+                }
             }
             Op::Emit => {
                 let position = self.position();
@@ -235,6 +328,33 @@ impl<'w> Walk<'w> {
         }
     }
 
+    /// What is done with the handle that was kept first.
+    fn kept(&mut self, op: &Op) -> Gave {
+        let said = |said: &str| Some(Ok(said.to_owned()));
+        match op {
+            Op::Await => match self.held.pop_front() {
+                Some(held) => self.take_held(held),
+                None => said("nothing"),
+            },
+            Op::Glance(_) => {
+                let sleep = self.position();
+                let Some(first) = self.held.front().copied() else {
+                    return self.sleep(sleep).map(|_| Ok("(slept first)".to_owned()));
+                };
+                let gave = self.race(first, None, sleep);
+                if self.comes_first(first, sleep) {
+                    self.held.pop_front();
+                }
+                gave
+            }
+            Op::Drop => {
+                self.held.pop_front();
+                said("dropped")
+            }
+            _ => None,
+        }
+    }
+
     const fn position(&mut self) -> Position {
         self.next += 1;
         self.next - 1
@@ -245,8 +365,7 @@ impl<'w> Walk<'w> {
     }
 
     /// R3, F2, F3, C4: it was recorded once, with what its work comes to.
-    fn step(&mut self, work: &Work) -> Result<Gave, String> {
-        let position = self.position();
+    fn step(&self, position: Position, work: &Work) -> Result<Gave, String> {
         let of_it = |kind| self.entries.iter().filter(move |entry| entry.position == position && entry.kind == kind);
         let (resolved, rejected) = (of_it(EntryKind::StepResolved).count(), of_it(EntryKind::StepRejected).count());
         let wrong = |what: &str| Err(format!("step {position} of {work:?} {what}"));
@@ -268,7 +387,7 @@ impl<'w> Walk<'w> {
             return Ok(None);
         }
         let is_early = self.has_deadline || !self.is_whole;
-        if work.how == How::Panic || work.fails == 0 || (work.fails != super::plan::ALWAYS && !is_early) {
+        if work.how == How::Panic || work.fails == 0 || (work.fails != ALWAYS && !is_early) {
             // Unless it is one more attempt of the function that will do.
             return wrong("was rejected");
         }
@@ -286,22 +405,48 @@ impl<'w> Walk<'w> {
         self.oracle.row(&self.path.child(position))?.invocation.state.number
     }
 
-    /// R7: the lower number wins.
-    fn race(&mut self, rival: &Rival) -> Gave {
-        let (first, second) = (self.position(), self.position());
-        let (of_first, of_second) = match rival {
-            Rival::Sleep(_) => (self.number(first), self.sleep(second)),
-            Rival::Call(_) => (self.number(first), self.number(second)),
-        };
-        let first_wins = match (of_first, of_second) {
-            (Some(of_first), Some(of_second)) => of_first < of_second,
-            (Some(_), None) => true,
-            (None, Some(_)) => false,
-            (None, None) => return None,
-        };
-        match rival {
-            Rival::Sleep(_) if !first_wins => Some(Ok("(slept first)".to_owned())),
-            _ => self.take(if first_wins { first } else { second }),
+    fn number_of(&self, held: Held) -> Option<u32> {
+        match held {
+            Held::Call(position) => self.number(position),
+            Held::Promise(position) => self.entry(position, EntryKind::PromiseSettled)?.number,
+            Held::Sleep(position) => self.sleep(position),
+            Held::Step(position) => self.entry(position, EntryKind::StepResolved)?.number,
+        }
+    }
+
+    /// R7: the lower number wins. Without a second, that is a sleep at this position.
+    fn race(&mut self, first: Held, second: Option<Held>, sleep: Position) -> Gave {
+        let of_second = second.map_or_else(|| self.sleep(sleep), |second| self.number_of(second));
+        let first_wins = lower(self.number_of(first), of_second)?;
+        match second {
+            _ if first_wins => self.take_held(first),
+            Some(second) => self.take_held(second),
+            None => Some(Ok("(slept first)".to_owned())),
+        }
+    }
+
+    /// Whether it ended before a sleep.
+    fn comes_first(&self, held: Held, sleep: Position) -> bool {
+        lower(self.number_of(held), self.sleep(sleep)) == Some(true)
+    }
+
+    fn take_held(&mut self, held: Held) -> Gave {
+        match held {
+            Held::Call(position) => self.take(position),
+            Held::Promise(position) => self.promised(position),
+            Held::Sleep(position) => self.sleep(position).map(|_| Ok("(slept first)".to_owned())),
+            Held::Step(_) => Some(Ok("did".to_owned())),
+        }
+    }
+
+    /// What a promise gave its function.
+    fn promised(&self, position: Position) -> Gave {
+        let settled = self.entry(position, EntryKind::PromiseSettled)?;
+        let broken = |what: String| Some(Err(Woe::Broken { what }));
+        match serde_json::from_slice(&settled.payload).ok()? {
+            Outcome::Resolved(value) => Some(Ok(format!("<{value}>"))),
+            Outcome::Rejected { message } => broken(format!("<rejected {message}>")),
+            Outcome::TimedOut => broken("<timed out>".to_owned()),
         }
     }
 
@@ -328,14 +473,45 @@ impl<'w> Walk<'w> {
         ensure(recorded == emitted, || format!("it emitted at {recorded:?}, the plan says {emitted:?}"))
     }
 
-    /// F5, C4: another attempt is made only if it can end otherwise, and no crash counts as one.
+    /// P1: the promises that the plan says, each once.
+    fn promises(&self) -> Result<(), String> {
+        let made = self.entries.iter().filter(|entry| entry.kind == EntryKind::PromiseMade);
+        let made: Vec<_> = made.map(|entry| (entry.position, entry.name.clone())).collect();
+        let fits = if self.is_whole { made == self.made } else { self.made.starts_with(&made) };
+        ensure(fits, || format!("it made the promises {made:?}, the plan says {:?}", self.made))
+    }
+
+    /// F5, F8, C4: another attempt is made only if it can end otherwise, and no crash counts as one. An operator who
+    /// retries what has used up its attempts gives it as many again.
     fn attempts(&self, row: &InvocationRow) -> Result<(), String> {
+        let retried = self.oracle.record.entries.iter();
+        let retried = retried.filter(|(path, _, entry)| path == self.path && entry.kind == EntryKind::Retried);
+        let retried: Vec<Retried> =
+            retried.map(|(_, _, entry)| serde_json::from_slice(&entry.payload).unwrap_or_default()).collect();
+        let budgets: Vec<usize> = retried.split(|retried| retried.afresh).map(<[Retried]>::len).collect();
+        let asked = self.oracle.record.requests.iter().map(|asked| &asked.request);
+        let asked =
+            asked.filter(|asked| asked.verb == ControlVerb::Retry && asked.path.is_at_or_above(self.path)).count();
+        ensure(budgets.len() <= 1 + asked, || format!("{} times a budget, asked for {asked} times", budgets.len()))?;
         let attempts = row.invocation.state.attempt;
+        let made = u32::try_from(retried.len()).unwrap_or(u32::MAX) + 1;
+        ensure(attempts == made, || format!("it is in attempt {attempts}, its journal says {made}"))?;
         let fails = |op: &Op| matches!(op, Op::Step(work) if work.fails > 0);
         let draws = self.plan.end == End::Busy && self.plan.ops.contains(&Op::Draw);
         let may_try_again = draws || self.plan.ops.iter().any(fails);
-        let most = if may_try_again { self.plan.attempts } else { 1 };
-        ensure(attempts <= most, || format!("it made {attempts} attempts, {most} at most make sense"))
+        let most = if may_try_again { self.plan.attempts } else { 1 } as usize;
+        let spent = |budget: &usize| *budget < most;
+        ensure(budgets.iter().all(spent), || format!("it tried again {budgets:?} times, {most} attempts make sense"))?;
+        // What used up its attempts by a step runs that step again.
+        let pauses = self.plan.attempts == PAUSES && !self.oracle.known.refuses;
+        let panics = self.plan.ops.iter().any(|op| matches!(op, Op::Step(work) if work.how == How::Panic));
+        let in_vain = retried.iter().find(|retried| retried.afresh && retried.forgotten.is_empty());
+        ensure(in_vain.is_none() || !pauses || panics, || "a retry by an operator forgot nothing".to_owned())?;
+        // Nobody retries what has attempts left, but for what parks by itself for another reason.
+        let (_, parked) = budgets.split_last().unwrap_or((&0, &[]));
+        let were_spent =
+            parked.iter().all(|budget| budget + 1 == most) || self.has_deadline || self.oracle.known.refuses;
+        ensure(were_spent, || format!("it was retried after {parked:?} retries of {most} attempts"))
     }
 
     /// D1: no deadline is later than the caller's.
@@ -361,66 +537,15 @@ impl<'w> Walk<'w> {
             let Some(child) = self.oracle.row(&path) else { continue };
             let is_leaf = !self.oracle.rows.keys().any(|of| of.parent().as_ref() == Some(&path));
             let goes_on = matches!(child.invocation.state.promise, PromiseState::Resolved | PromiseState::Rejected);
-            ensure(!is_leaf || !goes_on || child.settled_at.is_some_and(|settled| settled <= *at), || {
-                format!("{path} was dropped at {at} and ended at {:?}", child.settled_at)
-            })?;
+            ensure(
+                !is_leaf
+                    || !goes_on
+                    || self.oracle.known.was_set_back
+                    || child.settled_at.is_some_and(|settled| settled <= *at),
+                || format!("{path} was dropped at {at} and ended at {:?}", child.settled_at),
+            )?;
         }
         Ok(())
-    }
-
-    /// K1, K2, K5, K7: what it did is undone in reverse, one after the other, after all below it is closed; and nothing if it
-    /// resolved.
-    fn undone(&self, row: &InvocationRow) -> Result<(), String> {
-        let of_calls = self.calls().filter(|(position, plan)| {
-            let child = self.oracle.row(&self.path.child(*position));
-            plan.undo && child.is_some_and(|child| child.invocation.state.promise == PromiseState::Resolved)
-        });
-        let declared = self.entries.iter().filter(|entry| entry.kind == EntryKind::UndoDeclared);
-        let declared: Vec<Position> = declared.map(|entry| entry.position).collect();
-        if self.is_whole && declared != self.undos {
-            return Err(format!("it declared {declared:?}, the plan says {:?}", self.undos));
-        }
-        let mut due: Vec<Position> = of_calls.map(|(position, _)| position).chain(declared).collect();
-        due.sort_unstable_by(|one, other| other.cmp(one));
-        if row.invocation.state.promise == PromiseState::Resolved {
-            due.clear();
-        }
-        let children = || self.oracle.rows.iter().filter(|(path, _)| path.parent().as_ref() == Some(self.path));
-        let mut begun: Vec<_> = children().filter_map(|(path, row)| Some((path.undoes()?, *row))).collect();
-        begun.sort_by_key(|(_, row)| row.invocation.state.number);
-        let positions: Vec<Position> = begun.iter().map(|(position, _)| *position).collect();
-        let is_killed = self.is_killed(self.path);
-        let fits = if is_killed { due.starts_with(&positions) } else { due == positions };
-        ensure(fits, || format!("it undid {positions:?} in this order, the plan says {due:?}"))?;
-        let mut before =
-            children().filter(|(path, _)| path.undoes().is_none()).filter_map(|(_, row)| row.settled_at).max();
-        let mut have_failed = false;
-        for (position, undo) in begun {
-            ensure(before.is_none_or(|before| before <= undo.created_at), || {
-                format!("the undo of {position} began before all was closed that comes before it")
-            })?;
-            before = undo.settled_at;
-            let has_failed = undo.invocation.state.promise != PromiseState::Resolved;
-            have_failed |= has_failed;
-            let is_asked = self.is_asked(path(undo));
-            ensure(is_asked || self.has_deadline || has_failed == self.fails_to_undo(position), || {
-                format!("the undo of {position} is {:?}", undo.invocation.state.promise)
-            })?;
-        }
-        let closing = match (due.is_empty(), have_failed) {
-            _ if is_killed => return Ok(()),
-            (true, _) => Closing::None,
-            (false, true) => Closing::CompensationFailed,
-            (false, false) => Closing::Compensated,
-        };
-        let found = row.invocation.state.closing;
-        ensure(found == closing, || format!("its closing is {found:?}, not {closing:?}"))
-    }
-
-    /// Whether the undo of what was done here fails: that of what is marked does.
-    fn fails_to_undo(&self, position: Position) -> bool {
-        let call = self.calls().find(|(of_call, _)| *of_call == position);
-        call.map_or(&self.plan.name, |(_, plan)| &plan.name).starts_with('!')
     }
 
     /// K3, K8, N2: a child is cancelled if it was asked for, or if its caller no longer waits for it.
@@ -432,26 +557,32 @@ impl<'w> Walk<'w> {
             let is_cancelled = child.invocation.state.promise == PromiseState::Cancelled;
             let is_let_go =
                 matches!(caller, PromiseState::Cancelled | PromiseState::TimedOut) || !self.given.contains(&position);
-            let is_asked = self.oracle.record.requests.iter().any(|asked| asked.request.path == path);
+            let is_asked = self
+                .oracle
+                .record
+                .requests
+                .iter()
+                .any(|asked| is_stop(asked.request.verb) && asked.request.path == path);
             ensure(!is_cancelled || is_let_go || is_asked, || format!("{path} was cancelled for no reason"))?;
         }
         Ok(())
     }
 
     /// The calls that the plan makes, by position.
-    fn calls(&self) -> impl Iterator<Item = (Position, &'w Plan)> + use<'w> {
+    pub(super) fn calls(&self) -> impl Iterator<Item = (Position, &'w Plan)> + use<'w> {
         let mut next = 0;
         let places = self.plan.ops.iter().flat_map(move |op| {
             let first = next;
             let plans: Vec<&Plan> = match op {
-                Op::Call(plan) | Op::Hold(plan) | Op::Race { plan, rival: Rival::Sleep(_), .. } => vec![plan],
+                Op::Call(plan) | Op::Hold(plan) => vec![plan],
+                Op::Race { plan, rival: Rival::Sleep(_) | Rival::Promise(_), .. } => vec![plan],
                 Op::Race { plan, rival: Rival::Call(rival), .. } => vec![plan, rival],
                 Op::Join(plans) => plans.iter().collect(),
                 _ => Vec::new(),
             };
             next += match op {
                 Op::Await | Op::Drop => 0,
-                Op::Race { .. } => 2,
+                Op::Steps(..) | Op::Hurry(..) | Op::Race { .. } | Op::Promise(_, Then::Races { .. }) => 2,
                 Op::Join(plans) => u32::try_from(plans.len()).expect("a few"),
                 _ => 1,
             };
@@ -461,23 +592,33 @@ impl<'w> Walk<'w> {
     }
 
     /// Whether a request reached it that stops compensation as well.
-    fn is_killed(&self, path: &Path) -> bool {
+    pub(super) fn is_killed(&self, path: &Path) -> bool {
         let requests = self.oracle.record.requests.iter().map(|asked| &asked.request);
         requests.filter(|asked| asked.verb == ControlVerb::Kill).any(|asked| asked.path.is_at_or_above(path))
     }
 
     /// Whether a request reached it.
-    fn is_asked(&self, path: &Path) -> bool {
-        let requests = self.oracle.record.requests.iter().map(|asked| &asked.request.path);
-        requests.into_iter().any(|asked| asked.is_at_or_above(path))
+    pub(super) fn is_asked(&self, path: &Path) -> bool {
+        let mut requests = self.oracle.record.requests.iter().map(|asked| &asked.request);
+        requests.any(|asked| is_stop(asked.verb) && asked.path.is_at_or_above(path))
     }
 }
 
-fn path(row: &InvocationRow) -> &Path {
+/// Whether the first of two numbers is the lower one; `None` if there is none.
+fn lower(first: Option<u32>, second: Option<u32>) -> Option<bool> {
+    match (first, second) {
+        (Some(first), Some(second)) => Some(first < second),
+        (None, None) => None,
+        (first, None) => Some(first.is_some()),
+        (None, Some(_)) => Some(false),
+    }
+}
+
+pub(super) fn path(row: &InvocationRow) -> &Path {
     &row.invocation.path
 }
 
-fn ensure(is_so: bool, wrong: impl FnOnce() -> String) -> Result<(), String> {
+pub(super) fn ensure(is_so: bool, wrong: impl FnOnce() -> String) -> Result<(), String> {
     if is_so { Ok(()) } else { Err(wrong()) }
 }
 
@@ -501,4 +642,6 @@ struct Rejected {
 #[derive(Deserialize, Default)]
 struct Retried {
     forgotten: Vec<Position>,
+    #[serde(default)]
+    afresh: bool,
 }

@@ -47,6 +47,8 @@ pub struct StoreFaults {
     holds_from: Mutex<Option<usize>>,
     released: Semaphore,
     held: watch::Sender<usize>,
+    /// Those that wait now.
+    waiting: AtomicUsize,
     dies: Mutex<Option<Engine>>,
     turns: Mutex<Vec<Turn>>,
     lost: Mutex<Vec<Turn>>,
@@ -56,6 +58,10 @@ pub struct StoreFaults {
     /// Whether the answer of the next claim that takes a tree is lost.
     loses_claim: AtomicBool,
     claims: Mutex<Vec<TreeId>>,
+    /// Whether no renewal of a lease begins.
+    stands_still: watch::Sender<bool>,
+    /// Whether hints go nowhere.
+    loses_hints: AtomicBool,
     /// Invocations whose next load is refused for good.
     unreadable: Mutex<HashSet<Path>>,
     /// Whether calls of the events' roles are never answered.
@@ -71,6 +77,7 @@ impl StoreFaults {
             holds_from: Mutex::default(),
             released: Semaphore::new(0),
             held: watch::Sender::new(0),
+            waiting: AtomicUsize::new(0),
             dies: Mutex::default(),
             turns: Mutex::default(),
             lost: Mutex::default(),
@@ -78,6 +85,8 @@ impl StoreFaults {
             burials: watch::Sender::new(Burials::default()),
             loses_claim: AtomicBool::new(false),
             claims: Mutex::default(),
+            stands_still: watch::Sender::new(false),
+            loses_hints: AtomicBool::new(false),
             unreadable: Mutex::default(),
             hangs: AtomicBool::new(false),
         }
@@ -101,7 +110,20 @@ impl StoreFaults {
     /// Holds no more, and lets those go on that are held.
     pub fn hold_none(&self) {
         *self.holds_from.lock() = None;
+        self.waiting.store(0, Ordering::SeqCst);
         self.released.add_permits(Semaphore::MAX_PERMITS >> 4);
+    }
+
+    /// As [`Self::hold_none`], and commits that a later plan holds are held again.
+    pub fn let_go(&self) {
+        *self.holds_from.lock() = None;
+        self.released.add_permits(self.waiting.swap(0, Ordering::SeqCst));
+    }
+
+    /// Commits that have been held so far.
+    #[must_use]
+    pub fn holds(&self) -> usize {
+        *self.held.borrow()
     }
 
     /// Which engine dies of [`Fault::DiesBefore`] and [`Fault::DiesAfter`].
@@ -111,6 +133,7 @@ impl StoreFaults {
 
     /// Lets one held commit go on.
     pub fn release(&self) {
+        let _ = self.waiting.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |waiting| waiting.checked_sub(1));
         self.released.add_permits(1);
     }
 
@@ -186,6 +209,32 @@ impl StoreFaults {
         self.loses_claim.load(Ordering::SeqCst)
     }
 
+    /// From now on no renewal of its lease begins, as in a process that stands still.
+    pub fn stand_still(&self) {
+        self.stands_still.send_replace(true);
+    }
+
+    /// Renewals begin again, also those that waited.
+    pub fn go_on(&self) {
+        self.stands_still.send_replace(false);
+    }
+
+    /// A renewal begins.
+    pub(crate) async fn renews(&self) {
+        let mut stands_still = self.stands_still.subscribe();
+        stands_still.wait_for(|still| !*still).await.expect("the faults are kept");
+    }
+
+    /// Whether hints go nowhere from now on.
+    pub fn lose_hints(&self, lost: bool) {
+        self.loses_hints.store(lost, Ordering::SeqCst);
+    }
+
+    /// Whether a hint that is given now goes nowhere.
+    pub(crate) fn loses_hint(&self) -> bool {
+        self.loses_hints.load(Ordering::SeqCst)
+    }
+
     /// The trees that were claimed, one by one, in order.
     #[must_use]
     pub fn claims(&self) -> Vec<TreeId> {
@@ -233,6 +282,7 @@ impl StoreFaults {
 
     /// Holds a commit until it is released.
     pub(crate) async fn hold(&self) {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
         self.held.send_modify(|held| *held += 1);
         self.released.acquire().await.expect("the faults are kept").forget();
     }

@@ -80,13 +80,13 @@ impl Tree {
                 Fresh::Found { position, code, found } => {
                     self.write(id, Line::of(EntryKind::Found, position, code.name(), encode(&found)));
                 }
-                Fresh::Promise { position, name, made } => {
-                    self.write(id, Line::of(EntryKind::PromiseMade, position, &name, encode(&made)));
-                    // One that is not earlier than its function's is none (D1).
+                Fresh::Promise { position, name, mut made } => {
+                    // One that is not earlier than its function's is none (D1), and no reader is shown one.
                     let of_function = self.deadline_of(id);
-                    let is_earlier =
-                        |deadline: &Timestamp| of_function.is_none_or(|of_function| *deadline < of_function);
-                    if let Some(deadline) = made.deadline.filter(is_earlier) {
+                    made.deadline =
+                        made.deadline.filter(|deadline| of_function.is_none_or(|of_function| *deadline < of_function));
+                    self.write(id, Line::of(EntryKind::PromiseMade, position, &name, encode(&made)));
+                    if let Some(deadline) = made.deadline {
                         self.arm(id, position, TimerKind::Promise, deadline);
                     }
                 }

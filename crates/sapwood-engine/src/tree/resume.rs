@@ -38,8 +38,29 @@ impl Tree {
     }
 
     fn parked_at_or_below(&self, path: &Path) -> Vec<NodeId> {
-        let reaches = |id: &NodeId| self.nodes.get(*id).is_some_and(|node| path.is_at_or_above(&node.path));
+        let reaches = |id: &NodeId| {
+            self.nodes.get(*id).is_some_and(|node| path.is_at_or_above(&node.path) && !self.is_cancelled_next(node))
+        };
         self.nodes.parked_ids().into_iter().filter(reaches).collect()
+    }
+
+    /// Whether a reader has settled a caller of a node by its deadline: the node is cancelled with this turn, and goes no
+    /// further (D2). A turn in which it did could never be committed.
+    fn is_cancelled_next(&self, node: &Node) -> bool {
+        let has_timed_out = |path: &Path| {
+            let caller = self.nodes.at(path).and_then(|id| self.nodes.get(id));
+            caller.is_some_and(|caller| caller.state.promise == PromiseState::TimingOut)
+        };
+        let mut path = node.path.clone();
+        while path.undoes().is_none()
+            && let Some(caller) = path.parent()
+        {
+            if has_timed_out(&caller) {
+                return node.state.promise == PromiseState::Pending;
+            }
+            path = caller;
+        }
+        false
     }
 
     /// A parked invocation goes on with what it was doing. Returns it, if it is to be polled.

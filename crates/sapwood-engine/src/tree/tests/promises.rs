@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 
 use super::super::draft::TURN_BYTES;
 use super::*;
-use crate::payload::PromiseMade;
+use crate::payload::{PromiseMade, decode};
 
 /// A promise of an invocation that was settled, with an outcome of so many bytes.
 fn settled(path: &str, position: Position, inbox: u32, bytes: usize) -> SettledPromise {
@@ -23,6 +23,22 @@ fn settled(path: &str, position: Position, inbox: u32, bytes: usize) -> SettledP
 fn made(position: Position) -> Fresh {
     let made = PromiseMade { schema: RawValue::NULL.to_owned(), deadline: None };
     Fresh::Promise { position, name: format!("p-{position}"), made }
+}
+
+/// D1: it waits no longer than its function, so a later deadline is none: nothing is recorded that would never come.
+#[test]
+fn a_promise_s_deadline_is_recorded_if_it_is_earlier_than_its_function_s() {
+    let of_function = NOW + Duration::from_secs(10);
+    for (seconds, is_own) in [(9, true), (10, false), (11, false)] {
+        let mut play = Play::until(of_function);
+        let own = NOW + Duration::from_secs(seconds);
+        let made = PromiseMade { schema: RawValue::NULL.to_owned(), deadline: Some(own) };
+        play.writes(ROOT, vec![Fresh::Promise { position: 0, name: "p-0".into(), made }]);
+        let turn = play.commits();
+        let recorded: PromiseMade = decode(&turn.entries[0].1.payload).expect("a promise");
+        let timers: Vec<_> = turn.timers_set.iter().map(|timer| timer.due_at).collect();
+        assert_eq!((recorded.deadline, timers), if is_own { (Some(own), vec![own]) } else { (None, vec![]) });
+    }
 }
 
 /// The numbers of the entries of a kind, each with its position.

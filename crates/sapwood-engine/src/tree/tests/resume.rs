@@ -51,6 +51,24 @@ fn what_is_resumed_runs_again_with_the_attempt_that_it_had() {
     assert_eq!(play.tree.status(ROOT), Some(Status::Parked), "its attempts are over still");
 }
 
+/// D2: a reader has timed out its caller, so it is cancelled and makes no attempt: no commit could record one.
+#[test]
+fn what_a_timed_out_caller_called_is_cancelled_and_not_retried() {
+    for verb in [ControlVerb::Resume, ControlVerb::Retry] {
+        let mut play = Play::until(NOW + SECOND);
+        let [child] = play.calls(ROOT, 1)[..] else { unreachable!("one") };
+        play.tree.park(child, &Parked::new(ParkedCode::Panic, "ouch", 0, ""));
+        play.commits();
+        play.tree.nodes.get_mut(ROOT).expect("the root").state.promise = PromiseState::TimingOut;
+        play.tree.nodes.on(ROOT, Move::Decided);
+        play.tree.to_close.push(ROOT);
+        play.carries_out(verb, "/");
+        let turn = play.commits();
+        assert_eq!(promise(&turn, "/0"), Some(PromiseState::Cancelled));
+        assert_eq!((turn.entries.len(), turn.only_before), (0, None), "{verb:?}");
+    }
+}
+
 /// F8, F5: retried, it records what it forgets, and the policy counts from there; the attempts go on counting.
 #[test]
 fn what_is_retried_has_a_fresh_budget() {

@@ -1,7 +1,9 @@
 //! The 1,000 orders, while their process stands still for longer than its lease.
 
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use sapwood_tests::process::Program;
 use sapwood_tests::wait::until_asked;
 
@@ -43,7 +45,12 @@ async fn a_run_that_stood_still_goes_on_as_a_new_worker_to_the_same_totals() {
     run.stand_still();
     workers_are(&place, &[(run.id(), "dead"), (other.id(), "alive")]).await;
     run.go_on();
-    workers_are(&place, &[(run.id(), "dead"), (other.id(), "alive"), (run.id(), "alive")]).await;
+    let again = [(run.id(), "dead"), (other.id(), "alive"), (run.id(), "alive")];
+    if let Err(panic) = AssertUnwindSafe(workers_are(&place, &again)).catch_unwind().await {
+        // What it said is the only trace of what it waits for.
+        println!("{:?}", run.kill());
+        std::panic::resume_unwind(panic);
+    }
     // The lanes that it publishes are counted by the run itself, so the run has to have them all.
     other.terminate();
     let _ = other.ended().well();

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use sapwood_core::Path;
 use sapwood_core::journal::{Entry, EntryKind};
 use sapwood_core::store::Turn;
@@ -53,7 +54,8 @@ pub(super) fn ends_of(turn: Turn) -> Vec<(Path, StepEnd)> {
         timers_set
             .iter()
             .find(|timer| timer.path == *path && timer.position == entry.position)
-            .map(|timer| timer.due_at)
+            // It may have fired before the turn was sent: then the next attempt is due.
+            .map_or(Timestamp::UNIX_EPOCH, |timer| timer.due_at)
     };
     let end = |(path, entry): (Path, Entry)| {
         let (result, retry_at) = match entry.kind {
@@ -61,7 +63,7 @@ pub(super) fn ends_of(turn: Turn) -> Vec<(Path, StepEnd)> {
             EntryKind::StepRejected => (Err(error_of(&entry.payload)?), None),
             EntryKind::StepRetried => {
                 let StepRetried { message } = decode(&entry.payload).ok()?;
-                let retry_at = retry_at(&path, &entry);
+                let retry_at = Some(retry_at(&path, &entry));
                 (Err(BodyError { transient: true, message, error: Bytes::new() }), retry_at)
             }
             _ => return None,
@@ -77,4 +79,40 @@ fn error_of(rejection: &[u8]) -> Option<BodyError> {
     let Rejection { kind, message, error } = Rejection::read(rejection).ok()?;
     let error = error.map_or_else(Bytes::new, |error| Bytes::copy_from_slice(error.get().as_bytes()));
     Some(BodyError { transient: kind == RejectionKind::Exhausted, message, error })
+}
+
+#[cfg(test)]
+mod tests {
+    use sapwood_core::TreeId;
+    use sapwood_core::store::{Next, Ownership};
+    use sapwood_core::tree::{Closing, TreeState};
+
+    use super::*;
+    use crate::payload::encode;
+
+    /// F2: a step whose next attempt was due before the turn was sent has no timer in it, and is tried again all the same.
+    #[test]
+    fn an_attempt_that_is_followed_by_another_is_carried_as_such_without_its_timer() {
+        let payload = encode(&StepRetried { message: "it is busy".to_owned() });
+        let (kind, name) = (EntryKind::StepRetried, "step".to_owned());
+        let entry = Entry { seq: 0, kind, position: 3, number: None, attempt: 1, name, payload };
+        let turn = Turn {
+            tree: TreeId::from(uuid::Uuid::nil()),
+            revision: 1,
+            control: 0,
+            inbox: None,
+            not_before: None,
+            only_before: None,
+            created: None,
+            invocations: Vec::new(),
+            changes: Vec::new(),
+            entries: vec![(Path::root(), entry)],
+            timers_set: Vec::new(),
+            timers_cleared: vec![(Path::root(), 3)],
+            events: Vec::new(),
+            next: Next { state: TreeState::Running, closing: Closing::None, number: 0, ownership: Ownership::Keep },
+        };
+        let retries: Vec<_> = ends_of(turn).into_iter().map(|(_, end)| end.retry_at).collect();
+        assert_eq!(retries, [Some(Timestamp::UNIX_EPOCH)]);
+    }
 }

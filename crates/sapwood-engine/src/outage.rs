@@ -14,7 +14,7 @@ use sapwood_core::store::{StoreError, StoreResult};
 use tokio::sync::Notify;
 
 use crate::environment::Environment;
-use crate::life::Life;
+use crate::life::{Life, Stopped};
 
 /// The first pause: a lost connection can often be opened again at once.
 const FIRST: Duration = Duration::from_millis(10);
@@ -104,6 +104,13 @@ pub(crate) struct Use<'o> {
 }
 
 impl<'o> Use<'o> {
+    /// Whether nobody needs an answer any longer. Callers here read on while the worker that was declared dead joins again as
+    /// another: what they ask for is the store's, not the worker's.
+    fn is_over(&self) -> bool {
+        let life = &self.outage.life;
+        life.has_ended() && !(self.user == User::Reads && life.reason() == Some(Stopped::DeclaredDead))
+    }
+
     /// The store failed with a passing error; health shows it until the store answers.
     pub(crate) fn failed(&self, error: &StoreError) {
         let known = self.outage.errors.lock().insert(self.user, error.to_string());
@@ -162,7 +169,7 @@ impl Pause<'_> {
     /// does not pass, or the engine has ended.
     pub(crate) async fn after(&mut self, error: &StoreError) -> bool {
         let outage = self.used.outage;
-        if !error.is_passing() || outage.life.has_ended() {
+        if !error.is_passing() || self.used.is_over() {
             return false;
         }
         self.used.failed(error);
@@ -177,6 +184,28 @@ mod tests {
 
     use super::*;
     use crate::environment::SystemEnvironment;
+
+    /// C2: a caller's read that fails as its worker is declared dead is no answer to the caller.
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_reads_on_when_its_worker_was_declared_dead() {
+        let asks = async |user, reason| {
+            let life = Arc::<Life>::default();
+            let outage = Outage::new(Arc::clone(&life), Arc::new(SystemEnvironment::default()));
+            life.end_because(reason);
+            let mut asked = 0;
+            let answer = outage.of(user).outlast(|| {
+                asked += 1;
+                std::future::ready(match asked {
+                    1 => Err(StoreError::new(StoreErrorKind::Transient, "all connections are busy")),
+                    _ => Ok(7),
+                })
+            });
+            answer.await.ok()
+        };
+        assert_eq!(asks(User::Reads, Stopped::DeclaredDead).await, Some(7));
+        assert_eq!(asks(User::Reads, Stopped::Killed).await, None);
+        assert_eq!(asks(User::Loads, Stopped::DeclaredDead).await, None);
+    }
 
     /// G6: the success of one user does not hide the failure of another, nor one committer's another's.
     #[tokio::test]

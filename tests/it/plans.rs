@@ -53,6 +53,7 @@ fn statements() -> BTreeMap<String, String> {
 async fn connection_of_the_store(schema: &TestSchema) -> PgConnection {
     let mut connection = schema.connect().await;
     sqlx::query(include_str!("../../crates/sapwood-postgres/queries/connection_configure.sql"))
+        .bind(false)
         .execute(&mut connection)
         .await
         .expect("the settings are made");

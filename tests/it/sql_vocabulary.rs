@@ -119,7 +119,6 @@ const POSTGRES_ALONE: &[(&str, &str)] = &[
     ("hint_notify", "hints of SQLite stay within the one process"),
     ("schema_find", "a SQLite file has one schema, which is always there"),
     ("schema_lock", "a SQLite file has one process, so nothing else migrates it"),
-    ("transaction_configure", "goes with `connection_configure`"),
 ];
 
 /// Statements of jobs that only SQLite has, and why.

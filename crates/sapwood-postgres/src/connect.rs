@@ -151,7 +151,7 @@ fn parse_url(url: &str) -> StoreResult<PgConnectOptions> {
 }
 
 async fn configure(connection: &mut PgConnection) -> sqlx::Result<()> {
-    sqlx::query(include_str!("../queries/connection_configure.sql")).execute(connection).await.map(drop)
+    sqlx::query(include_str!("../queries/connection_configure.sql")).bind(false).execute(connection).await.map(drop)
 }
 
 /// Shown in `pg_stat_activity`.

@@ -129,7 +129,7 @@ impl PostgresTransaction {
         let begun = self.begun;
         let Some(committer) = self.committer.as_mut() else { return Err(sqlx::Error::PoolClosed) };
         let check = committer.fenced.sql(include_str!("../queries/transaction_check.sql"));
-        let configure = committer.fenced.sql(include_str!("../queries/transaction_configure.sql"));
+        let configure = committer.fenced.sql(include_str!("../queries/connection_configure.sql"));
         let Some(session) = committer.fenced.session() else { return Err(sqlx::Error::PoolClosed) };
         let connection = &mut session.connection;
         if PgTransactionManager::get_transaction_depth(connection) > 1 {
@@ -145,7 +145,7 @@ impl PostgresTransaction {
         if let Some(table) = row.plain::<Option<String>>("written").map_err(read)? {
             return Ok(Some(format!("it writes to {table}, which is the engine's")));
         }
-        sqlx::query(configure).execute(&mut *connection).await?;
+        sqlx::query(configure).bind(true).execute(&mut *connection).await?;
         Ok(None)
     }
 }
